@@ -1,0 +1,90 @@
+//! Why the slot or the journal could not be written.
+
+use core::fmt;
+
+use embedded_storage_async::nor_flash::NorFlashErrorKind;
+
+/// Why the slot or the journal could not be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Error {
+    /// The slot's flash failed.
+    Slot(#[cfg_attr(feature = "defmt", defmt(Debug2Format))] NorFlashErrorKind),
+    /// The journal's flash failed.
+    Journal(#[cfg_attr(feature = "defmt", defmt(Debug2Format))] NorFlashErrorKind),
+    /// What was written to the journal does not read back, in a fresh sector either: the part is worn out.
+    JournalWornOut,
+    /// The journal's region does not hold two banks of at least one sector each.
+    JournalTooSmall {
+        /// The size that would do, in bytes.
+        needed: u32,
+    },
+    /// The record does not fit into the journal, or its kind is not one of 1 to [`KINDS`](crate::journal::KINDS).
+    Record,
+    /// Units of zero, or a sector that is no whole number of units.
+    Geometry,
+    /// A buffer of the caller's is too small.
+    Buffer {
+        /// The size that would do, in bytes.
+        needed: usize,
+    },
+    /// The image does not fit into the slot.
+    TooLarge {
+        /// The size of the image in bytes.
+        size: u64,
+        /// What the slot takes beside the bootloader's own bytes.
+        limit: u32,
+    },
+    /// More bytes were committed than there was room for, or the image was finished before it was whole.
+    Length,
+    /// A write was cut off by a dropped future or an error: go on from the journal with
+    /// [`SlotWriter::resume`](crate::SlotWriter::resume).
+    Interrupted,
+}
+
+impl Error {
+    /// A stable word for status reports, of at most 24 characters.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Slot(_) => "slot-flash",
+            Self::Journal(_) => "journal-flash",
+            Self::JournalWornOut => "journal-worn-out",
+            Self::JournalTooSmall { .. } => "journal-too-small",
+            Self::Record => "journal-record",
+            Self::Geometry => "flash-geometry",
+            Self::Buffer { .. } => "buffer-too-small",
+            Self::TooLarge { .. } => "image-too-large",
+            Self::Length => "image-length",
+            Self::Interrupted => "write-interrupted",
+        }
+    }
+
+    /// Whether the same call may succeed later, unchanged.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Slot(_) | Self::Journal(_) | Self::Interrupted)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Slot(kind) => write!(f, "the slot's flash failed ({kind:?})"),
+            Self::Journal(kind) => write!(f, "the journal's flash failed ({kind:?})"),
+            Self::JournalWornOut => f.write_str("the journal's flash does not keep what is written to it"),
+            Self::JournalTooSmall { needed } => {
+                write!(f, "the journal's region is too small: {needed} bytes are needed")
+            }
+            Self::Record => f.write_str("the record does not fit into the journal"),
+            Self::Geometry => f.write_str("the flash geometry makes no sense"),
+            Self::Buffer { needed } => write!(f, "a buffer is too small: {needed} bytes are needed"),
+            Self::TooLarge { size, limit } => {
+                write!(f, "the image of {size} bytes does not fit: the slot takes {limit}")
+            }
+            Self::Length => f.write_str("the image is longer or shorter than it was said to be"),
+            Self::Interrupted => f.write_str("a write to the slot was cut off"),
+        }
+    }
+}
+
+impl core::error::Error for Error {}

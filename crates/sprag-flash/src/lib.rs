@@ -1,0 +1,25 @@
+#![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+#![doc = include_str!("../README.md")]
+
+mod error;
+mod geometry;
+pub mod journal;
+mod session;
+mod writer;
+
+pub use error::Error;
+pub use geometry::Geometry;
+pub use journal::Journal;
+pub use session::{IDENTITY_MAX, JOB, Session};
+pub use writer::{SlotWriter, Transfer};
