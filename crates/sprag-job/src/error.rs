@@ -1,0 +1,220 @@
+//! Why a document is not a job.
+
+use core::fmt;
+
+use crate::dialect::{self, Dialect};
+use crate::out::{TooSmall, Words};
+use crate::path::Path;
+use crate::status::Status;
+use crate::text::Text;
+
+/// What is wrong with a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum ParseErrorKind {
+    /// The document ends before its value does: a payload buffer may have been too small for it.
+    CutShort,
+    /// Not JSON (RFC 8259).
+    Syntax {
+        /// What should have stood there.
+        expected: &'static str,
+    },
+    /// Bytes that are not UTF-8.
+    BadUtf8,
+    /// A backslash that starts no escape of JSON, or half a surrogate pair.
+    BadEscape,
+    /// More objects and arrays inside each other than are followed.
+    TooDeep {
+        /// How many are followed: [`MAX_DEPTH`](crate::MAX_DEPTH).
+        limit: usize,
+    },
+    /// Sound JSON, but no job in a dialect that is enabled.
+    UnknownDialect,
+    /// A message of another kind that comes the same way, a command for example. Not a fault: hand it on or ignore it.
+    NotAnOta {
+        /// Its `ct` (IoTConnect device message 2.1).
+        ct: i64,
+    },
+    /// A field that must be there is not, or is `null`.
+    Missing,
+    /// A text or list that must have something in it has nothing.
+    Empty,
+    /// A field of another type than it must be.
+    WrongType {
+        /// What it must be.
+        expected: &'static str,
+    },
+    /// A URL that can't be fetched.
+    BadUrl {
+        /// What it must be or have.
+        expected: &'static str,
+    },
+}
+
+impl ParseErrorKind {
+    /// A stable name for status reports, at most 24 characters.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::CutShort => "json-cut-short",
+            Self::Syntax { .. } => "json-syntax",
+            Self::BadUtf8 => "json-utf8",
+            Self::BadEscape => "json-escape",
+            Self::TooDeep { .. } => "json-too-deep",
+            Self::UnknownDialect => "unknown-dialect",
+            Self::NotAnOta { .. } => "not-an-ota",
+            Self::Missing => "field-missing",
+            Self::Empty => "field-empty",
+            Self::WrongType { .. } => "field-type",
+            Self::BadUrl { .. } => "bad-url",
+        }
+    }
+}
+
+impl fmt::Display for ParseErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CutShort => f.write_str("cut short"),
+            Self::Syntax { expected } => write!(f, "expected {expected}"),
+            Self::BadUtf8 => f.write_str("not UTF-8"),
+            Self::BadEscape => f.write_str("not an escape"),
+            Self::TooDeep { limit } => write!(f, "nested deeper than {limit}"),
+            Self::UnknownDialect => f.write_str("not a job in a known dialect"),
+            Self::NotAnOta { ct } => write!(f, "not an OTA (ct {ct})"),
+            Self::Missing => f.write_str("missing"),
+            Self::Empty => f.write_str("empty"),
+            Self::WrongType { expected } => write!(f, "must be {expected}"),
+            Self::BadUrl { expected } => write!(f, "bad URL, expected {expected}"),
+        }
+    }
+}
+
+/// Why a document is not a job: what is wrong, with which field, at which byte.
+///
+/// It displays as one line, such as `urls[1].url: missing (at byte 83)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParseError<'a> {
+    kind: ParseErrorKind,
+    path: Path,
+    offset: usize,
+    subject: Option<(Dialect, Text<'a>)>,
+}
+
+impl<'a> ParseError<'a> {
+    pub(crate) fn new(kind: ParseErrorKind, path: Path, offset: usize) -> Self {
+        Self { kind, path, offset, subject: None }
+    }
+
+    /// Says which job this is about.
+    pub(crate) fn about(self, subject: Option<(Dialect, Text<'a>)>) -> Self {
+        Self { subject, ..self }
+    }
+
+    /// What is wrong.
+    pub fn kind(&self) -> ParseErrorKind {
+        self.kind
+    }
+
+    /// The field it is wrong with; the document as a whole when it is not JSON.
+    pub fn path(&self) -> Path {
+        self.path
+    }
+
+    /// Where, in bytes from the document's start and never beyond its end: the start of the value that is wrong, the
+    /// start of the object that lacks a field, the backslash of a bad escape, the first byte that doesn't fit.
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// The job that the document was meant to be, when that much of it could be read, so that it can be refused by
+    /// name.
+    ///
+    /// `None` for a document that is not an OTA, whatever id it has: that is somebody else's to answer.
+    pub fn id(&self) -> Option<Text<'a>> {
+        self.subject.map(|(_, id)| id)
+    }
+
+    /// The dialect that [`id`](Self::id) belongs to.
+    pub fn dialect(&self) -> Option<Dialect> {
+        self.subject.map(|(dialect, _)| dialect)
+    }
+
+    /// Writes the report that refuses the job, [`Status::Rejected`], or `None` when there is no [`id`](Self::id).
+    /// [`reason`](Self::reason) makes a short message.
+    ///
+    /// # Errors
+    /// [`TooSmall`] with the size of `out` that would do.
+    pub fn rejection<'b>(&self, message: &str, out: &'b mut [u8]) -> Result<Option<&'b str>, TooSmall> {
+        let Some((dialect, id)) = self.subject else { return Ok(None) };
+        dialect::write(dialect, Words::Quoted(id), None, Status::Rejected, message, out).map(Some)
+    }
+
+    /// [`ParseErrorKind::reason`] of the kind.
+    pub fn reason(&self) -> &'static str {
+        self.kind.reason()
+    }
+
+    /// `false`: the same document will not read better the next time.
+    pub fn is_retryable(&self) -> bool {
+        false
+    }
+}
+
+impl fmt::Display for ParseError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} (at byte {})", self.path, self.kind, self.offset)
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for ParseError<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{}: {} (at byte {=usize})", self.path, self.kind, self.offset);
+    }
+}
+
+impl core::error::Error for ParseError<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ParseErrorKind as Kind;
+    use std::collections::BTreeSet;
+    use std::string::ToString;
+
+    const KINDS: [Kind; 11] = [
+        Kind::CutShort,
+        Kind::Syntax { expected: "a value" },
+        Kind::BadUtf8,
+        Kind::BadEscape,
+        Kind::TooDeep { limit: 64 },
+        Kind::UnknownDialect,
+        Kind::NotAnOta { ct: -1 },
+        Kind::Missing,
+        Kind::Empty,
+        Kind::WrongType { expected: "a string" },
+        Kind::BadUrl { expected: "a host" },
+    ];
+
+    #[test]
+    fn reasons_are_short_and_distinct() {
+        // Stable: these go into reports that others count.
+        let reasons = "json-cut-short json-syntax json-utf8 json-escape json-too-deep unknown-dialect not-an-ota \
+                       field-missing field-empty field-type bad-url";
+        assert!(KINDS.iter().map(Kind::reason).eq(reasons.split(' ')));
+        assert!(KINDS.iter().all(|kind| kind.reason().len() <= 24));
+        assert_eq!(KINDS.iter().map(Kind::reason).collect::<BTreeSet<_>>().len(), KINDS.len());
+        assert!(TooSmall { needed: 0 }.reason().len() <= 24);
+    }
+
+    #[test]
+    fn errors_read_as_one_line() {
+        let error = ParseError::new(Kind::Missing, Path::item("urls", 1).dot("url"), 83);
+        assert_eq!(error.to_string(), "urls[1].url: missing (at byte 83)");
+        for kind in KINDS {
+            let error = ParseError::new(kind, Path::DOCUMENT, 0);
+            assert!(error.to_string().starts_with("document: ") && !error.to_string().contains('\n'));
+            assert!(!error.is_retryable());
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! IoTConnect device message 2.1 (Avnet; AWS and Azure): the OTA command, `ct` = 1, and its ack.
+//!
+//! ```json
+//! {"v":"2.1","ct":1,"cmd":"ota","ack":"<guid>","sw":"1.5","hw":"1","urls":[{"url":"https://…","fileName":"a.bin"}]}
+//! ```
+//!
+//! `v` is a string on the wire and a number in the documentation. `cmd` may be changed by a template and is not looked
+//! at. Gateways find the tag of the child device in `tg` of an entry.
+
+use crate::dialect::Dialect;
+use crate::error::{ParseError, ParseErrorKind as Kind};
+use crate::field::Field;
+use crate::job::{Artifact, Job};
+use crate::json::Value;
+use crate::out::{Out, TooSmall, Words};
+use crate::path::Path;
+use crate::status::Status;
+use crate::text::Text;
+
+const VERSION: &str = "2.1";
+/// `ct` of an OTA; 0 is a command, 2 a module, 101 and up are the SDK's own.
+const OTA: i64 = 1;
+
+fn field<'a>(root: Value<'a>, name: &'static str) -> Field<'a> {
+    Field::of(root, Path::field(name))
+}
+
+/// Reads a sound document; `None` when it is not device message 2.1.
+pub(crate) fn parse<'a>(root: Value<'a>) -> Option<Result<Job<'a>, ParseError<'a>>> {
+    is_ours(root).then(|| job(root).map_err(|error| error.about(subject(root))))
+}
+
+/// The OTA that a document is about, which need not be sound. A message of another kind has an `ack` too, which is not
+/// ours to send.
+pub(crate) fn subject<'a>(root: Value<'a>) -> Option<(Dialect, Text<'a>)> {
+    if !is_ours(root) || check_ct(root).is_err() {
+        return None;
+    }
+    Some((Dialect::IotConnect21, field(root, "ack").text().ok()?))
+}
+
+fn is_ours(root: Value<'_>) -> bool {
+    field(root, "v").word().is_some_and(|version| version == VERSION)
+}
+
+fn check_ct<'a>(root: Value<'a>) -> Result<(), ParseError<'a>> {
+    let field = field(root, "ct");
+    match field.integer()? {
+        OTA => Ok(()),
+        ct => Err(field.fault(Kind::NotAnOta { ct })),
+    }
+}
+
+fn job<'a>(root: Value<'a>) -> Result<Job<'a>, ParseError<'a>> {
+    check_ct(root)?;
+    let id = field(root, "ack").text()?;
+    let version = field(root, "sw").optional_text()?;
+    let hardware = field(root, "hw").optional_text()?;
+    let elements = field(root, "urls").list()?;
+    for (index, element) in elements.enumerate() {
+        artifact(element, index)?;
+    }
+    Ok(Job { dialect: Dialect::IotConnect21, id, version, hardware, elements })
+}
+
+/// The entry of `urls` at `index`.
+pub(crate) fn artifact<'a>(element: Value<'a>, index: usize) -> Result<Artifact<'a>, ParseError<'a>> {
+    let path = Path::item("urls", index);
+    if element.members().is_none() {
+        return Err(ParseError::new(Kind::WrongType { expected: "an object" }, path, element.offset()));
+    }
+    let field = |name| Field::of(element, path.dot(name));
+    Ok(Artifact {
+        url: field("url").url()?,
+        name: field("fileName").optional_text()?,
+        tag: field("tg").optional_text()?,
+        size: None,
+    })
+}
+
+/// The ack of an OTA (`type` 1). The child's `cid` comes after `ack`: who, then what.
+pub(crate) fn ack<'b>(
+    id: Words<'_>,
+    child: Option<Words<'_>>,
+    status: Status,
+    message: &str,
+    out: &'b mut [u8],
+) -> Result<&'b str, TooSmall> {
+    let mut out = Out::new(out);
+    out.raw(r#"{"d":{"ack":"#);
+    out.string(id);
+    if let Some(child) = child {
+        out.raw(r#","cid":"#);
+        out.string(child);
+    }
+    out.raw(r#","type":1,"st":"#);
+    out.raw(match status {
+        Status::Downloading => "2",
+        Status::Done => "3",
+        Status::Failed => "4",
+        Status::Rejected => "1",
+    });
+    out.raw(r#","msg":"#);
+    out.string(Words::Plain(message));
+    out.raw("}}");
+    out.finish()
+}

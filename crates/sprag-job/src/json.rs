@@ -1,0 +1,345 @@
+//! A JSON scanner that walks the document where it lies (RFC 8259).
+//!
+//! It is the crate's own for what a device asks of it: nesting costs no stack, escapes can be undone without a buffer,
+//! a field may be a string here and a number there, a doubled key is no fault, no path panics, and every error has its
+//! byte offset. `serde-json-core` recurses on values that are skipped, leaves escapes in a `&str`, refuses doubled keys
+//! and has no offsets; `hifijson` has paths that panic.
+//!
+//! [`document`] checks the whole text once. The iterators over its parts then scan it again, part by part, so nothing
+//! is ever stored but positions.
+
+use core::iter::FusedIterator;
+
+use crate::error::{ParseError, ParseErrorKind as Kind};
+use crate::escape::{self, Broken};
+use crate::path::Path;
+use crate::text::Text;
+
+/// How many objects and arrays may be open at once, in any part of a document: one bit of a word for each.
+///
+/// An AWS job execution with an `afr_ota` document in it opens six.
+pub const MAX_DEPTH: usize = 64;
+
+/// A value in the document.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Value<'a> {
+    document: &'a str,
+    start: usize,
+    end: usize,
+}
+
+impl<'a> Value<'a> {
+    /// Where it starts in the document.
+    pub(crate) fn offset(&self) -> usize {
+        self.start
+    }
+
+    fn raw(&self) -> &'a str {
+        self.document.get(self.start..self.end).unwrap_or_default()
+    }
+
+    pub(crate) fn is_null(&self) -> bool {
+        self.raw() == "null"
+    }
+
+    pub(crate) fn string(&self) -> Option<Text<'a>> {
+        Some(Text::new(self.raw().strip_prefix('"')?.strip_suffix('"')?))
+    }
+
+    /// A number as it is written.
+    pub(crate) fn number(&self) -> Option<&'a str> {
+        self.raw().starts_with(|first: char| first == '-' || first.is_ascii_digit()).then_some(self.raw())
+    }
+
+    pub(crate) fn members(&self) -> Option<Members<'a>> {
+        self.inside(b'{').map(Members)
+    }
+
+    pub(crate) fn elements(&self) -> Option<Elements<'a>> {
+        self.inside(b'[').map(Elements)
+    }
+
+    fn inside(&self, open: u8) -> Option<Cursor<'a>> {
+        let mut cursor = Cursor { document: self.document, at: self.start };
+        cursor.eat(open).then_some(cursor)
+    }
+}
+
+/// The members of an object in their order, doubled keys included. Ends early where the document is broken.
+#[derive(Debug, Clone)]
+pub(crate) struct Members<'a>(Cursor<'a>);
+
+impl<'a> Iterator for Members<'a> {
+    type Item = (Text<'a>, Value<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut cursor = self.0;
+        cursor.next_item();
+        let item = (cursor.key().ok()?, cursor.value().ok()?);
+        self.0 = cursor;
+        Some(item)
+    }
+}
+
+/// The elements of an array. Ends early where the document is broken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Elements<'a>(Cursor<'a>);
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = Value<'a>;
+
+    fn next(&mut self) -> Option<Value<'a>> {
+        let mut cursor = self.0;
+        cursor.next_item();
+        let value = cursor.value().ok()?;
+        self.0 = cursor;
+        Some(value)
+    }
+}
+
+// Neither moves unless it yields.
+impl FusedIterator for Members<'_> {}
+impl FusedIterator for Elements<'_> {}
+
+/// The value that `bytes` are, and whether they are well-formed JSON to their end.
+///
+/// The value may be walked even when they are not: its iterators end where the fault is. Whitespace and NULs after the
+/// value are no fault, since C clients hand out payloads with their terminator.
+pub(crate) fn document<'a>(bytes: &'a [u8]) -> (Value<'a>, Result<(), ParseError<'a>>) {
+    let (text, whole) = match core::str::from_utf8(bytes) {
+        Ok(text) => (text, Ok(())),
+        Err(error) => {
+            let valid = bytes.get(..error.valid_up_to()).unwrap_or_default();
+            let fault = match error.error_len() {
+                None => fault(Kind::CutShort, bytes.len()),
+                Some(_) => fault(Kind::BadUtf8, error.valid_up_to()),
+            };
+            (core::str::from_utf8(valid).unwrap_or_default(), Err(fault))
+        }
+    };
+    let mut cursor = Cursor { document: text, at: 0 };
+    cursor.space();
+    let root = Value { document: text, start: cursor.at, end: text.len() };
+    let checked = match cursor.value() {
+        Ok(value) => cursor.end(bytes).map(|()| value),
+        // The text was cut where it stops being UTF-8: that is the fault, then.
+        Err(error) if error.kind() == Kind::CutShort => Err(whole.err().unwrap_or(error)),
+        Err(error) => Err(error),
+    };
+    match checked {
+        Ok(value) => (value, Ok(())),
+        Err(error) => (root, Err(error)),
+    }
+}
+
+fn fault<'a>(kind: Kind, offset: usize) -> ParseError<'a> {
+    ParseError::new(kind, Path::DOCUMENT, offset)
+}
+
+/// The kinds of the containers that are open, a bit each, the innermost lowest.
+#[derive(Default)]
+struct Open {
+    objects: u64,
+    depth: usize,
+}
+
+impl Open {
+    /// Whether there was room.
+    fn push(&mut self, object: bool) -> bool {
+        if self.depth >= MAX_DEPTH {
+            return false;
+        }
+        self.objects = self.objects << 1 | u64::from(object);
+        self.depth = self.depth.saturating_add(1);
+        true
+    }
+
+    fn pop(&mut self) {
+        self.objects >>= 1;
+        self.depth = self.depth.saturating_sub(1);
+    }
+
+    /// Whether the innermost is an object; `None` when none is open.
+    fn innermost(&self) -> Option<bool> {
+        (self.depth > 0).then_some(self.objects & 1 == 1)
+    }
+}
+
+/// A place in the document. It only ever moves forward.
+#[derive(Debug, Clone, Copy)]
+struct Cursor<'a> {
+    document: &'a str,
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn rest(&self) -> &'a [u8] {
+        self.document.as_bytes().get(self.at..).unwrap_or_default()
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.document.as_bytes().get(self.at).copied()
+    }
+
+    fn skip(&mut self, bytes: usize) {
+        self.at = self.at.saturating_add(bytes);
+    }
+
+    fn eat(&mut self, byte: u8) -> bool {
+        let there = self.peek() == Some(byte);
+        self.skip(usize::from(there));
+        there
+    }
+
+    fn space(&mut self) {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
+            self.skip(1);
+        }
+    }
+
+    fn unexpected(&self, expected: &'static str) -> ParseError<'a> {
+        match self.peek() {
+            None => fault(Kind::CutShort, self.document.len()),
+            Some(_) => fault(Kind::Syntax { expected }, self.at),
+        }
+    }
+
+    /// Steps over what stands between one item of a checked container and the next.
+    fn next_item(&mut self) {
+        self.space();
+        self.eat(b',');
+        self.space();
+    }
+
+    /// A key with its colon.
+    fn key(&mut self) -> Result<Text<'a>, ParseError<'a>> {
+        let key = self.string("a key")?;
+        self.space();
+        if !self.eat(b':') {
+            return Err(self.unexpected("`:`"));
+        }
+        self.space();
+        Ok(key)
+    }
+
+    /// A value with everything in it, without recursion. The cursor must not stand on whitespace.
+    fn value(&mut self) -> Result<Value<'a>, ParseError<'a>> {
+        let start = self.at;
+        let mut open = Open::default();
+        loop {
+            // Here a value starts …
+            match self.peek() {
+                Some(byte @ (b'{' | b'[')) => {
+                    let object = byte == b'{';
+                    if !open.push(object) {
+                        return Err(fault(Kind::TooDeep { limit: MAX_DEPTH }, self.at));
+                    }
+                    self.skip(1);
+                    self.space();
+                    match (self.peek(), object) {
+                        (Some(b'}'), true) | (Some(b']'), false) => {}
+                        (_, true) => {
+                            self.key()?;
+                            continue;
+                        }
+                        (_, false) => continue,
+                    }
+                }
+                Some(b'"') => {
+                    self.string("a string")?;
+                }
+                Some(b'-' | b'0'..=b'9') => self.number()?,
+                Some(b't') => self.literal("true")?,
+                Some(b'f') => self.literal("false")?,
+                Some(b'n') => self.literal("null")?,
+                _ => return Err(self.unexpected("a value")),
+            }
+            // … and here it has ended, and with it perhaps the containers around it.
+            loop {
+                let Some(object) = open.innermost() else {
+                    return Ok(Value { document: self.document, start, end: self.at });
+                };
+                self.space();
+                match (self.peek(), object) {
+                    (Some(b'}'), true) | (Some(b']'), false) => {
+                        self.skip(1);
+                        open.pop();
+                    }
+                    (Some(b','), _) => {
+                        self.skip(1);
+                        self.space();
+                        if object {
+                            self.key()?;
+                        }
+                        break;
+                    }
+                    (_, true) => return Err(self.unexpected("`,` or `}`")),
+                    (_, false) => return Err(self.unexpected("`,` or `]`")),
+                }
+            }
+        }
+    }
+
+    fn string(&mut self, expected: &'static str) -> Result<Text<'a>, ParseError<'a>> {
+        if !self.eat(b'"') {
+            return Err(self.unexpected(expected));
+        }
+        let start = self.at;
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    let raw = self.document.get(start..self.at).unwrap_or_default();
+                    self.skip(1);
+                    return Ok(Text::new(raw));
+                }
+                Some(b'\\') => match escape::decode(self.rest()) {
+                    Ok((_, len)) => self.skip(len),
+                    Err(Broken::Invalid) => return Err(fault(Kind::BadEscape, self.at)),
+                    Err(Broken::CutShort) => return Err(fault(Kind::CutShort, self.document.len())),
+                },
+                None | Some(0..0x20) => return Err(self.unexpected("control characters escaped")),
+                Some(_) => self.skip(1),
+            }
+        }
+    }
+
+    fn number(&mut self) -> Result<(), ParseError<'a>> {
+        self.eat(b'-');
+        if !self.eat(b'0') {
+            self.digits()?;
+        }
+        if self.eat(b'.') {
+            self.digits()?;
+        }
+        if self.eat(b'e') || self.eat(b'E') {
+            let _sign = self.eat(b'+') || self.eat(b'-');
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    /// One digit or more.
+    fn digits(&mut self) -> Result<(), ParseError<'a>> {
+        let start = self.at;
+        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+            self.skip(1);
+        }
+        if self.at == start { Err(self.unexpected("a digit")) } else { Ok(()) }
+    }
+
+    fn literal(&mut self, word: &'static str) -> Result<(), ParseError<'a>> {
+        match word.bytes().all(|byte| self.eat(byte)) {
+            true => Ok(()),
+            false => Err(self.unexpected(word)),
+        }
+    }
+
+    /// Nothing of `bytes` is left but whitespace and NULs.
+    fn end(&self, bytes: &[u8]) -> Result<(), ParseError<'a>> {
+        let rest = bytes.get(self.at..).unwrap_or_default();
+        match rest.iter().position(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0)) {
+            None => Ok(()),
+            Some(at) => Err(fault(Kind::Syntax { expected: "the end of the document" }, self.at.saturating_add(at))),
+        }
+    }
+}

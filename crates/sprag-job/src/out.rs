@@ -1,0 +1,87 @@
+//! Bytes on their way into the caller's buffer.
+
+use core::fmt;
+
+use crate::escape;
+use crate::text::Text;
+
+/// The buffer is too small. Nothing is ever truncated; `needed` bytes would have done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct TooSmall {
+    /// The size in bytes that would have done.
+    pub needed: usize,
+}
+
+impl TooSmall {
+    /// `buffer-too-small`, for status reports.
+    pub fn reason(&self) -> &'static str {
+        "buffer-too-small"
+    }
+
+    /// `false`: the same buffer will not do the next time either.
+    pub fn is_retryable(&self) -> bool {
+        false
+    }
+}
+
+impl fmt::Display for TooSmall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "buffer too small: {} bytes needed", self.needed)
+    }
+}
+
+impl core::error::Error for TooSmall {}
+
+/// A string on its way out, as the caller gave it or as the document had it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Words<'a> {
+    Plain(&'a str),
+    Quoted(Text<'a>),
+}
+
+/// Writes into a buffer and goes on counting when it is full.
+pub(crate) struct Out<'b> {
+    buffer: &'b mut [u8],
+    len: usize,
+}
+
+impl<'b> Out<'b> {
+    pub(crate) fn new(buffer: &'b mut [u8]) -> Self {
+        Self { buffer, len: 0 }
+    }
+
+    fn push(&mut self, byte: u8) {
+        if let Some(place) = self.buffer.get_mut(self.len) {
+            *place = byte;
+        }
+        self.len = self.len.saturating_add(1);
+    }
+
+    pub(crate) fn extend(&mut self, bytes: impl Iterator<Item = u8>) {
+        bytes.for_each(|byte| self.push(byte));
+    }
+
+    /// Bytes as they are.
+    pub(crate) fn raw(&mut self, text: &str) {
+        self.extend(text.bytes());
+    }
+
+    /// A JSON string, quotes included.
+    pub(crate) fn string(&mut self, words: Words<'_>) {
+        self.push(b'"');
+        match words {
+            Words::Plain(text) => self.extend(text.bytes().flat_map(escape::encode)),
+            Words::Quoted(text) => self.extend(text.bytes().flat_map(escape::encode)),
+        }
+        self.push(b'"');
+    }
+
+    pub(crate) fn finish(self) -> Result<&'b str, TooSmall> {
+        let Self { buffer, len } = self;
+        let too_small = TooSmall { needed: len };
+        let written: &'b [u8] = buffer.get(..len).ok_or(too_small)?;
+        // Only whole strings go in, so this is UTF-8 once all of it fits.
+        core::str::from_utf8(written).map_err(|_| too_small)
+    }
+}

@@ -1,0 +1,29 @@
+//! How an update stands.
+
+use core::fmt;
+
+/// How an update stands, in words that every dialect has its own for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Status {
+    /// The bytes are on their way. IoTConnect: `st` 2.
+    Downloading,
+    /// The new firmware is up and running: after the reboot and its self-test, not before. IoTConnect: `st` 3.
+    Done,
+    /// Download, flash, self-test or start failed; the old firmware runs. IoTConnect: `st` 4.
+    Failed,
+    /// Not attempted: the job makes no sense here, and sending it again won't help. IoTConnect: `st` 1.
+    Rejected,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Downloading => "downloading",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Rejected => "rejected",
+        })
+    }
+}

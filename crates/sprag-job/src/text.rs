@@ -1,0 +1,213 @@
+//! A JSON string where it lies.
+
+use core::fmt::{self, Write};
+use core::iter::FusedIterator;
+
+use crate::escape;
+use crate::out::{Out, TooSmall};
+
+/// A JSON string where it lies in the document, escapes and all.
+///
+/// It borrows from the document and is never copied, so it may be of any length. Escapes are undone on the way out:
+/// by [`bytes`](Self::bytes), by the comparisons, by `Display`. It equals a `str` when the unescaped texts are equal.
+///
+/// ```
+/// # #[cfg(feature = "iotconnect")] {
+/// let document = br#"{"v":"2.1","ct":1,"ack":"7","urls":[{"url":"https:\/\/h\/a?b=1\u0026c=2"}]}"#;
+/// let url = sprag_job::parse(document)?.artifacts().next().unwrap().url();
+/// assert_eq!(url, "https://h/a?b=1&c=2");
+/// assert_eq!(url.as_str(), None);
+/// # }
+/// # Ok::<(), sprag_job::ParseError<'static>>(())
+/// ```
+#[derive(Clone, Copy)]
+pub struct Text<'a> {
+    raw: &'a str,
+}
+
+impl<'a> Text<'a> {
+    /// `raw` has been checked by the scanner: its escapes are sound.
+    pub(crate) fn new(raw: &'a str) -> Self {
+        Self { raw }
+    }
+
+    /// The unescaped text as UTF-8, byte by byte, without a buffer.
+    pub fn bytes(&self) -> Bytes<'a> {
+        Bytes { rest: self.raw.as_bytes(), pending: 0, left: 0 }
+    }
+
+    /// The text itself, when there is no escape in it and it can be had without a copy.
+    pub fn as_str(&self) -> Option<&'a str> {
+        (!self.raw.as_bytes().contains(&b'\\')).then_some(self.raw)
+    }
+
+    /// What stands between the quotes in the document, escapes left in.
+    pub fn raw(&self) -> &'a str {
+        self.raw
+    }
+
+    /// Whether there is nothing between the quotes.
+    pub fn is_empty(&self) -> bool {
+        self.raw.is_empty()
+    }
+
+    /// How many bytes the unescaped text has. This walks the text.
+    pub fn len(&self) -> usize {
+        self.bytes().count()
+    }
+
+    /// Puts the unescaped text at the start of `out`.
+    ///
+    /// # Errors
+    /// [`TooSmall`] with the length that would do; what lies in `out` then means nothing.
+    pub fn copy_to<'b>(&self, out: &'b mut [u8]) -> Result<&'b str, TooSmall> {
+        let mut out = Out::new(out);
+        out.extend(self.bytes());
+        out.finish()
+    }
+
+    fn try_for_each_char(&self, mut each: impl FnMut(char) -> fmt::Result) -> fmt::Result {
+        let mut rest = self.raw;
+        while let Some(char) = rest.chars().next() {
+            let (char, len) = match char {
+                '\\' => escape::decode(rest.as_bytes()).map_err(|_| fmt::Error)?,
+                _ => (char, char.len_utf8()),
+            };
+            each(char)?;
+            rest = rest.get(len..).unwrap_or_default();
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.try_for_each_char(|char| f.write_char(char))
+    }
+}
+
+impl fmt::Debug for Text<'_> {
+    /// In quotes, on one line: control characters are shown as escapes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        self.try_for_each_char(|char| match char {
+            '"' | '\\' => write!(f, "\\{char}"),
+            _ if char.is_control() => write!(f, "{}", char.escape_default()),
+            _ => f.write_char(char),
+        })?;
+        f.write_char('"')
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Text<'_> {
+    /// The raw text: undoing escapes is left to the desk.
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{=str}", self.raw);
+    }
+}
+
+impl PartialEq for Text<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes().eq(other.bytes())
+    }
+}
+
+impl Eq for Text<'_> {}
+
+impl PartialEq<str> for Text<'_> {
+    fn eq(&self, other: &str) -> bool {
+        self.bytes().eq(other.bytes())
+    }
+}
+
+impl PartialEq<&str> for Text<'_> {
+    fn eq(&self, other: &&str) -> bool {
+        self == *other
+    }
+}
+
+/// The unescaped bytes of a [`Text`], valid UTF-8 taken together. Made by [`Text::bytes`].
+#[derive(Debug, Clone)]
+pub struct Bytes<'a> {
+    rest: &'a [u8],
+    /// The character of the last escape: `left` bytes, the next one lowest.
+    pending: u32,
+    left: u8,
+}
+
+impl Iterator for Bytes<'_> {
+    type Item = u8;
+
+    fn next(&mut self) -> Option<u8> {
+        if self.left == 0 {
+            let (&first, rest) = self.rest.split_first()?;
+            if first != b'\\' {
+                self.rest = rest;
+                return Some(first);
+            }
+            let (char, len) = escape::decode(self.rest).ok()?;
+            self.rest = self.rest.get(len..)?;
+            let mut utf8 = [0; 4];
+            self.left = u8::try_from(char.encode_utf8(&mut utf8).len()).ok()?;
+            self.pending = u32::from_le_bytes(utf8);
+        }
+        let [byte, ..] = self.pending.to_le_bytes();
+        self.pending >>= 8;
+        self.left = self.left.saturating_sub(1);
+        Some(byte)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = usize::from(self.left);
+        // No escape is shorter than what it stands for, and the longest for one byte has six.
+        (self.rest.len().div_ceil(6).saturating_add(left), self.rest.len().checked_add(left))
+    }
+}
+
+impl FusedIterator for Bytes<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{format, string::String, vec::Vec};
+
+    const RAW: &str = r"caf\u00e9 \ud83d\ude00 \u0026 \/ ü\n\u0000";
+    const PLAIN: &str = "café \u{1f600} & / ü\n\0";
+
+    #[test]
+    fn escapes_are_undone_everywhere() {
+        let text = Text::new(RAW);
+        assert_eq!(String::from_utf8(text.bytes().collect::<Vec<_>>()).unwrap(), PLAIN);
+        assert_eq!((format!("{text}"), text.len()), (PLAIN.into(), PLAIN.len()));
+        assert_eq!(text, PLAIN);
+        assert_eq!(text, Text::new(PLAIN));
+        assert!(text != "caf" && text != *RAW);
+        assert_eq!((text.as_str(), text.raw()), (None, RAW));
+        assert_eq!(Text::new("plain").as_str(), Some("plain"));
+        assert_eq!(format!("{:?}", Text::new(r#"\u0022\n\\é"#)), r#""\"\n\\é""#);
+    }
+
+    #[test]
+    fn a_copy_says_what_it_needs() {
+        let text = Text::new(RAW);
+        let mut buffer = [0; PLAIN.len()];
+        assert_eq!(text.copy_to(&mut buffer), Ok(PLAIN));
+        assert_eq!(text.copy_to(&mut buffer[1..]), Err(TooSmall { needed: PLAIN.len() }));
+        assert_eq!(Text::new("").copy_to(&mut []), Ok(""));
+    }
+
+    #[test]
+    fn the_bytes_keep_their_word() {
+        let mut bytes = Text::new(RAW).bytes();
+        loop {
+            let (low, high) = bytes.size_hint();
+            let left = bytes.clone().count();
+            assert!(low <= left && left <= high.unwrap(), "{low} {left} {high:?}");
+            if bytes.next().is_none() {
+                break;
+            }
+        }
+        assert_eq!((bytes.next(), bytes.next()), (None, None));
+    }
+}
