@@ -1,0 +1,107 @@
+//! How a connection to a named host is made: the one seam for which the ecosystem has no trait.
+
+use core::fmt;
+use core::net::{IpAddr, SocketAddr};
+
+use embedded_io_async::{ErrorKind, Read, Write};
+use embedded_nal_async::{AddrType, Dns, TcpConnect};
+
+use crate::url::Scheme;
+
+/// Dials host names, with TLS where the scheme asks for it.
+#[allow(async_fn_in_trait)] // Executors of this field run futures where they are made: no `Send` to promise.
+pub trait Connector {
+    /// Why no connection could be made. Its kind decides about another try: `InvalidData`, `InvalidInput`,
+    /// `PermissionDenied` and `Unsupported` (a certificate that does not fit, say) are not tried again.
+    type Error: embedded_io_async::Error;
+    /// A connection. Dropping it closes it.
+    type Connection<'c>: Read + Write
+    where
+        Self: 'c;
+
+    /// Connects to `host`, a name or an address literal (IPv6 without brackets), and verifies it is the one where the
+    /// scheme is `https`. Names are resolved anew at each call: a busy storage service is left by asking DNS again.
+    ///
+    /// # Cancellation safety
+    /// Dropping the future must leave nothing behind; a half-made connection is closed.
+    async fn connect<'c>(&'c self, scheme: Scheme, host: &str, port: u16) -> Result<Self::Connection<'c>, Self::Error>;
+}
+
+/// Plain TCP over any `embedded-nal-async` stack. It refuses `https` rather than speak it in the clear.
+#[derive(Debug)]
+pub struct TcpConnector<'s, T, D> {
+    tcp: &'s T,
+    dns: &'s D,
+}
+
+impl<'s, T: TcpConnect, D: Dns> TcpConnector<'s, T, D> {
+    /// A connector that resolves names with `dns` and dials with `tcp`; most stacks are both.
+    pub fn new(tcp: &'s T, dns: &'s D) -> Self {
+        Self { tcp, dns }
+    }
+}
+
+/// Resolves `host` unless it is an address already: what every connector over `embedded-nal-async` begins with.
+///
+/// # Errors
+/// The resolver's own.
+///
+/// # Cancellation safety
+/// As the resolver's `get_host_by_name`.
+pub async fn resolve<D: Dns>(dns: &D, host: &str) -> Result<IpAddr, D::Error> {
+    match host.parse() {
+        Ok(address) => Ok(address),
+        Err(_) => dns.get_host_by_name(host, AddrType::Either).await,
+    }
+}
+
+impl<T: TcpConnect, D: Dns> Connector for TcpConnector<'_, T, D> {
+    type Error = TcpConnectError<T::Error, D::Error>;
+    type Connection<'c>
+        = T::Connection<'c>
+    where
+        Self: 'c;
+
+    async fn connect<'c>(&'c self, scheme: Scheme, host: &str, port: u16) -> Result<Self::Connection<'c>, Self::Error> {
+        if scheme == Scheme::Https {
+            return Err(TcpConnectError::NoTls);
+        }
+        let address = resolve(self.dns, host).await.map_err(TcpConnectError::Dns)?;
+        self.tcp.connect(SocketAddr::new(address, port)).await.map_err(TcpConnectError::Tcp)
+    }
+}
+
+/// Why [`TcpConnector`] made no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum TcpConnectError<T, D> {
+    /// The name could not be resolved.
+    Dns(D),
+    /// The address could not be reached.
+    Tcp(T),
+    /// The URL says `https`, and this connector speaks plain TCP only.
+    NoTls,
+}
+
+impl<T: fmt::Debug, D: fmt::Debug> fmt::Display for TcpConnectError<T, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(error) => write!(f, "the host name could not be resolved ({error:?})"),
+            Self::Tcp(error) => write!(f, "the server could not be reached ({error:?})"),
+            Self::NoTls => f.write_str("the URL is https, the connector speaks plain TCP only"),
+        }
+    }
+}
+
+impl<T: fmt::Debug, D: fmt::Debug> core::error::Error for TcpConnectError<T, D> {}
+
+impl<T: embedded_io_async::Error, D: fmt::Debug> embedded_io_async::Error for TcpConnectError<T, D> {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Dns(_) => ErrorKind::Other,
+            Self::Tcp(error) => error.kind(),
+            Self::NoTls => ErrorKind::Unsupported,
+        }
+    }
+}

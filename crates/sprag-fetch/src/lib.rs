@@ -1,0 +1,31 @@
+#![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+#![doc = include_str!("../README.md")]
+
+mod connector;
+mod download;
+mod error;
+mod request;
+mod response;
+mod retry;
+mod session;
+mod url;
+
+pub use connector::{Connector, TcpConnectError, TcpConnector, resolve};
+pub use download::{Download, Event, Fetcher, Limits};
+pub use error::{Error, Waiting};
+pub use request::ByteRange;
+pub use response::{ETAG_MAX, ErrorCode, Etag, HeadError};
+pub use retry::RetryPolicy;
+pub use session::{AnswerError, Session};
+pub use url::{HOST_MAX, Scheme, Url, UrlError, UrlErrorKind};

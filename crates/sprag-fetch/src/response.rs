@@ -1,0 +1,421 @@
+//! The head of an answer, read byte by byte as it arrives: what matters is kept, the rest is skipped without a buffer.
+
+use core::fmt;
+
+/// The longest ETag that is kept, quotes included. S3's are at most 42 bytes, Azure's 21, nginx's about 25.
+pub const ETAG_MAX: usize = 64;
+
+/// An entity tag as the server wrote it, quotes and weakness mark included.
+pub type Etag = heapless::String<ETAG_MAX>;
+
+/// Room for the longest value that is looked at: `bytes <20 digits>-<20 digits>/<20 digits>`.
+const VALUE_MAX: usize = 72;
+/// Room for the longest name that is looked for, `transfer-encoding`.
+const NAME_MAX: usize = 17;
+
+/// What an answer's head says, as far as a range client cares.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) status: u16,
+    pub(crate) content_length: Option<u64>,
+    pub(crate) content_range: Option<ContentRange>,
+    pub(crate) etag: Option<Etag>,
+    /// Seconds; the form with a date is left to the back-off.
+    pub(crate) retry_after: Option<u32>,
+    /// The server closes the connection after this answer.
+    pub(crate) close: bool,
+    /// The body is not sent as it is: `Transfer-Encoding`, or a `Content-Encoding` other than identity.
+    pub(crate) encoded: bool,
+}
+
+/// `Content-Range: bytes first-last/total` (RFC 9110, section 14.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ContentRange {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    pub(crate) total: u64,
+}
+
+/// Why the head of an answer can't be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum HeadError {
+    /// It is not HTTP/1.0 or HTTP/1.1.
+    NotHttp,
+    /// A header line is malformed, or two lines contradict each other.
+    Malformed,
+    /// It went on for more than the limit, in bytes.
+    TooLong {
+        /// [`Limits::head_bytes`](crate::Limits::head_bytes) as set.
+        limit: u32,
+    },
+    /// The ETag is longer than [`ETAG_MAX`], so that the object can't be pinned.
+    EtagTooLong,
+}
+
+impl fmt::Display for HeadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotHttp => f.write_str("the answer is not HTTP/1"),
+            Self::Malformed => f.write_str("the answer's header is malformed"),
+            Self::TooLong { limit } => write!(f, "the answer's header is longer than {limit} bytes"),
+            Self::EtagTooLong => write!(f, "the answer's ETag is longer than {ETAG_MAX} bytes"),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Header {
+    Connection,
+    ContentEncoding,
+    ContentLength,
+    ContentRange,
+    Etag,
+    RetryAfter,
+    TransferEncoding,
+}
+
+impl Header {
+    fn named(name: &[u8]) -> Option<Self> {
+        const KNOWN: [(&str, Header); 7] = [
+            ("connection", Header::Connection),
+            ("content-encoding", Header::ContentEncoding),
+            ("content-length", Header::ContentLength),
+            ("content-range", Header::ContentRange),
+            ("etag", Header::Etag),
+            ("retry-after", Header::RetryAfter),
+            ("transfer-encoding", Header::TransferEncoding),
+        ];
+        KNOWN.iter().find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name)).map(|(_, header)| *header)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    /// Inside the status line, this many bytes in.
+    Status(usize),
+    /// At the first byte of a line.
+    Line,
+    /// The carriage return of the empty line has been seen.
+    End,
+    Name,
+    Value(Header),
+    /// Until the end of the line.
+    Skip,
+}
+
+/// Takes the bytes of an answer until its head is complete. Interim answers (1xx) are skipped.
+#[derive(Debug)]
+pub(crate) struct HeadParser {
+    state: State,
+    head: Head,
+    name: heapless::Vec<u8, NAME_MAX>,
+    value: heapless::Vec<u8, VALUE_MAX>,
+    value_overflow: bool,
+    http_1_0: bool,
+    keep_alive: bool,
+    left: u32,
+    limit: u32,
+}
+
+impl HeadParser {
+    pub(crate) fn new(limit: u32) -> Self {
+        Self {
+            state: State::Status(0),
+            head: Head::default(),
+            name: heapless::Vec::new(),
+            value: heapless::Vec::new(),
+            value_overflow: false,
+            http_1_0: false,
+            keep_alive: false,
+            left: limit,
+            limit,
+        }
+    }
+
+    /// Takes bytes off the front of `bytes`; the head once it is whole. What is left in `bytes` then is body.
+    pub(crate) fn feed(&mut self, bytes: &mut &[u8]) -> Result<Option<Head>, HeadError> {
+        while let Some((&byte, rest)) = bytes.split_first() {
+            *bytes = rest;
+            self.left = self.left.checked_sub(1).ok_or(HeadError::TooLong { limit: self.limit })?;
+            if self.push(byte)? {
+                if (100..200).contains(&self.head.status) {
+                    *self = Self { left: self.left, ..Self::new(self.limit) };
+                    continue;
+                }
+                let mut head = core::mem::take(&mut self.head);
+                head.close |= self.http_1_0 && !self.keep_alive;
+                return Ok(Some(head));
+            }
+        }
+        Ok(None)
+    }
+
+    /// `true` when this byte ended the head.
+    fn push(&mut self, byte: u8) -> Result<bool, HeadError> {
+        self.state = match (self.state, byte) {
+            (State::Status(at), _) => self.status(at, byte)?,
+            (State::Line, b'\r') => State::End,
+            (State::Line, b'\n') | (State::End, b'\n') => return Ok(true),
+            (State::End, _) => return Err(HeadError::Malformed),
+            // A line that starts with white space continues the one before it: obsolete, and a way to hide things.
+            (State::Line, b' ' | b'\t' | b':') => return Err(HeadError::Malformed),
+            (State::Line, _) => {
+                self.name.clear();
+                self.named(byte)
+            }
+            (State::Name, b':') => {
+                self.value.clear();
+                self.value_overflow = false;
+                Header::named(&self.name).map_or(State::Skip, State::Value)
+            }
+            (State::Name, b'\n' | b' ' | b'\t') => return Err(HeadError::Malformed),
+            (State::Name, _) => self.named(byte),
+            (State::Value(header), b'\n') => {
+                self.line(header)?;
+                State::Line
+            }
+            (State::Value(header), _) => {
+                let leading = self.value.is_empty() && matches!(byte, b' ' | b'\t');
+                self.value_overflow |= !leading && self.value.push(byte).is_err();
+                State::Value(header)
+            }
+            (State::Skip, b'\n') => State::Line,
+            (State::Skip, _) => State::Skip,
+        };
+        Ok(false)
+    }
+
+    /// A name too long for the buffer is none that is looked for: its line is skipped.
+    fn named(&mut self, byte: u8) -> State {
+        if self.name.push(byte).is_ok() { State::Name } else { State::Skip }
+    }
+
+    /// `HTTP/1.x SSS …`
+    fn status(&mut self, at: usize, byte: u8) -> Result<State, HeadError> {
+        const VERSION: &[u8] = b"HTTP/1.";
+        let good = match at {
+            0..=6 => VERSION.get(at) == Some(&byte),
+            7 => {
+                self.http_1_0 = byte == b'0';
+                matches!(byte, b'0' | b'1')
+            }
+            8 => byte == b' ',
+            9..=11 => {
+                let digit = u16::from(byte.wrapping_sub(b'0'));
+                self.head.status = self.head.status.saturating_mul(10).saturating_add(digit);
+                byte.is_ascii_digit() && (at != 9 || byte != b'0')
+            }
+            12 if byte == b'\n' => return Ok(State::Line),
+            12 => matches!(byte, b' ' | b'\r'),
+            _ if byte == b'\n' => return Ok(State::Line),
+            _ => true,
+        };
+        if good { Ok(State::Status(at.saturating_add(1))) } else { Err(HeadError::NotHttp) }
+    }
+
+    fn line(&mut self, header: Header) -> Result<(), HeadError> {
+        let value = self.value.trim_ascii();
+        let too_long = self.value_overflow;
+        let plain = |value| if too_long { Err(HeadError::Malformed) } else { Ok(value) };
+        match header {
+            // Too long a list of options is treated as one that says close: the safe side.
+            Header::Connection => {
+                let says =
+                    |option: &[u8]| value.split(|b| *b == b',').any(|o| o.trim_ascii().eq_ignore_ascii_case(option));
+                self.head.close |= too_long || says(b"close");
+                self.keep_alive |= says(b"keep-alive");
+            }
+            Header::TransferEncoding => self.head.encoded = true,
+            Header::ContentEncoding => self.head.encoded |= too_long || !value.eq_ignore_ascii_case(b"identity"),
+            Header::ContentLength => once(&mut self.head.content_length, number(plain(value)?))?,
+            Header::ContentRange => {
+                // `bytes */total` comes with a 416, whose status says it all.
+                if !plain(value)?.starts_with(b"bytes */") {
+                    once(&mut self.head.content_range, content_range(value))?;
+                }
+            }
+            Header::Etag => {
+                let etag = core::str::from_utf8(value).map_err(|_| HeadError::Malformed)?;
+                // It goes back to the server in a header of ours: nothing but what RFC 9110, section 8.8.3 allows.
+                if !etag.bytes().all(|b| matches!(b, 0x21..=0x7e)) {
+                    return Err(HeadError::Malformed);
+                }
+                let etag = if too_long { None } else { Etag::try_from(etag).ok() };
+                self.head.etag = Some(etag.ok_or(HeadError::EtagTooLong)?);
+            }
+            Header::RetryAfter => {
+                self.head.retry_after = number(value).map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes a value that must be well-formed and, if it was there already, the same.
+fn once<T: PartialEq>(field: &mut Option<T>, value: Option<T>) -> Result<(), HeadError> {
+    match (&field, &value) {
+        (_, None) => Err(HeadError::Malformed),
+        (Some(before), Some(now)) if before != now => Err(HeadError::Malformed),
+        _ => {
+            *field = value;
+            Ok(())
+        }
+    }
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |n, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte.wrapping_sub(b'0')))?;
+        n.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+fn content_range(value: &[u8]) -> Option<ContentRange> {
+    let value = value.strip_prefix(b"bytes ")?;
+    let (range, total) = split(value, b'/')?;
+    let (first, last) = split(range, b'-')?;
+    let range = ContentRange { first: number(first)?, last: number(last)?, total: number(total)? };
+    (range.first <= range.last && range.last < range.total).then_some(range)
+}
+
+fn split(value: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
+    let mut parts = value.splitn(2, |b| *b == at);
+    Some((parts.next()?, parts.next()?))
+}
+
+/// Finds the `<Code>` of an S3 or Azure error body, byte by byte (Amazon S3 API reference, "Error responses").
+#[derive(Debug, Default)]
+pub(crate) struct CodeScanner {
+    matched: usize,
+    code: ErrorCode,
+}
+
+/// The code of a storage service's error answer, such as `ExpiredToken`; empty when it gave none.
+pub type ErrorCode = heapless::String<40>;
+
+impl CodeScanner {
+    /// The code, once it is complete.
+    pub(crate) fn push(&mut self, byte: u8) -> Option<ErrorCode> {
+        const OPEN: &[u8] = b"<Code>";
+        if self.matched == OPEN.len() {
+            if byte == b'<' {
+                return Some(core::mem::take(&mut self.code));
+            }
+            // Not a code of the service's: too long, or not the letters and digits that codes are made of.
+            if !byte.is_ascii_alphanumeric() || self.code.push(char::from(byte)).is_err() {
+                return Some(ErrorCode::new());
+            }
+        } else if OPEN.get(self.matched) == Some(&byte) {
+            self.matched = self.matched.saturating_add(1);
+        } else {
+            self.matched = usize::from(byte == b'<');
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::{format, string::String};
+
+    const LIMIT: u32 = 4096;
+
+    fn parse(text: &str) -> Result<Option<(Head, usize)>, HeadError> {
+        let mut bytes = text.as_bytes();
+        let head = HeadParser::new(LIMIT).feed(&mut bytes)?;
+        Ok(head.map(|head| (head, bytes.len())))
+    }
+
+    const PARTIAL: &str = "HTTP/1.1 206 Partial Content\r\nx-amz-id-2: aGVsbG8=\r\nDate: Mon, 23 Nov 2026 12:00:00 GMT\r\n\
+        ETag: \"9b2cf535f27731c974343645a3985328\"\r\nContent-Range: bytes 4096-8191/1049239\r\n\
+        x-a-header-name-longer-than-any-that-matters: 1\r\ncontent-length:4096\r\nConnection: close\r\n\r\nBODY";
+
+    #[test]
+    fn keeps_what_matters_at_any_split() {
+        let (whole, left) = parse(PARTIAL).unwrap().unwrap();
+        assert_eq!((whole.status, whole.content_length, whole.close), (206, Some(4096), true));
+        assert_eq!(whole.content_range, Some(ContentRange { first: 4096, last: 8191, total: 1_049_239 }));
+        assert_eq!(whole.etag.as_deref(), Some("\"9b2cf535f27731c974343645a3985328\""));
+        assert_eq!(left, 4);
+        for cut in 0..PARTIAL.len() - 4 {
+            let (mut a, mut b) = PARTIAL.as_bytes().split_at(cut);
+            let mut parser = HeadParser::new(LIMIT);
+            assert_eq!(parser.feed(&mut a), Ok(None), "cut at {cut}");
+            assert_eq!(parser.feed(&mut b), Ok(Some(whole.clone())), "cut at {cut}");
+            assert_eq!(b, b"BODY");
+        }
+    }
+
+    #[test]
+    fn interim_answers_are_skipped() {
+        let (head, _) = parse("HTTP/1.1 100 Continue\r\nETag: \"x\"\r\n\r\nHTTP/1.0 200 OK\r\n\r\n").unwrap().unwrap();
+        assert_eq!(head, Head { status: 200, close: true, ..Head::default() });
+    }
+
+    #[test]
+    fn a_header_line_may_be_longer_than_any_buffer() {
+        let long = format!("HTTP/1.1 200 OK\r\nX-Long: {}\r\nContent-Length: 5\r\n\r\n", "y".repeat(3000));
+        assert_eq!(parse(&long).unwrap().unwrap().0.content_length, Some(5));
+    }
+
+    #[test]
+    fn refuses_what_contradicts_itself_or_never_ends() {
+        let head = |lines: &str| parse(&format!("HTTP/1.1 206 OK\r\n{lines}\r\n\r\n"));
+        for lines in [
+            "Content-Length: 5\r\nContent-Length: 6",
+            "Content-Length: -1",
+            "Content-Length: ",
+            "Content-Length: 18446744073709551616",
+            "Content-Range: bytes 5-4/10",
+            "Content-Range: bytes 0-10/10",
+            "Content-Range: bytes 0-9/*",
+            "Content-Range: items 0-9/10",
+            " folded: x",
+            "Content-Length : 5",
+            "ETag: \"a b\"",
+            "no colon",
+        ] {
+            assert_eq!(head(lines), Err(HeadError::Malformed), "{lines}");
+        }
+        assert_eq!(head(&format!("ETag: \"{}\"", "e".repeat(63))), Err(HeadError::EtagTooLong));
+        assert_eq!(head(&format!("X: {}", "e".repeat(5000))), Err(HeadError::TooLong { limit: LIMIT }));
+        for text in
+            ["SSH-2.0-x\r\n", "HTTP/2 200\r\n", "HTTP/1.1 2x0 OK\r\n", "HTTP/1.1 2000 OK\r\n", "HTTP/1.1 099 \r\n"]
+        {
+            assert_eq!(parse(text), Err(HeadError::NotHttp), "{text}");
+        }
+    }
+
+    #[test]
+    fn agreeing_duplicates_and_other_forms_are_fine() {
+        let (head, _) = parse(
+            "HTTP/1.1 503 Slow Down\nRetry-After: 7\ncontent-length: 3\ncontent-length: 3\nConnection: Keep-Alive, Close\n\n",
+        )
+        .unwrap()
+        .unwrap();
+        assert_eq!((head.retry_after, head.content_length, head.close), (Some(7), Some(3), true));
+        let (head, _) = parse("HTTP/1.1 503 x\r\nRetry-After: Fri, 27 Nov 2026 07:28:00 GMT\r\n\r\n").unwrap().unwrap();
+        assert_eq!((head.retry_after, head.close), (None, false));
+        let (head, _) = parse("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap().unwrap();
+        assert!(head.encoded);
+    }
+
+    #[test]
+    fn finds_the_code_of_an_error_body() {
+        let scan = |body: &str| {
+            let mut scanner = CodeScanner::default();
+            body.bytes().find_map(|b| scanner.push(b)).map(|code| String::from(code.as_str()))
+        };
+        let xml = "<?xml version=\"1.0\"?><Error><<Code>ExpiredToken</Code><Message>x</Message></Error>";
+        assert_eq!(scan(xml).as_deref(), Some("ExpiredToken"));
+        assert_eq!(scan("<Error></Error>"), None);
+        assert_eq!(scan(&format!("<Code>{}</Code>", "x".repeat(41))).as_deref(), Some(""));
+    }
+}

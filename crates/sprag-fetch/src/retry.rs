@@ -1,0 +1,160 @@
+//! What to do about a failure: a decision for each, bounded in number and in time.
+
+use embedded_io_async::ErrorKind;
+
+use crate::error::Error;
+use crate::session::AnswerError;
+
+/// How often and how patiently a download is tried again while no byte arrives.
+///
+/// With the defaults a server that is not there is given up on after seven tries and about a minute. The counter falls
+/// back to zero when bytes arrive, and only then: a server that takes connections but sends nothing is not progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct RetryPolicy {
+    /// Tries in a row that may bring no byte before the download gives up.
+    pub attempts: u8,
+    /// The wait after the first fruitless try, in milliseconds; it doubles with each one after it.
+    pub first_ms: u32,
+    /// The longest wait, in milliseconds. A server that asks for more by `Retry-After` ends the download, to be tried
+    /// again when the caller sees fit: see [`Error::is_retryable`].
+    pub longest_ms: u32,
+    /// Seeds the jitter that takes up to half off each wait. **Set it from something that differs between devices**
+    /// (serial number, MAC address), or a fleet that lost its server together comes back together.
+    pub seed: u32,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self { attempts: 7, first_ms: 1_000, longest_ms: 60_000, seed: 1 }
+    }
+}
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decision {
+    Now,
+    After { ms: u32 },
+    GiveUp,
+}
+
+/// Counts fruitless tries in a row.
+#[derive(Debug)]
+pub(crate) struct Retry {
+    policy: RetryPolicy,
+    fruitless: u8,
+    random: u32,
+}
+
+impl Retry {
+    pub(crate) fn new(policy: RetryPolicy) -> Self {
+        // Neighbouring seeds must not give neighbouring waits; and xorshift needs a state that is not zero.
+        let random = policy.seed.wrapping_mul(0x9e37_79b9) | 1;
+        Self { policy, fruitless: 0, random }
+    }
+
+    /// Bytes arrived.
+    pub(crate) fn progress(&mut self) {
+        self.fruitless = 0;
+    }
+
+    /// How many tries in a row brought nothing.
+    pub(crate) fn fruitless(&self) -> u8 {
+        self.fruitless
+    }
+
+    /// Decides about a failure; `fruitful` when bytes had come over the connection that failed.
+    pub(crate) fn decide<E: embedded_io_async::Error>(&mut self, error: &Error<E>, fruitful: bool) -> Decision {
+        let wanted = match error {
+            // A connection that served and then ended is what S3 does after 100 requests: the next one serves again.
+            Error::Closed | Error::Connection(_) if fruitful => return Decision::Now,
+            // A certificate that does not fit now won't in a second.
+            Error::Connect(error) if !may_pass(error.kind()) => return Decision::GiveUp,
+            Error::Answer(AnswerError::Status { retry_after: Some(seconds), .. }) if error.is_retryable() => {
+                seconds.saturating_mul(1_000)
+            }
+            error if error.is_retryable() => 0,
+            _ => return Decision::GiveUp,
+        };
+        self.fruitless = self.fruitless.saturating_add(1);
+        if self.fruitless >= self.policy.attempts || wanted > self.policy.longest_ms {
+            return Decision::GiveUp;
+        }
+        Decision::After { ms: self.back_off().max(wanted) }
+    }
+
+    fn back_off(&mut self) -> u32 {
+        let doublings = u32::from(self.fruitless.saturating_sub(1)).min(31);
+        let full = self.policy.first_ms.saturating_mul(1 << doublings).min(self.policy.longest_ms);
+        let half = full / 2;
+        full.saturating_sub(self.next_random().checked_rem(half.saturating_add(1)).unwrap_or(0))
+    }
+
+    /// xorshift32 (Marsaglia, 2003): jitter needs no better.
+    fn next_random(&mut self) -> u32 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 17;
+        self.random ^= self.random << 5;
+        self.random
+    }
+}
+
+/// Kinds that speak of the peer or the settings, not of the moment.
+fn may_pass(kind: ErrorKind) -> bool {
+    !matches!(
+        kind,
+        ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::PermissionDenied | ErrorKind::Unsupported
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLOW_DOWN: Error<ErrorKind> = Error::Answer(AnswerError::Status { status: 503, retry_after: None });
+
+    #[test]
+    fn waits_double_with_jitter_and_end() {
+        let mut retry = Retry::new(RetryPolicy { seed: 42, ..RetryPolicy::default() });
+        for full in [1_000, 2_000, 4_000, 8_000, 16_000, 32_000] {
+            let Decision::After { ms } = retry.decide(&SLOW_DOWN, false) else { panic!("gave up before {full}") };
+            assert!((full / 2..=full).contains(&ms), "{ms} for {full}");
+        }
+        assert_eq!(retry.decide(&SLOW_DOWN, false), Decision::GiveUp);
+        retry.progress();
+        assert!(matches!(retry.decide(&SLOW_DOWN, true), Decision::After { .. }));
+    }
+
+    #[test]
+    fn devices_differ() {
+        let wait = |seed| Retry::new(RetryPolicy { seed, ..RetryPolicy::default() }).decide(&SLOW_DOWN, false);
+        let waits: [Decision; 4] = core::array::from_fn(|n| wait(u32::try_from(n).unwrap()));
+        assert!(waits.iter().skip(1).all(|w| *w != waits[0]), "{waits:?}");
+    }
+
+    #[test]
+    fn a_decision_for_each_failure() {
+        let decide = |error: Error<ErrorKind>, fruitful| Retry::new(RetryPolicy::default()).decide(&error, fruitful);
+        let status = |status, retry_after| Error::Answer(AnswerError::Status { status, retry_after });
+        assert_eq!(decide(Error::Closed, true), Decision::Now);
+        assert!(matches!(decide(Error::Closed, false), Decision::After { .. }));
+        assert_eq!(decide(Error::Connect(ErrorKind::InvalidData), true), Decision::GiveUp);
+        assert!(matches!(decide(Error::Connect(ErrorKind::ConnectionRefused), true), Decision::After { .. }));
+        assert_eq!(decide(status(503, Some(7)), false), Decision::After { ms: 7_000 });
+        assert_eq!(decide(status(503, Some(61)), false), Decision::GiveUp);
+        assert_eq!(decide(status(404, Some(7)), true), Decision::GiveUp);
+        assert_eq!(decide(Error::Answer(AnswerError::ObjectChanged), true), Decision::GiveUp);
+    }
+
+    #[test]
+    fn fruitless_tries_end_whatever_the_numbers() {
+        for policy in [
+            RetryPolicy { attempts: 0, first_ms: 0, longest_ms: 0, seed: 0 },
+            RetryPolicy { attempts: 255, first_ms: u32::MAX, longest_ms: u32::MAX, seed: u32::MAX },
+        ] {
+            let mut retry = Retry::new(policy);
+            let tries = core::iter::repeat_with(|| retry.decide(&SLOW_DOWN, false));
+            assert!(tries.take(256).any(|d| d == Decision::GiveUp));
+        }
+    }
+}

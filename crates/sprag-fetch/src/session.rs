@@ -1,0 +1,268 @@
+//! How far a download came, of which object; and whether an answer fits it.
+
+use core::fmt;
+use core::num::NonZeroU64;
+
+use crate::request::ByteRange;
+use crate::response::{ErrorCode, Etag, Head, HeadError};
+
+/// How far a download came and what is known of the object: all that is needed to go on, with another URL too.
+///
+/// A session belongs to the object, never to a URL: every fresh presigned URL differs. Keep it with the bytes it counts;
+/// [`Session::default`] starts at byte 0 of an object that nothing is known of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Session {
+    /// Bytes of the object that the caller already has; the next one asked for.
+    pub offset: u64,
+    /// The size of the object in bytes: from the job, or learnt from the first answer.
+    pub total: Option<u64>,
+    /// The object's entity tag, as the first answer gave it. A later answer with another one is refused.
+    pub etag: Option<Etag>,
+}
+
+impl Session {
+    /// Whether every byte is there.
+    pub fn is_complete(&self) -> bool {
+        self.total.is_some_and(|total| self.offset >= total)
+    }
+
+    /// The next range to ask for, of at most `size` bytes.
+    pub(crate) fn next_range(&self, size: Option<NonZeroU64>) -> ByteRange {
+        let last = size.map(|size| {
+            let last = self.offset.saturating_add(size.get().saturating_sub(1));
+            self.total.map_or(last, |total| last.min(total.saturating_sub(1)))
+        });
+        ByteRange { first: self.offset, last }
+    }
+
+    /// The tag for `If-Match`. A weak one never matches there (RFC 9110, section 13.1.1), so it is not sent.
+    pub(crate) fn if_match(&self) -> Option<&str> {
+        self.etag.as_deref().filter(|etag| etag.starts_with('"'))
+    }
+
+    /// Checks the head of the answer to `asked`, pins what it says of the object, and gives the length of its body.
+    pub(crate) fn accept(&mut self, asked: ByteRange, head: &Head) -> Result<u64, AnswerError> {
+        match head.status {
+            200 | 206 => {}
+            412 => return Err(AnswerError::ObjectChanged),
+            // Past the end of what was pinned: it became shorter. Past the end of anything: there is nothing.
+            416 if asked.first > 0 => return Err(AnswerError::ObjectChanged),
+            416 => return Err(AnswerError::Empty),
+            400 | 401 | 403 => {
+                return Err(AnswerError::UrlRefused { status: head.status, code: ErrorCode::new() });
+            }
+            status => return Err(AnswerError::Status { status, retry_after: head.retry_after }),
+        }
+        if head.encoded {
+            return Err(AnswerError::Encoded);
+        }
+        if let (Some(pinned), Some(now)) = (&self.etag, &head.etag)
+            && pinned != now
+        {
+            return Err(AnswerError::ObjectChanged);
+        }
+        let (length, total) = if head.status == 206 { partial(asked, head)? } else { whole(asked, head)? };
+        if self.total.is_some_and(|pinned| pinned != total) {
+            return Err(AnswerError::ObjectChanged);
+        }
+        self.total = Some(total);
+        if self.etag.is_none() {
+            self.etag.clone_from(&head.etag);
+        }
+        Ok(length)
+    }
+}
+
+/// A 206: the range must start where it was asked to, and no length may contradict another.
+fn partial(asked: ByteRange, head: &Head) -> Result<(u64, u64), AnswerError> {
+    let range = head.content_range.ok_or(AnswerError::WrongRange)?;
+    let length = range.last.saturating_sub(range.first).saturating_add(1);
+    let fits = range.first == asked.first
+        && asked.last.is_none_or(|last| range.last <= last)
+        && head.content_length.is_none_or(|said| said == length);
+    if fits { Ok((length, range.total)) } else { Err(AnswerError::WrongRange) }
+}
+
+/// A 200 is the whole object, whatever was asked for: good for the first byte, poison in the middle.
+fn whole(asked: ByteRange, head: &Head) -> Result<(u64, u64), AnswerError> {
+    match head.content_length {
+        _ if asked.first > 0 => Err(AnswerError::RangeIgnored),
+        None => Err(AnswerError::NoLength),
+        Some(0) => Err(AnswerError::Empty),
+        Some(length) => Ok((length, length)),
+    }
+}
+
+/// Why an answer was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum AnswerError {
+    /// Its head can't be read.
+    Head(HeadError),
+    /// A status that is no answer to a range request.
+    Status {
+        /// The status code.
+        status: u16,
+        /// What `Retry-After` asked for, in seconds.
+        retry_after: Option<u32>,
+    },
+    /// 400, 401 or 403: the URL has expired, or its signature or token does not fit. A fresh URL may do.
+    UrlRefused {
+        /// The status code.
+        status: u16,
+        /// The storage service's own code, such as `ExpiredToken`; empty when it gave none.
+        code: ErrorCode,
+    },
+    /// The object is not the one that the session began with: another ETag, another size, or a 412.
+    ObjectChanged,
+    /// 200 to a request that did not start at byte 0: the server ignores ranges.
+    RangeIgnored,
+    /// 206 whose `Content-Range` is missing, malformed or not what was asked for, or contradicts `Content-Length`.
+    WrongRange,
+    /// The body would be compressed or chunked.
+    Encoded,
+    /// 200 without `Content-Length`: whether the object arrived whole could not be told.
+    NoLength,
+    /// The object has no bytes.
+    Empty,
+}
+
+impl AnswerError {
+    pub(crate) fn is_retryable(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504),
+            // A captive portal, a proxy's page, a broken cache: something between here and the server.
+            Self::Head(HeadError::NotHttp | HeadError::Malformed) | Self::WrongRange => true,
+            _ => false,
+        }
+    }
+
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Head(HeadError::NotHttp) => "not-http",
+            Self::Head(HeadError::Malformed) => "header-malformed",
+            Self::Head(HeadError::TooLong { .. }) => "header-too-long",
+            Self::Head(HeadError::EtagTooLong) => "etag-too-long",
+            Self::Status { status, .. } => match status {
+                404 => "http-404",
+                410 => "http-410",
+                429 => "http-429",
+                300..400 => "http-redirect",
+                400..500 => "http-4xx",
+                500 => "http-500",
+                503 => "http-503",
+                _ => "http-status",
+            },
+            Self::UrlRefused { .. } => "url-refused",
+            Self::ObjectChanged => "object-changed",
+            Self::RangeIgnored => "range-ignored",
+            Self::WrongRange => "wrong-range",
+            Self::Encoded => "body-encoded",
+            Self::NoLength => "length-missing",
+            Self::Empty => "object-empty",
+        }
+    }
+}
+
+impl fmt::Display for AnswerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Head(error) => error.fmt(f),
+            Self::Status { status, .. } => write!(f, "the server answered {status}"),
+            Self::UrlRefused { status, code } if code.is_empty() => {
+                write!(f, "the server refused the URL ({status}): a fresh one is needed")
+            }
+            Self::UrlRefused { status, code } => {
+                write!(f, "the server refused the URL ({status} {code}): a fresh one is needed")
+            }
+            Self::ObjectChanged => f.write_str("the object changed while it was being fetched"),
+            Self::RangeIgnored => f.write_str("the server ignores ranges: it answered 200 in the middle of the object"),
+            Self::WrongRange => f.write_str("the answer's Content-Range is not what was asked for"),
+            Self::Encoded => f.write_str("the answer's body is compressed or chunked"),
+            Self::NoLength => f.write_str("the answer does not say how long the object is"),
+            Self::Empty => f.write_str("the object has no bytes"),
+        }
+    }
+}
+
+impl core::error::Error for AnswerError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::response::ContentRange;
+
+    fn etag(text: &str) -> Option<Etag> {
+        Some(Etag::try_from(text).unwrap())
+    }
+
+    fn answer(first: u64, last: u64, total: u64) -> Head {
+        Head { status: 206, content_range: Some(ContentRange { first, last, total }), ..Head::default() }
+    }
+
+    fn pinned(offset: u64) -> Session {
+        Session { offset, total: Some(100), etag: etag("\"a\"") }
+    }
+
+    #[test]
+    fn ranges_end_at_the_end() {
+        let size = NonZeroU64::new(40);
+        let range = |offset, total| Session { offset, total, etag: None }.next_range(size);
+        assert_eq!(range(0, None), ByteRange { first: 0, last: Some(39) });
+        assert_eq!(range(80, Some(100)), ByteRange { first: 80, last: Some(99) });
+        assert_eq!(pinned(7).next_range(None), ByteRange { first: 7, last: None });
+    }
+
+    #[test]
+    fn the_first_answer_pins_the_object() {
+        let mut session = Session::default();
+        let asked = session.next_range(None);
+        let head = Head { etag: etag("W/\"w\""), content_length: Some(100), ..answer(0, 99, 100) };
+        assert_eq!(session.accept(asked, &head), Ok(100));
+        assert_eq!((session.total, session.if_match()), (Some(100), None));
+        assert_eq!(pinned(0).if_match(), Some("\"a\""));
+    }
+
+    #[test]
+    fn refuses_every_answer_that_could_splice() {
+        use AnswerError::{Encoded, ObjectChanged, RangeIgnored, Status, UrlRefused, WrongRange};
+        let cases = [
+            (Head { etag: etag("\"b\""), ..answer(10, 99, 100) }, ObjectChanged),
+            (answer(10, 99, 101), ObjectChanged),
+            (Head { status: 412, ..Head::default() }, ObjectChanged),
+            (Head { status: 416, ..Head::default() }, ObjectChanged),
+            (answer(0, 99, 100), WrongRange),
+            (answer(11, 99, 100), WrongRange),
+            (Head { content_length: Some(89), ..answer(10, 99, 100) }, WrongRange),
+            (Head { status: 206, ..Head::default() }, WrongRange),
+            (Head { status: 200, content_length: Some(100), ..Head::default() }, RangeIgnored),
+            (Head { encoded: true, ..answer(10, 99, 100) }, Encoded),
+            (Head { status: 403, ..Head::default() }, UrlRefused { status: 403, code: ErrorCode::new() }),
+            (Head { status: 404, ..Head::default() }, Status { status: 404, retry_after: None }),
+            (
+                Head { status: 503, retry_after: Some(2), ..Head::default() },
+                Status { status: 503, retry_after: Some(2) },
+            ),
+        ];
+        for (head, error) in cases {
+            let mut session = pinned(10);
+            let asked = session.next_range(None);
+            assert_eq!(session.accept(asked, &head), Err(error));
+            assert_eq!(session, pinned(10), "a refused answer leaves no trace");
+        }
+        let asked = ByteRange { first: 10, last: Some(19) };
+        assert_eq!(pinned(10).accept(asked, &answer(10, 20, 100)), Err(WrongRange));
+        assert_eq!(pinned(10).accept(asked, &answer(10, 15, 100)), Ok(6), "less than asked for is progress");
+    }
+
+    #[test]
+    fn a_whole_object_is_good_from_its_first_byte_only() {
+        let whole = |length| Head { status: 200, content_length: length, ..Head::default() };
+        let asked = ByteRange { first: 0, last: Some(9) };
+        assert_eq!(Session::default().accept(asked, &whole(Some(100))), Ok(100));
+        assert_eq!(Session::default().accept(asked, &whole(None)), Err(AnswerError::NoLength));
+        assert_eq!(Session::default().accept(asked, &whole(Some(0))), Err(AnswerError::Empty));
+        assert_eq!(pinned(0).accept(asked, &whole(Some(99))), Err(AnswerError::ObjectChanged));
+    }
+}

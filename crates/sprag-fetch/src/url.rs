@@ -1,0 +1,328 @@
+//! A URL that is read where it lies: as bytes that can be walked again, never copied, of any length.
+
+use core::fmt;
+
+/// The longest host name that the domain name system can carry (RFC 1035, section 2.3.4).
+pub const HOST_MAX: usize = 253;
+
+/// `http` or `https`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Scheme {
+    /// Plain TCP, port 80 unless the URL names one.
+    Http,
+    /// TLS, port 443 unless the URL names one.
+    Https,
+}
+
+impl Scheme {
+    const fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+/// An absolute `http` or `https` URL over any text that yields its bytes as often as asked.
+///
+/// `I` is `str::Bytes` for a plain string, or an iterator that undoes JSON's escapes on the way, so that a presigned URL
+/// goes from the job document to the socket without a buffer, however long it is. Path and query are sent byte for byte:
+/// nothing is decoded, encoded or normalised, because the signature of a presigned URL covers them as they stand.
+///
+/// ```
+/// # use sprag_fetch::{Scheme, Url};
+/// let url = Url::parse("https://bucket.s3.amazonaws.com/app.bin?X-Amz-Signature=ab%2Fcd".bytes())?;
+/// assert_eq!((url.scheme(), url.host(), url.port()), (Scheme::Https, "bucket.s3.amazonaws.com", 443));
+/// # Ok::<(), sprag_fetch::UrlError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Url<I> {
+    scheme: Scheme,
+    host: heapless::String<HOST_MAX>,
+    port: u16,
+    /// Where path or query start; empty when the URL ends after the authority.
+    target: I,
+}
+
+impl<I: Iterator<Item = u8> + Clone> Url<I> {
+    /// Reads scheme, host and port, and checks every byte of the rest.
+    ///
+    /// # Errors
+    /// [`UrlError`] names what is wrong and at which byte. User information and fragments are refused: neither belongs
+    /// into a request, and silently dropping them would fetch something else than was written. So is every byte outside
+    /// printable ASCII, which could otherwise smuggle a header line into the request.
+    pub fn parse(text: I) -> Result<Self, UrlError> {
+        check_bytes(text.clone())?;
+        let mut rest = Cursor { text, at: 0 };
+        let scheme = scheme(&mut rest)?;
+        let host = host(&mut rest)?;
+        let port = port(&mut rest)?.unwrap_or(scheme.default_port());
+        Ok(Self { scheme, host, port, target: rest.text })
+    }
+
+    /// The scheme, which says whether the connection is to be encrypted.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// The host name or address, an IPv6 address without its brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port named in the URL, or the scheme's own.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The request target: path and query as they stand, with the `/` that an empty path means.
+    pub(crate) fn target(&self) -> impl Iterator<Item = u8> {
+        let slash = (self.target.clone().next() != Some(b'/')).then_some(b'/');
+        slash.into_iter().chain(self.target.clone())
+    }
+
+    /// The value of the `Host` header: bare on the scheme's default port, because that is what a presigned URL signs.
+    pub(crate) fn host_header(&self) -> impl Iterator<Item = u8> {
+        let v6 = self.host.contains(':');
+        let port = (self.port != self.scheme.default_port()).then(|| crate::request::decimal(u64::from(self.port)));
+        v6.then_some(b'[')
+            .into_iter()
+            .chain(self.host.bytes())
+            .chain(v6.then_some(b']'))
+            .chain(port.is_some().then_some(b':'))
+            .chain(port.into_iter().flatten())
+    }
+}
+
+/// Bytes with the offset of the next one, for errors that say where.
+struct Cursor<I> {
+    text: I,
+    at: usize,
+}
+
+impl<I: Iterator<Item = u8> + Clone> Cursor<I> {
+    fn peek(&self) -> Option<u8> {
+        self.text.clone().next()
+    }
+
+    fn next(&mut self) -> Option<u8> {
+        let byte = self.text.next()?;
+        self.at = self.at.saturating_add(1);
+        Some(byte)
+    }
+
+    fn error<T>(&self, kind: UrlErrorKind) -> Result<T, UrlError> {
+        Err(UrlError { kind, at: self.at })
+    }
+}
+
+fn check_bytes(text: impl Iterator<Item = u8>) -> Result<(), UrlError> {
+    for (at, byte) in text.enumerate() {
+        match byte {
+            b'#' => return Err(UrlError { kind: UrlErrorKind::Fragment, at }),
+            0x21..=0x7e => {}
+            _ => return Err(UrlError { kind: UrlErrorKind::Byte, at }),
+        }
+    }
+    Ok(())
+}
+
+fn scheme<I: Iterator<Item = u8> + Clone>(rest: &mut Cursor<I>) -> Result<Scheme, UrlError> {
+    let mut expect = |word: &str| {
+        word.bytes().all(|wanted| rest.peek().is_some_and(|b| b.eq_ignore_ascii_case(&wanted)) && rest.next().is_some())
+    };
+    let http = expect("http");
+    let secure = http && expect("s");
+    if !(http && expect("://")) {
+        return rest.error(UrlErrorKind::Scheme);
+    }
+    Ok(if secure { Scheme::Https } else { Scheme::Http })
+}
+
+fn host<I: Iterator<Item = u8> + Clone>(rest: &mut Cursor<I>) -> Result<heapless::String<HOST_MAX>, UrlError> {
+    // Whatever stands before an `@` is user information; say so instead of complaining about one of its bytes.
+    let authority = rest.text.clone().take_while(|b| !matches!(b, b'/' | b'?'));
+    if let Some(at) = authority.clone().position(|b| b == b'@') {
+        return Err(UrlError { kind: UrlErrorKind::UserInfo, at: rest.at.saturating_add(at) });
+    }
+    let bracketed = rest.peek() == Some(b'[');
+    if bracketed {
+        rest.next();
+    }
+    let mut host = heapless::String::new();
+    while let Some(byte) = rest.peek() {
+        let part = match byte {
+            b']' | b'/' | b'?' => break,
+            b':' if !bracketed => break,
+            b':' => true,
+            b'-' | b'.' | b'_' => !bracketed || byte == b'.',
+            _ => byte.is_ascii_alphanumeric(),
+        };
+        if !part {
+            return rest.error(UrlErrorKind::Host);
+        }
+        if host.push(char::from(byte)).is_err() {
+            return rest.error(UrlErrorKind::HostTooLong);
+        }
+        rest.next();
+    }
+    if bracketed && (rest.next() != Some(b']') || host.parse::<core::net::Ipv6Addr>().is_err()) || host.is_empty() {
+        return rest.error(UrlErrorKind::Host);
+    }
+    Ok(host)
+}
+
+fn port<I: Iterator<Item = u8> + Clone>(rest: &mut Cursor<I>) -> Result<Option<u16>, UrlError> {
+    match rest.peek() {
+        None | Some(b'/' | b'?') => return Ok(None),
+        Some(b':') => rest.next(),
+        Some(_) => return rest.error(UrlErrorKind::Host),
+    };
+    let mut port = None;
+    while let Some(byte @ b'0'..=b'9') = rest.peek() {
+        let digit = u16::from(byte.wrapping_sub(b'0'));
+        port = match port.unwrap_or(0u16).checked_mul(10).and_then(|p| p.checked_add(digit)) {
+            None => return rest.error(UrlErrorKind::Port),
+            some => some,
+        };
+        rest.next();
+    }
+    match rest.peek() {
+        // RFC 3986, section 3.2.3: "host:" means the default port.
+        None | Some(b'/' | b'?') if port != Some(0) => Ok(port),
+        _ => rest.error(UrlErrorKind::Port),
+    }
+}
+
+/// Why a text is not a URL that can be fetched, and at which byte of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct UrlError {
+    /// What is wrong.
+    pub kind: UrlErrorKind,
+    /// The offset of the byte at which it was noticed.
+    pub at: usize,
+}
+
+/// What can be wrong with a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum UrlErrorKind {
+    /// It does not start with `http://` or `https://`.
+    Scheme,
+    /// It carries a user name or a password.
+    UserInfo,
+    /// The host is missing, or holds a byte that no host name has.
+    Host,
+    /// The host is longer than [`HOST_MAX`] bytes.
+    HostTooLong,
+    /// The port is not a number from 1 to 65535.
+    Port,
+    /// It has a fragment (`#…`).
+    Fragment,
+    /// A byte that is not printable ASCII.
+    Byte,
+}
+
+impl UrlError {
+    /// A stable word for status reports, of at most 24 characters.
+    pub fn reason(&self) -> &'static str {
+        match self.kind {
+            UrlErrorKind::Scheme => "url-scheme",
+            UrlErrorKind::UserInfo => "url-userinfo",
+            UrlErrorKind::Host => "url-host",
+            UrlErrorKind::HostTooLong => "url-host-too-long",
+            UrlErrorKind::Port => "url-port",
+            UrlErrorKind::Fragment => "url-fragment",
+            UrlErrorKind::Byte => "url-byte",
+        }
+    }
+}
+
+impl fmt::Display for UrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            UrlErrorKind::Scheme => "the URL does not start with http:// or https://",
+            UrlErrorKind::UserInfo => "the URL carries a user name",
+            UrlErrorKind::Host => "the URL's host is missing or malformed",
+            UrlErrorKind::HostTooLong => "the URL's host is longer than 253 bytes",
+            UrlErrorKind::Port => "the URL's port is not a number from 1 to 65535",
+            UrlErrorKind::Fragment => "the URL has a fragment",
+            UrlErrorKind::Byte => "the URL holds a byte that is not printable ASCII",
+        })?;
+        write!(f, " (at byte {} of the URL)", self.at)
+    }
+}
+
+impl core::error::Error for UrlError {}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::{string::String, vec::Vec};
+
+    fn parts(url: &str) -> Result<(Scheme, String, u16, String, String), UrlErrorKind> {
+        let url = Url::parse(url.bytes()).map_err(|e| e.kind)?;
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Ok((
+            url.scheme(),
+            url.host().into(),
+            url.port(),
+            text(url.target().collect()),
+            text(url.host_header().collect()),
+        ))
+    }
+
+    #[test]
+    fn splits_what_the_field_uses() {
+        let good = [
+            ("https://h/p?q=%2F%3D&x", Scheme::Https, "h", 443, "/p?q=%2F%3D&x", "h"),
+            ("HTTP://h.example:80", Scheme::Http, "h.example", 80, "/", "h.example"),
+            ("https://h:8443?a=b", Scheme::Https, "h", 8443, "/?a=b", "h:8443"),
+            ("http://h:/p", Scheme::Http, "h", 80, "/p", "h"),
+            ("http://127.0.0.1:8080/a//b/../c", Scheme::Http, "127.0.0.1", 8080, "/a//b/../c", "127.0.0.1:8080"),
+            ("https://[::1]:444/x@y", Scheme::Https, "::1", 444, "/x@y", "[::1]:444"),
+            ("https://[fe80::1]/", Scheme::Https, "fe80::1", 443, "/", "[fe80::1]"),
+        ];
+        for (url, scheme, host, port, target, header) in good {
+            assert_eq!(parts(url), Ok((scheme, host.into(), port, target.into(), header.into())), "{url}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_it_could_only_guess_at() {
+        use UrlErrorKind::*;
+        let bad = [
+            ("", Scheme),
+            ("ftp://h/", Scheme),
+            ("https:/h", Scheme),
+            ("https://", Host),
+            ("https:///p", Host),
+            ("https://user:pw@h/", UserInfo),
+            ("https://h/#top", Fragment),
+            ("https://h/a b", Byte),
+            ("https://h/\r\nX: y", Byte),
+            ("https://h/ü", Byte),
+            ("https://h:0/", Port),
+            ("https://h:65536/", Port),
+            ("https://h:8x/", Port),
+            ("https://h%41/", Host),
+            ("https://[::1/", Host),
+            ("https://[1.2.3]/", Host),
+            ("https://[::1]x/", Host),
+        ];
+        for (url, kind) in bad {
+            assert_eq!(parts(url), Err(kind), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_host_may_be_as_long_as_dns_allows() {
+        let host = |n| std::format!("https://{}/p", "a".repeat(n));
+        assert_eq!(parts(&host(HOST_MAX)).unwrap().1.len(), HOST_MAX);
+        assert_eq!(parts(&host(HOST_MAX + 1)), Err(UrlErrorKind::HostTooLong));
+    }
+}
