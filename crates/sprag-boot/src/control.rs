@@ -1,0 +1,82 @@
+//! What an updater needs from any bootloader.
+
+use crate::error::Error;
+
+/// How a staged image is to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Swap {
+    /// Until the next reset, unless it is confirmed before.
+    Test,
+    /// For good.
+    Permanent,
+}
+
+/// Where the hand-over stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum State {
+    /// The running image stays, whatever happens.
+    Settled,
+    /// Another image takes over at the next reset.
+    Staged(Swap),
+    /// The running image is on trial: the next reset brings the old one back, unless this one is confirmed.
+    Trial,
+}
+
+/// Tells the bootloader, asks it what happened, confirms or goes back.
+///
+/// Every call may be cut off by a power cut or a dropped future at any point, and made again: the bootloader finds an
+/// image that boots at any time.
+#[allow(async_fn_in_trait)] // Executors of this field run futures where they are made: no `Send` to promise.
+pub trait BootControl {
+    /// Bytes at the end of the slot for updates that belong to the bootloader: no image may reach into them.
+    fn reserved(&self) -> u32;
+
+    /// Where the hand-over stands.
+    ///
+    /// # Errors
+    /// [`Error::Flash`], [`Error::Layout`].
+    ///
+    /// # Cancellation safety
+    /// Reads only.
+    async fn state(&mut self) -> Result<State, Error>;
+
+    /// Hands the image in the slot for updates over to the bootloader, for the next reset. The image must have been
+    /// verified; the write that makes it count is the last one.
+    ///
+    /// # Errors
+    /// [`Error::OnTrial`] while the running image is not confirmed; [`Error::Flash`], [`Error::Layout`].
+    ///
+    /// # Cancellation safety
+    /// Dropped early, the image is staged or not.
+    async fn stage(&mut self, swap: Swap) -> Result<(), Error>;
+
+    /// Takes a staged image back and makes the bootloader's bytes ready for the next one. Changes nothing where nothing
+    /// is staged and all is clean. To be called before anything is written to the slot.
+    ///
+    /// # Errors
+    /// As [`stage`](Self::stage).
+    ///
+    /// # Cancellation safety
+    /// Dropped early, the image is staged or not.
+    async fn unstage(&mut self) -> Result<(), Error>;
+
+    /// The running image stays for good. Changes nothing when it does already.
+    ///
+    /// # Errors
+    /// [`Error::Trailer`], [`Error::Flash`], [`Error::Layout`].
+    ///
+    /// # Cancellation safety
+    /// Dropped early, the image is confirmed or still on trial.
+    async fn confirm(&mut self) -> Result<(), Error>;
+
+    /// Gives the image on trial up: after the next reset the old one runs.
+    ///
+    /// # Errors
+    /// [`Error::NotOnTrial`] when the running image has been confirmed; [`Error::Flash`], [`Error::Layout`].
+    ///
+    /// # Cancellation safety
+    /// The image is given up or still on trial, which the next reset makes the same.
+    async fn go_back(&mut self) -> Result<(), Error>;
+}

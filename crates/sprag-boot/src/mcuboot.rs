@@ -1,0 +1,223 @@
+//! MCUboot with two slots that are swapped, by scratch or by moving.
+
+use embedded_storage_async::nor_flash::{NorFlash, NorFlashError, ReadNorFlash};
+
+use crate::control::{BootControl, State, Swap};
+use crate::error::{Error, Slot};
+use crate::trailer::{self, ALIGN_MAX, Cells, MAGIC_SIZE, SET};
+
+/// How MCUboot was built, as far as its trailers depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Layout {
+    /// `flash_area_align` of the slots: the write unit in bytes, 1 to 32 and a power of two.
+    pub align: u32,
+    /// The size of the sectors at the end of the slots, in bytes.
+    pub erase_size: u32,
+    /// What an erased byte reads as.
+    pub erased: u8,
+}
+
+impl Layout {
+    /// The units of the slots' driver, and an erased value of 0xFF.
+    pub fn of<F: NorFlash>() -> Self {
+        let size = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
+        Self { align: size(F::WRITE_SIZE), erase_size: size(F::ERASE_SIZE), erased: 0xFF }
+    }
+}
+
+/// The application's side of MCUboot's swap: what `boot_set_pending` and `boot_set_confirmed` do, with the magic written
+/// last, so that no cut leaves an image staged otherwise than was asked for.
+#[derive(Debug)]
+pub struct McuBoot<P, S> {
+    primary: P,
+    secondary: S,
+    layout: Layout,
+}
+
+impl<P: NorFlash, S: NorFlash> McuBoot<P, S> {
+    /// The hand-over for two slots, each the whole of its region.
+    pub fn new(primary: P, secondary: S, layout: Layout) -> Self {
+        Self { primary, secondary, layout }
+    }
+
+    async fn primary_trailer(&mut self) -> Result<Trailer, Error> {
+        read_trailer(&mut self.primary, Slot::Primary, self.layout).await
+    }
+
+    async fn secondary_trailer(&mut self) -> Result<Trailer, Error> {
+        read_trailer(&mut self.secondary, Slot::Secondary, self.layout).await
+    }
+}
+
+impl<P: NorFlash, S: NorFlash> BootControl for McuBoot<P, S> {
+    /// The trailer, in whole sectors: it can be erased without touching the image.
+    fn reserved(&self) -> u32 {
+        let size = trailer::size(self.layout.align);
+        size.checked_next_multiple_of(self.layout.erase_size).unwrap_or(u32::MAX)
+    }
+
+    async fn state(&mut self) -> Result<State, Error> {
+        let secondary = self.secondary_trailer().await?;
+        match (secondary.magic, secondary.image_ok) {
+            (Mark::Set, Mark::Unset) => return Ok(State::Staged(Swap::Test)),
+            (Mark::Set, Mark::Set) => return Ok(State::Staged(Swap::Permanent)),
+            _ => {}
+        }
+        let primary = self.primary_trailer().await?;
+        Ok(match primary {
+            Trailer { magic: Mark::Set, image_ok: Mark::Unset, copy_done: Mark::Set, .. } => State::Trial,
+            _ => State::Settled,
+        })
+    }
+
+    async fn stage(&mut self, swap: Swap) -> Result<(), Error> {
+        match self.state().await? {
+            State::Trial => return Err(Error::OnTrial),
+            State::Staged(staged) if staged == swap => return Ok(()),
+            _ => {}
+        }
+        // Cells that a cut left half written can't be written again on every part.
+        self.unstage().await?;
+        let cells = cells(&self.secondary, self.layout)?;
+        let (info, permanent) = match swap {
+            Swap::Test => (trailer::SWAP_TEST, false),
+            Swap::Permanent => (trailer::SWAP_PERMANENT, true),
+        };
+        if permanent {
+            write_flag(&mut self.secondary, Slot::Secondary, self.layout, cells.image_ok, SET).await?;
+        }
+        write_flag(&mut self.secondary, Slot::Secondary, self.layout, cells.swap_info, info).await?;
+        write_magic(&mut self.secondary, self.layout, cells).await
+    }
+
+    async fn unstage(&mut self) -> Result<(), Error> {
+        if self.primary_trailer().await?.is_trial() {
+            return Err(Error::OnTrial);
+        }
+        cells(&self.secondary, self.layout)?;
+        let end = u32::try_from(self.secondary.capacity()).map_err(|_| Error::Layout)?;
+        let start = end.checked_sub(self.reserved()).ok_or(Error::Layout)?;
+        let failed = |e: S::Error| Error::Flash { slot: Slot::Secondary, kind: e.kind() };
+        // From the end down: the magic goes first.
+        let mut to = end;
+        while to > start {
+            let from = to.saturating_sub(self.layout.erase_size);
+            if !is_blank(&mut self.secondary, from, to, self.layout.erased).await.map_err(failed)? {
+                self.secondary.erase(from, to).await.map_err(failed)?;
+            }
+            to = from;
+        }
+        Ok(())
+    }
+
+    async fn confirm(&mut self) -> Result<(), Error> {
+        let trailer = self.primary_trailer().await?;
+        match (trailer.magic, trailer.image_ok) {
+            (Mark::Bad, _) => Err(Error::Trailer),
+            (Mark::Set, Mark::Unset) => {
+                let cells = cells(&self.primary, self.layout)?;
+                write_flag(&mut self.primary, Slot::Primary, self.layout, cells.image_ok, SET).await
+            }
+            // MCUboot reverts only while the flag is erased: set or torn, the image stays.
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes nothing: MCUboot reverts what was not confirmed.
+    async fn go_back(&mut self) -> Result<(), Error> {
+        if self.primary_trailer().await?.is_trial() { Ok(()) } else { Err(Error::NotOnTrial) }
+    }
+}
+
+/// The magic of a trailer, or a flag in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    Set,
+    Unset,
+    /// Neither: torn, or something else's bytes.
+    Bad,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Trailer {
+    magic: Mark,
+    image_ok: Mark,
+    copy_done: Mark,
+}
+
+impl Trailer {
+    fn is_trial(&self) -> bool {
+        (self.magic, self.image_ok, self.copy_done) == (Mark::Set, Mark::Unset, Mark::Set)
+    }
+}
+
+/// Where the trailer lies in a slot, if layout and slot go together.
+fn cells<F: ReadNorFlash>(slot: &F, layout: Layout) -> Result<Cells, Error> {
+    let sound = layout.align.is_power_of_two() && layout.align <= ALIGN_MAX && layout.erase_size > 0;
+    let size = u32::try_from(slot.capacity()).ok().filter(|_| sound);
+    size.and_then(|size| Cells::new(size, layout.align)).ok_or(Error::Layout)
+}
+
+async fn read_trailer<F: ReadNorFlash>(flash: &mut F, slot: Slot, layout: Layout) -> Result<Trailer, Error> {
+    let cells = cells(flash, layout)?;
+    let mut magic = [0; MAGIC_SIZE as usize];
+    let failed = |e: F::Error| Error::Flash { slot, kind: e.kind() };
+    flash.read(cells.magic, &mut magic).await.map_err(failed)?;
+    let magic = match magic {
+        magic if magic == trailer::magic(layout.align) => Mark::Set,
+        magic if magic == [layout.erased; MAGIC_SIZE as usize] => Mark::Unset,
+        _ => Mark::Bad,
+    };
+    let mut flags = [Mark::Bad; 2];
+    for (mark, offset) in flags.iter_mut().zip([cells.image_ok, cells.copy_done]) {
+        // Eight bytes, for parts that read in words; cells are at least that large.
+        let mut cell = [0; 8];
+        flash.read(offset, &mut cell).await.map_err(failed)?;
+        let [flag, ..] = cell;
+        *mark = match flag {
+            SET => Mark::Set,
+            flag if flag == layout.erased => Mark::Unset,
+            _ => Mark::Bad,
+        };
+    }
+    let [image_ok, copy_done] = flags;
+    Ok(Trailer { magic, image_ok, copy_done })
+}
+
+/// Writes a flag: the byte, then the erased value up to the write unit.
+async fn write_flag<F: NorFlash>(flash: &mut F, slot: Slot, layout: Layout, at: u32, flag: u8) -> Result<(), Error> {
+    let mut unit = [layout.erased; ALIGN_MAX as usize];
+    if let Some(first) = unit.first_mut() {
+        *first = flag;
+    }
+    let length = usize::try_from(layout.align).map_err(|_| Error::Layout)?;
+    let unit = unit.get(..length).ok_or(Error::Layout)?;
+    flash.write(at, unit).await.map_err(|e| Error::Flash { slot, kind: e.kind() })
+}
+
+async fn write_magic<F: NorFlash>(flash: &mut F, layout: Layout, cells: Cells) -> Result<(), Error> {
+    let mut block = [layout.erased; ALIGN_MAX as usize];
+    for (to, from) in block.iter_mut().rev().zip(trailer::magic(layout.align).iter().rev()) {
+        *to = *from;
+    }
+    let length = usize::try_from(MAGIC_SIZE.max(layout.align)).map_err(|_| Error::Layout)?;
+    let start = block.len().checked_sub(length).ok_or(Error::Layout)?;
+    let block = block.get(start..).ok_or(Error::Layout)?;
+    flash.write(cells.magic_block, block).await.map_err(|e| Error::Flash { slot: Slot::Secondary, kind: e.kind() })
+}
+
+async fn is_blank<F: ReadNorFlash>(flash: &mut F, from: u32, to: u32, erased: u8) -> Result<bool, F::Error> {
+    let mut at = from;
+    while at < to {
+        let mut piece = [0; 64];
+        let left = usize::try_from(to.saturating_sub(at)).unwrap_or(usize::MAX).min(piece.len());
+        let room = piece.get_mut(..left).unwrap_or_default();
+        flash.read(at, room).await?;
+        if room.iter().any(|byte| *byte != erased) {
+            return Ok(false);
+        }
+        at = at.saturating_add(64);
+    }
+    Ok(true)
+}
