@@ -27,6 +27,18 @@ pub trait Connector {
     async fn connect<'c>(&'c self, scheme: Scheme, host: &str, port: u16) -> Result<Self::Connection<'c>, Self::Error>;
 }
 
+impl<C: Connector> Connector for &C {
+    type Error = C::Error;
+    type Connection<'c>
+        = C::Connection<'c>
+    where
+        Self: 'c;
+
+    async fn connect<'c>(&'c self, scheme: Scheme, host: &str, port: u16) -> Result<Self::Connection<'c>, Self::Error> {
+        C::connect(self, scheme, host, port).await
+    }
+}
+
 /// Plain TCP over any `embedded-nal-async` stack. It refuses `https` rather than speak it in the clear.
 #[derive(Debug)]
 pub struct TcpConnector<'s, T, D> {

@@ -119,7 +119,7 @@ impl<C: Connector, D: DelayNs> Fetcher<C, D> {
 }
 
 /// A download in progress: the bytes of one object in their order, none lost and none twice.
-pub struct Download<'f, C: Connector + 'f, D, U> {
+pub struct Download<'f, C: Connector, D, U> {
     connector: &'f C,
     delay: &'f mut D,
     retry: Retry,

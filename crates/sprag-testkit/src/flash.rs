@@ -297,6 +297,25 @@ impl Part {
         }
     }
 
+    /// Programs unit by unit, up to the one that the power fails in.
+    fn program(&mut self, range: Range<usize>, bytes: &[u8], unit: usize, erased: u8) -> Result<(), FlashError> {
+        for (at, data) in range.step_by(unit).zip(bytes.chunks(unit)) {
+            let there = at..at + data.len();
+            // What programming can't do is bring a bit back to its erased state.
+            let kept = |(old, new): (&u8, &u8)| (old ^ erased) & !(new ^ erased) != 0;
+            if let Some(byte) = self.bytes[there.clone()].iter().zip(data).position(kept) {
+                return Err(FlashError::NotErased { offset: (at + byte) as u32 });
+            }
+            let torn = self.operation()?;
+            self.change(there, data, torn);
+            if torn.is_some() {
+                return Err(FlashError::PowerLost);
+            }
+            self.stats.programs += 1;
+        }
+        Ok(())
+    }
+
     fn persist(&mut self, range: Range<usize>) -> Result<(), FlashError> {
         let Some((_, file)) = self.file.as_mut().filter(|_| !self.atomic) else { return Ok(()) };
         let write = |file: &mut File| {
@@ -403,23 +422,10 @@ impl Region {
         let Geometry { write_size, erased, .. } = self.flash.geometry;
         let range = self.resolve(offset, bytes.len(), write_size)?;
         let mut part = self.flash.part();
-        for (unit, data) in range.step_by(write_size as usize).zip(bytes.chunks(write_size as usize)) {
-            let there = unit..unit + data.len();
-            // What programming can't do is bring a bit back to its erased state.
-            if let Some(at) =
-                part.bytes[there.clone()].iter().zip(data).position(|(old, new)| (old ^ erased) & !(new ^ erased) != 0)
-            {
-                return Err(FlashError::NotErased { offset: (unit + at) as u32 });
-            }
-            let torn = part.operation()?;
-            part.change(there.clone(), data, torn);
-            part.persist(there)?;
-            if torn.is_some() {
-                return Err(FlashError::PowerLost);
-            }
-            part.stats.programs += 1;
-        }
-        Ok(())
+        let result = part.program(range.clone(), bytes, write_size as usize, erased);
+        // One write to the file for all units: a killed process leaves those that were programmed, or none.
+        part.persist(range)?;
+        result
     }
 
     fn resolve(&self, offset: u32, length: usize, unit: u32) -> Result<Range<usize>, FlashError> {

@@ -147,7 +147,8 @@ fn protected_tlvs_are_covered_and_must_fit() {
             bytes.extend(length.to_le_bytes());
             bytes.extend([1, 2, 3, 4]);
         }
-        let digest: [u8; 32] = sha2::Digest::finalize(sha2::Digest::chain_update(sha2::Sha256::default(), &bytes)).into();
+        let digest: [u8; 32] =
+            sha2::Digest::finalize(sha2::Digest::chain_update(sha2::Sha256::default(), &bytes)).into();
         let signature = ed25519_dalek::Signer::sign(&key(1), &digest).to_bytes().to_vec();
         let hash = image::key_hash(&key(1).verifying_key().to_bytes()).to_vec();
         append_tlvs(&mut bytes, 0x6907, &[(0x10, digest.to_vec()), (0x01, hash), (0x24, signature)]);

@@ -1,0 +1,72 @@
+//! One command a file.
+
+mod device;
+mod fetch;
+mod serve;
+
+use std::fmt;
+
+use clap::Subcommand;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Fetch(fetch::Fetch),
+    Serve(serve::Serve),
+    #[command(subcommand)]
+    Device(device::Device),
+}
+
+impl Command {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Fetch(fetch) => fetch.run().await,
+            Self::Serve(serve) => serve.run().await,
+            Self::Device(device) => device.run().await,
+        }
+    }
+}
+
+/// Why a command did not do what it was asked to: each kind has its exit code.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It came to its end, and failed.
+    Ended(String),
+    /// Arguments or files can't be used.
+    Input(anyhow::Error),
+    /// It can go on: run it again.
+    Unfinished(String),
+}
+
+impl Failure {
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Self::Ended(_) => 1,
+            Self::Input(_) => 2,
+            Self::Unfinished(_) => 3,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ended(message) | Self::Unfinished(message) => f.write_str(message),
+            Self::Input(error) => write!(f, "{error:#}"),
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Input(error)
+    }
+}
+
+/// What the same failure is called on the desk, by what can be done about it.
+fn stopped<E: fmt::Display>(retryable: bool, needs_new_url: bool, error: E) -> Failure {
+    match (retryable, needs_new_url) {
+        (_, true) => Failure::Unfinished(format!("{error}; run it again with one, and it goes on")),
+        (true, false) => Failure::Unfinished(format!("{error}; run it again, and it goes on")),
+        (false, false) => Failure::Ended(error.to_string()),
+    }
+}

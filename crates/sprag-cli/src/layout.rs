@@ -1,0 +1,178 @@
+//! The flash layout of a device on the host, read from TOML and checked before anything is touched.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::path::Path;
+
+use anyhow::{Context, anyhow, bail, ensure};
+use serde::Deserialize;
+use sprag_testkit::flash::Geometry;
+
+/// A flash part and its regions, checked: whole sectors, no overlap, and all that MCUboot and the journal need.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// Units and size of the part. The size is that of the file; a new file ends with the last region.
+    pub geometry: Geometry,
+    /// The slot that runs.
+    pub primary: Range<u32>,
+    /// The slot that updates are put into.
+    pub secondary: Range<u32>,
+    /// Where progress is kept.
+    pub journal: Range<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLayout {
+    write_size: u32,
+    erase_size: u32,
+    erased_value: u8,
+    regions: BTreeMap<String, RawRegion>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRegion {
+    offset: u32,
+    size: u32,
+}
+
+impl Layout {
+    /// Reads a layout file.
+    ///
+    /// # Errors
+    /// One line that names the file, the place in it and what is wrong there.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
+        Self::parse(&text).with_context(|| format!("{}", path.display()))
+    }
+
+    /// Reads a layout.
+    ///
+    /// # Errors
+    /// One line that names the place and what is wrong there.
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
+        let raw: RawLayout = toml::from_str(text).map_err(|error| {
+            let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+            anyhow!("line {line}: {}", error.message().replace('\n', " "))
+        })?;
+        let RawLayout { write_size, erase_size, erased_value: erased, regions } = raw;
+        ensure!(
+            write_size.is_power_of_two() && write_size <= 32,
+            "write_size: {write_size} is not 1, 2, 4, 8, 16 or 32, the units that MCUboot's trailers can have"
+        );
+        ensure!(
+            erase_size >= 128 && erase_size.is_multiple_of(write_size),
+            "erase_size: {erase_size} is less than 128 or no multiple of write_size, {write_size}"
+        );
+        ensure!(erased == 0xFF || erased == 0, "erased_value: {erased:#04x} is neither 0xFF nor 0x00");
+        for (name, region) in &regions {
+            check_region(name, region, erase_size)?;
+        }
+        check_overlaps(&regions)?;
+        let region = |name: &str| {
+            let region = regions.get(name).ok_or_else(|| anyhow!("regions.{name}: missing"))?;
+            anyhow::Ok(region.offset..region.offset + region.size)
+        };
+        let (primary, secondary, journal) = (region("primary")?, region("secondary")?, region("journal")?);
+        ensure!(
+            primary.len() == secondary.len(),
+            "regions.secondary: {:#x} bytes, but regions.primary has {:#x}: slots that are swapped are of one size",
+            secondary.len(),
+            primary.len()
+        );
+        ensure!(journal.len() as u32 / erase_size >= 2, "regions.journal: less than two sectors of {erase_size} bytes");
+        let end = regions.values().map(|region| region.offset + region.size).max().unwrap_or(0);
+        let geometry = Geometry { capacity: end, write_size, erase_size, erased };
+        Ok(Self { geometry, primary, secondary, journal })
+    }
+
+    /// The layout for a file of this size, which may hold more flash than the regions name.
+    ///
+    /// # Errors
+    /// The file is too small, or no whole number of sectors.
+    pub fn for_file_of(mut self, bytes: u64) -> anyhow::Result<Self> {
+        let Geometry { capacity, erase_size, .. } = self.geometry;
+        if bytes < capacity.into() {
+            bail!("{bytes} bytes, but the layout's regions reach to {capacity}");
+        }
+        self.geometry.capacity = u32::try_from(bytes).context("more than 4 GiB")?;
+        ensure!(self.geometry.capacity.is_multiple_of(erase_size), "no whole number of sectors of {erase_size} bytes");
+        Ok(self)
+    }
+}
+
+fn check_region(name: &str, region: &RawRegion, erase_size: u32) -> anyhow::Result<()> {
+    for (field, value) in [("offset", region.offset), ("size", region.size)] {
+        ensure!(
+            value.is_multiple_of(erase_size),
+            "regions.{name}.{field}: {value:#x} is not aligned to a sector of {erase_size} bytes"
+        );
+    }
+    ensure!(region.size > 0, "regions.{name}.size: zero");
+    ensure!(region.offset.checked_add(region.size).is_some(), "regions.{name}: reaches past 4 GiB");
+    Ok(())
+}
+
+fn check_overlaps(regions: &BTreeMap<String, RawRegion>) -> anyhow::Result<()> {
+    let mut sorted: Vec<_> = regions.iter().collect();
+    sorted.sort_by_key(|(_, region)| region.offset);
+    for pair in sorted.windows(2) {
+        let [(name, region), (next_name, next)] = pair else { continue };
+        ensure!(
+            region.offset + region.size <= next.offset,
+            "regions.{next_name}: begins at {:#x}, within regions.{name} ({})",
+            next.offset,
+            Span(region)
+        );
+    }
+    Ok(())
+}
+
+struct Span<'a>(&'a RawRegion);
+
+impl fmt::Display for Span<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}..{:#x}", self.0.offset, self.0.offset + self.0.size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "write_size = 8\nerase_size = 4096\nerased_value = 0xFF\n\
+        [regions.primary]\noffset = 0x0\nsize = 0x8000\n\
+        [regions.secondary]\noffset = 0x8000\nsize = 0x8000\n\
+        [regions.journal]\noffset = 0x10000\nsize = 0x2000\n";
+
+    #[test]
+    fn a_good_layout_is_taken() {
+        let layout = Layout::parse(GOOD).unwrap();
+        assert_eq!((layout.secondary.clone(), layout.geometry.capacity), (0x8000..0x10000, 0x12000));
+        assert_eq!(layout.clone().for_file_of(0x20000).unwrap().geometry.capacity, 0x20000);
+        assert!(layout.for_file_of(0x11000).is_err());
+    }
+
+    #[test]
+    fn a_bad_one_is_refused_by_name() {
+        for (from, to, message) in [
+            ("write_size = 8", "write_size = 3", "write_size: 3 is not"),
+            ("write_size = 8", "", "missing field `write_size`"),
+            ("write_size = 8", "write_size = 'x'", "line 1: invalid type"),
+            ("write_size = 8", "write_size = 8\nfoo = 1", "line 2: unknown field `foo`"),
+            ("erased_value = 0xFF", "erased_value = 1", "erased_value: 0x01 is neither"),
+            ("offset = 0x8000", "offset = 0x7000", "regions.secondary: begins at 0x7000, within regions.primary"),
+            ("offset = 0x8000", "offset = 0x8001", "regions.secondary.offset: 0x8001 is not aligned"),
+            ("size = 0x2000", "size = 0x1000", "regions.journal: less than two sectors"),
+            ("size = 0x2000", "size = 0", "regions.journal.size: zero"),
+            ("[regions.journal]", "[regions.jurnal]", "regions.journal: missing"),
+            ("size = 0x8000\n[regions.s", "size = 0x7000\n[regions.s", "regions.secondary: 0x8000 bytes, but"),
+            ("offset = 0x10000", "offset = 0xFFFFF000", "regions.journal: reaches past 4 GiB"),
+        ] {
+            let error = format!("{:#}", Layout::parse(&GOOD.replace(from, to)).unwrap_err());
+            assert!(error.contains(message) && !error.contains('\n'), "{to}: {error}");
+        }
+    }
+}

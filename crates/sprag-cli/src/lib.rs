@@ -1,0 +1,11 @@
+#![forbid(unsafe_code)]
+#![doc = include_str!("../README.md")]
+
+pub mod device;
+pub mod fetch;
+pub mod key;
+pub mod layout;
+pub mod narrate;
+pub mod net;
+pub mod s3;
+pub mod tally;

@@ -1,0 +1,98 @@
+//! Telling a person what happens: lines, and a progress bar with rate and time left.
+
+use std::io::Write;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::device::{Happening, SelfTest};
+use sprag_testkit::mcuboot::Swap;
+
+/// A progress bar in bytes. It draws on a terminal only.
+pub fn progress_bar() -> ProgressBar {
+    let style = "{bar:32} {bytes:>10} of {total_bytes} {bytes_per_sec:>12} {eta:>4} left";
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template(style) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar
+}
+
+/// Tells what happens on a device, line by line.
+#[derive(Debug)]
+pub struct Narrator<W> {
+    out: W,
+    bar: Option<ProgressBar>,
+}
+
+impl<W: Write> Narrator<W> {
+    /// A narrator that writes its lines to `out`; the progress bar goes to stderr, where that is a terminal.
+    pub fn new(out: W) -> Self {
+        Self { out, bar: None }
+    }
+
+    /// Writes a line of its own between the others.
+    pub fn line(&mut self, text: &str) {
+        let out = &mut self.out;
+        let mut write = || {
+            // A reader that went away is no reason to stop an update.
+            let _ = writeln!(out, "{text}");
+        };
+        match &self.bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+
+    /// Tells what happened.
+    pub fn tell(&mut self, happening: &Happening) {
+        match happening {
+            Happening::Booted(boot) => {
+                let version = crate::device::version(boot.running);
+                let how = match boot.swap {
+                    Swap::None => "",
+                    Swap::Test => ", swapped in for a test",
+                    Swap::Permanent => ", swapped in for good",
+                    Swap::Revert => ", swapped back: the new image did not confirm itself",
+                    Swap::Refused => ": the bootloader refused the new image",
+                };
+                self.line(&format!("  boots {version}{how}"));
+            }
+            Happening::SelfTest(SelfTest::Pass) => self.line("  self-test passed: confirmed"),
+            Happening::SelfTest(SelfTest::Hang) => self.line("  self-test hangs: the watchdog resets the device"),
+            Happening::Ack(ack) => self.line(&format!("  reports {ack}")),
+            Happening::Update(event) => self.update(event),
+        }
+    }
+
+    fn update(&mut self, event: &sprag::Event) {
+        match event {
+            sprag::Event::Downloading { .. } => self.bar = Some(progress_bar()),
+            sprag::Event::Progress { received, total } => {
+                if let Some(bar) = &self.bar {
+                    if bar.length() != Some(*total) {
+                        bar.set_length(*total);
+                        bar.set_position(*received);
+                        bar.reset_eta();
+                    }
+                    bar.set_position(*received);
+                }
+            }
+            sprag::Event::StartedOver => self.line("  the object changed: starting over"),
+            sprag::Event::Verifying => {
+                self.finish_bar();
+                self.line("  verifying what lies in flash");
+            }
+            sprag::Event::Fetch(sprag::fetch::Event::Retrying { reason, after_ms, .. }) if *after_ms > 0 => {
+                self.line(&format!("  {reason}: trying again in {after_ms} ms"));
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes the progress bar off the screen.
+    pub fn finish_bar(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}

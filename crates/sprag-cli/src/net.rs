@@ -1,0 +1,258 @@
+//! The host's network as the crates know one: `embedded-nal-async` sockets over tokio, TLS by rustls.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use embedded_hal_async::delay::DelayNs;
+use embedded_io_adapters::tokio_1::FromTokio;
+use embedded_io_async::{ErrorType, Read, Write};
+use embedded_nal_async::{AddrType, Dns, TcpConnect};
+use sprag::fetch::{Connector, Scheme, resolve};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+/// Sockets and names of the host. Counts the bytes on the wire, both ways, TLS and headers included.
+#[derive(Debug, Clone, Default)]
+pub struct HostStack {
+    wire: Arc<AtomicU64>,
+}
+
+impl HostStack {
+    /// Bytes that went over all connections so far.
+    pub fn wire_bytes(&self) -> u64 {
+        self.wire.load(Ordering::Relaxed)
+    }
+}
+
+impl TcpConnect for HostStack {
+    type Error = io::Error;
+    type Connection<'a> = FromTokio<Counted>;
+
+    async fn connect<'a>(&'a self, remote: SocketAddr) -> io::Result<Self::Connection<'a>> {
+        let stream = TcpStream::connect(remote).await?;
+        stream.set_nodelay(true)?;
+        Ok(FromTokio::new(Counted { stream, wire: Arc::clone(&self.wire) }))
+    }
+}
+
+impl Dns for HostStack {
+    type Error = io::Error;
+
+    async fn get_host_by_name(&self, host: &str, wanted: AddrType) -> io::Result<IpAddr> {
+        let found: Vec<IpAddr> = tokio::net::lookup_host((host, 0)).await?.map(|address| address.ip()).collect();
+        let first = |v4: bool| found.iter().find(|address| address.is_ipv4() == v4).copied();
+        let address = match wanted {
+            AddrType::IPv4 => first(true),
+            AddrType::IPv6 => first(false),
+            AddrType::Either => first(true).or(first(false)),
+        };
+        address.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address")))
+    }
+
+    async fn get_host_by_address(&self, _: IpAddr, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "no reverse look-ups"))
+    }
+}
+
+/// A TCP stream whose bytes are counted.
+#[derive(Debug)]
+pub struct Counted {
+    stream: TcpStream,
+    wire: Arc<AtomicU64>,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.wire.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
+        poll
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.stream).poll_write(cx, buf);
+        if let Poll::Ready(Ok(count)) = &poll {
+            self.wire.fetch_add(*count as u64, Ordering::Relaxed);
+        }
+        poll
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Dials `http` in the clear and `https` through rustls, which verifies chain and host name.
+#[derive(Clone)]
+pub struct HostConnector {
+    stack: HostStack,
+    tls: TlsConnector,
+}
+
+impl fmt::Debug for HostConnector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostConnector").field("stack", &self.stack).finish_non_exhaustive()
+    }
+}
+
+impl HostConnector {
+    /// A connector that trusts the certificates in the PEM file `cacert` and no others; without one, those that the
+    /// system trusts.
+    ///
+    /// # Errors
+    /// The file can't be read or holds no certificate; the system's certificates can't be read.
+    pub fn new(cacert: Option<&Path>) -> anyhow::Result<Self> {
+        let mut roots = RootCertStore::empty();
+        match cacert {
+            Some(path) => {
+                let pem = std::fs::read(path).with_context(|| format!("{}", path.display()))?;
+                for certificate in CertificateDer::pem_slice_iter(&pem) {
+                    let certificate = certificate.with_context(|| format!("{}", path.display()))?;
+                    roots.add(certificate).with_context(|| format!("{}", path.display()))?;
+                }
+                if roots.is_empty() {
+                    bail!("{}: no PEM certificate in it", path.display());
+                }
+            }
+            None => {
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            }
+        }
+        Ok(Self::trusting(roots))
+    }
+
+    /// A connector that trusts the certificates in a PEM text and no others.
+    ///
+    /// # Errors
+    /// The text holds a certificate that can't be read.
+    pub fn trusting_pem(pem: &str) -> anyhow::Result<Self> {
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+            roots.add(certificate?)?;
+        }
+        Ok(Self::trusting(roots))
+    }
+
+    fn trusting(roots: RootCertStore) -> Self {
+        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        Self { stack: HostStack::default(), tls: TlsConnector::from(Arc::new(config)) }
+    }
+
+    /// Bytes that went over all connections so far.
+    pub fn wire_bytes(&self) -> u64 {
+        self.stack.wire_bytes()
+    }
+}
+
+/// What could not be reached, and why.
+#[derive(Debug)]
+pub struct ConnectError {
+    target: String,
+    error: io::Error,
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.target, self.error)
+    }
+}
+
+impl std::error::Error for ConnectError {}
+
+impl embedded_io_async::Error for ConnectError {
+    fn kind(&self) -> embedded_io_async::ErrorKind {
+        embedded_io_async::Error::kind(&self.error)
+    }
+}
+
+impl Connector for HostConnector {
+    type Error = ConnectError;
+    type Connection<'c> = HostConnection;
+
+    async fn connect(&self, scheme: Scheme, host: &str, port: u16) -> Result<HostConnection, ConnectError> {
+        let failed = |error| ConnectError { target: format!("{host}:{port}"), error };
+        let dial = async {
+            let address = resolve(&self.stack, host).await?;
+            let socket = self.stack.connect(SocketAddr::new(address, port)).await?;
+            if scheme == Scheme::Http {
+                return Ok(HostConnection::Plain(socket));
+            }
+            let name = ServerName::try_from(host.to_owned())
+                .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "no host name that a certificate can have"))?;
+            let tls = self.tls.connect(name, socket.into_inner()).await?;
+            Ok(HostConnection::Tls(Box::new(FromTokio::new(tls))))
+        };
+        dial.await.map_err(failed)
+    }
+}
+
+/// A connection in the clear or through TLS.
+#[allow(missing_debug_implementations)] // What it is made of has none.
+pub enum HostConnection {
+    /// In the clear.
+    Plain(FromTokio<Counted>),
+    /// Through TLS.
+    Tls(Box<FromTokio<TlsStream<Counted>>>),
+}
+
+impl ErrorType for HostConnection {
+    type Error = io::Error;
+}
+
+impl Read for HostConnection {
+    async fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(buf).await,
+            Self::Tls(stream) => stream.read(buf).await,
+        }
+    }
+}
+
+impl Write for HostConnection {
+    async fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(buf).await,
+            Self::Tls(stream) => stream.write(buf).await,
+        }
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.flush().await,
+            Self::Tls(stream) => stream.flush().await,
+        }
+    }
+}
+
+/// Time, as tokio keeps it.
+#[derive(Debug, Clone, Copy)]
+pub struct TokioDelay;
+
+impl DelayNs for TokioDelay {
+    async fn delay_ns(&mut self, ns: u32) {
+        tokio::time::sleep(Duration::from_nanos(ns.into())).await;
+    }
+
+    async fn delay_ms(&mut self, ms: u32) {
+        tokio::time::sleep(Duration::from_millis(ms.into())).await;
+    }
+}

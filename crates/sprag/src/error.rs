@@ -1,0 +1,126 @@
+//! Why a run of the updater ended without a staged image.
+
+use core::fmt;
+
+use sprag_fetch::UrlError;
+use sprag_job::Status;
+
+/// Why a run of the updater ended without a staged image. `E` is the connector's error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Error<E> {
+    /// The job does not name exactly one artifact for this device itself.
+    Artifacts {
+        /// How many it names.
+        count: usize,
+    },
+    /// The job's id is longer than [`ID_MAX`](crate::ID_MAX), so that it could not be remembered across the reboot.
+    JobId {
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// The job's URL can't be fetched from.
+    Url(UrlError),
+    /// The download stopped.
+    Fetch(sprag_fetch::Error<E>),
+    /// The slot or the journal can't be written.
+    Flash(sprag_flash::Error),
+    /// The image may not run here.
+    Verify(sprag_verify::Error),
+    /// The bootloader can't be told or asked.
+    Boot(sprag_boot::Error),
+    /// The final report of another job has not been made: see [`Updater::report`](crate::Updater::report).
+    ReportOwed,
+}
+
+impl<E> Error<E> {
+    /// A stable word for status reports, of at most 24 characters.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Artifacts { .. } => "job-artifacts",
+            Self::JobId { .. } => "job-id-too-long",
+            Self::Url(error) => error.reason(),
+            Self::Fetch(error) => error.reason(),
+            Self::Flash(error) => error.reason(),
+            Self::Verify(error) => error.reason(),
+            Self::Boot(error) => error.reason(),
+            Self::ReportOwed => "report-owed",
+        }
+    }
+
+    /// Whether the same job may succeed later, with the same document or a fresh URL. What came so far is kept.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Artifacts { .. } | Self::JobId { .. } | Self::Url(_) => false,
+            Self::Fetch(error) => error.is_retryable() || error.needs_new_url() || error.needs_start_over(),
+            Self::Flash(error) => error.is_retryable(),
+            Self::Verify(error) => error.is_retryable(),
+            Self::Boot(error) => error.is_retryable(),
+            Self::ReportOwed => true,
+        }
+    }
+
+    /// Whether a fresh document of the same job, with a fresh URL, is what it takes.
+    pub fn needs_new_url(&self) -> bool {
+        matches!(self, Self::Fetch(error) if error.needs_new_url())
+    }
+
+    /// What a job that ends with this error is to be reported as: rejected when its document makes no sense, failed
+    /// when it was tried.
+    pub(crate) fn status(&self) -> Status {
+        match self {
+            Self::Artifacts { .. } | Self::JobId { .. } | Self::Url(_) => Status::Rejected,
+            _ => Status::Failed,
+        }
+    }
+}
+
+impl<E> From<UrlError> for Error<E> {
+    fn from(error: UrlError) -> Self {
+        Self::Url(error)
+    }
+}
+
+impl<E> From<sprag_fetch::Error<E>> for Error<E> {
+    fn from(error: sprag_fetch::Error<E>) -> Self {
+        Self::Fetch(error)
+    }
+}
+
+impl<E> From<sprag_flash::Error> for Error<E> {
+    fn from(error: sprag_flash::Error) -> Self {
+        Self::Flash(error)
+    }
+}
+
+impl<E> From<sprag_verify::Error> for Error<E> {
+    fn from(error: sprag_verify::Error) -> Self {
+        Self::Verify(error)
+    }
+}
+
+impl<E> From<sprag_boot::Error> for Error<E> {
+    fn from(error: sprag_boot::Error) -> Self {
+        Self::Boot(error)
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for Error<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Artifacts { count } => write!(f, "the job names {count} artifacts for this device, not one"),
+            Self::JobId { length } => {
+                write!(f, "the job's id is {length} bytes long, longer than {}", crate::ID_MAX)
+            }
+            Self::Url(error) => error.fmt(f),
+            Self::Fetch(error) => error.fmt(f),
+            Self::Flash(error) => error.fmt(f),
+            Self::Verify(error) => error.fmt(f),
+            Self::Boot(error) => error.fmt(f),
+            Self::ReportOwed => f.write_str("the final report of the job before has not been made"),
+        }
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display> core::error::Error for Error<E> {}

@@ -1,0 +1,151 @@
+//! What of a job survives the reboot, as it lies in the journal.
+
+use sprag_job::{Dialect, Status};
+use sprag_verify::Version;
+
+/// The longest job id that can be remembered: AWS's limit; IoTConnect's ids have 36 bytes.
+pub const ID_MAX: usize = 64;
+/// The longest reason, by contract of all `reason()` functions.
+pub const REASON_MAX: usize = 24;
+/// The longest name of a dialect.
+const DIALECT_MAX: usize = 24;
+
+/// The version of the layout below. A record of another version is as good as none.
+const VERSION: u8 = 1;
+const SIZE_MAX: usize = 2 + 8 + 3 + ID_MAX + REASON_MAX + DIALECT_MAX;
+
+const REPORTED: u8 = 0x80;
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Phase {
+    /// Being downloaded.
+    Started,
+    /// Verified; the bootloader is being told.
+    Staging,
+    /// The bootloader was told.
+    Staged,
+    /// It came to its end.
+    Ended(Status),
+}
+
+impl Phase {
+    fn code(self) -> u8 {
+        match self {
+            Self::Started => 1,
+            Self::Staging => 2,
+            Self::Staged => 3,
+            Self::Ended(Status::Done) => 4,
+            Self::Ended(Status::Rejected) => 6,
+            Self::Ended(_) => 5,
+        }
+    }
+
+    fn of(code: u8) -> Option<Self> {
+        Some(match code {
+            1 => Self::Started,
+            2 => Self::Staging,
+            3 => Self::Staged,
+            4 => Self::Ended(Status::Done),
+            5 => Self::Ended(Status::Failed),
+            6 => Self::Ended(Status::Rejected),
+            _ => return None,
+        })
+    }
+}
+
+/// A job, from its first byte to its final report and on: it also tells a second delivery of the same job.
+///
+/// | byte | what |
+/// |---|---|
+/// | 0 | version of this layout, 1 |
+/// | 1 | phase 1 to 6; 0x80 is added when the final report was made |
+/// | 2..10 | version of the image, as in an MCUboot header |
+/// | 10.. | dialect, id, reason: each a length byte and its text |
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub struct JobRecord {
+    /// Where the job stands.
+    pub phase: Phase,
+    /// Whether its final report was made.
+    pub reported: bool,
+    /// The version of its image; zeros until the image has been verified.
+    pub version: Version,
+    /// The dialect that it came in.
+    pub dialect: Dialect,
+    /// Its id.
+    pub id: heapless::String<ID_MAX>,
+    /// Why it failed, as a stable word; empty unless it did.
+    pub reason: heapless::String<REASON_MAX>,
+}
+
+impl JobRecord {
+    pub(crate) fn encode(&self) -> heapless::Vec<u8, SIZE_MAX> {
+        let mut bytes = heapless::Vec::new();
+        let reported = if self.reported { REPORTED } else { 0 };
+        let head = [VERSION, self.phase.code() | reported];
+        let texts = [self.dialect.name(), &self.id, &self.reason];
+        // Everything fits by the sizes of the types; were it not so, `decode` would not take the record.
+        let _ = bytes.extend_from_slice(&head);
+        let _ = bytes.extend_from_slice(&self.version.to_bytes());
+        for text in texts {
+            let _ = bytes.push(u8::try_from(text.len()).unwrap_or(u8::MAX));
+            let _ = bytes.extend_from_slice(text.as_bytes());
+        }
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (&[layout, phase], rest) = bytes.split_first_chunk()?;
+        let (version, rest) = rest.split_first_chunk::<8>()?;
+        let (dialect, rest) = text(rest)?;
+        let (id, rest) = text(rest)?;
+        let (reason, rest) = text(rest)?;
+        if layout != VERSION || !rest.is_empty() {
+            return None;
+        }
+        Some(Self {
+            phase: Phase::of(phase & !REPORTED)?,
+            reported: phase & REPORTED != 0,
+            version: Version::from_bytes(*version),
+            dialect: Dialect::from_name(dialect)?,
+            id: heapless::String::try_from(id).ok()?,
+            reason: heapless::String::try_from(reason).ok()?,
+        })
+    }
+}
+
+fn text(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let (&length, rest) = bytes.split_first()?;
+    let (text, rest) = rest.split_at_checked(length.into())?;
+    Some((core::str::from_utf8(text).ok()?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        for code in 1..=6 {
+            for reported in [false, true] {
+                let record = JobRecord {
+                    phase: Phase::of(code).unwrap(),
+                    reported,
+                    version: Version { major: 1, minor: 2, revision: 3, build: 4 },
+                    dialect: Dialect::IotConnect21,
+                    id: heapless::String::try_from("x".repeat(ID_MAX).as_str()).unwrap(),
+                    reason: heapless::String::try_from("r".repeat(REASON_MAX).as_str()).unwrap(),
+                };
+                let bytes = record.encode();
+                assert_eq!(JobRecord::decode(&bytes), Some(record));
+                for cut in 0..bytes.len() {
+                    assert_eq!(JobRecord::decode(&bytes[..cut]), None);
+                }
+            }
+        }
+        assert_eq!(JobRecord::decode(&[2; 40]), None);
+    }
+}

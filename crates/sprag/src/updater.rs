@@ -1,0 +1,415 @@
+//! One job, from its document to the image that runs: the order in which the five crates act.
+
+use embedded_hal_async::delay::DelayNs;
+use embedded_storage_async::nor_flash::NorFlash;
+use sprag_boot::{BootControl, State, Swap};
+use sprag_fetch::{Connector, ETAG_MAX, Etag, Fetcher, Url};
+use sprag_flash::{JOB, SlotWriter};
+use sprag_job::{Dialect, Job, Status, TooSmall};
+use sprag_verify::{Policy, Version, mcuboot};
+
+use crate::error::Error;
+use crate::record::{ID_MAX, JobRecord, Phase};
+
+/// How often an object may change under the reader within one run.
+const STARTS_MAX: u8 = 3;
+
+/// What happens during a run, for progress reports, logs and counting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Event {
+    /// The download begins, or goes on behind what is in flash already.
+    Downloading {
+        /// Where, in bytes.
+        offset: u32,
+    },
+    /// Something happened on the network.
+    Fetch(sprag_fetch::Event),
+    /// Bytes arrived.
+    Progress {
+        /// How many of the image have come now.
+        received: u64,
+        /// How many there are to be.
+        total: u64,
+    },
+    /// The object changed while it was being fetched: what came of the old one is thrown away.
+    StartedOver,
+    /// Everything is in flash, and is being verified there.
+    Verifying,
+    /// The image may run here.
+    Verified {
+        /// The version in its header.
+        version: Version,
+    },
+}
+
+/// How a run ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[must_use]
+pub enum Outcome {
+    /// The new image is staged: reset, so that it is tried.
+    RebootToTest,
+    /// This job came to this end before: it was delivered twice. Its final report is owed or has been made.
+    AlreadyEnded(Status),
+}
+
+/// What a start of the device finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[must_use]
+pub enum Startup {
+    /// Nothing is under way. A final report may be owed all the same: see [`Updater::report`].
+    Idle,
+    /// A job was cut off: get its document (or a fresh one) and [`run`](Updater::run) it again. It goes on where it was.
+    Unfinished,
+    /// An image is staged, but the bootloader has not tried it yet: reset.
+    Staged,
+    /// This is the new image, on trial: test it, then [`confirm`](Updater::confirm) or [`reject`](Updater::reject) it.
+    Trial,
+}
+
+/// The final report of a job, to be published once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    record: JobRecord,
+    status: Status,
+}
+
+impl Report {
+    /// The job's id.
+    pub fn id(&self) -> &str {
+        &self.record.id
+    }
+
+    /// The dialect that the job came in.
+    pub fn dialect(&self) -> Dialect {
+        self.record.dialect
+    }
+
+    /// How it ended: done, failed or rejected.
+    pub fn status(&self) -> Status {
+        self.status
+    }
+
+    /// Why it failed, as a stable word; empty when it is done.
+    pub fn reason(&self) -> &str {
+        &self.record.reason
+    }
+
+    /// The version of the job's image; zeros when it never got so far.
+    pub fn version(&self) -> Version {
+        self.record.version
+    }
+
+    /// The bytes to publish, written to `out`.
+    ///
+    /// # Errors
+    /// [`TooSmall`] names the size that would do.
+    pub fn write<'b>(&self, message: &str, out: &'b mut [u8]) -> Result<&'b str, TooSmall> {
+        sprag_job::report(self.record.dialect, &self.record.id, None, self.status, message, out)
+    }
+}
+
+/// Takes jobs to their end: the new image runs and is confirmed, or the old one still boots and the cloud knows why.
+///
+/// After every start of the device: [`start`](Self::start), then act on what it says, then publish what
+/// [`report`](Self::report) gives. When a job arrives: [`run`](Self::run).
+#[derive(Debug)]
+pub struct Updater<'b, 'k, C, D, S, J, B> {
+    fetcher: Fetcher<C, D>,
+    slot: SlotWriter<'b, S, J>,
+    policy: Policy<'k>,
+    boot: B,
+}
+
+type Result_<T, C> = Result<T, Error<<C as Connector>::Error>>;
+
+impl<'b, 'k, C, D, S, J, B> Updater<'b, 'k, C, D, S, J, B>
+where
+    C: Connector,
+    D: DelayNs,
+    S: NorFlash,
+    J: NorFlash,
+    B: BootControl,
+{
+    /// An updater over the five: where bytes come from, where they go, what may run, and who is told.
+    pub fn new(fetcher: Fetcher<C, D>, slot: SlotWriter<'b, S, J>, policy: Policy<'k>, boot: B) -> Self {
+        Self { fetcher, slot, policy, boot }
+    }
+
+    /// Finds out what the last reset led to. To be called once after each start, before anything else; `running` is the
+    /// version of the firmware that calls it.
+    ///
+    /// # Errors
+    /// [`Error::Flash`], [`Error::Boot`].
+    ///
+    /// # Cancellation safety
+    /// May be dropped and called again.
+    pub async fn start(&mut self, running: Version) -> Result_<Startup, C> {
+        let state = self.boot.state().await?;
+        let Some(mut record) = self.job().await? else {
+            return Ok(match state {
+                State::Trial => Startup::Trial,
+                State::Staged(_) => Startup::Staged,
+                State::Settled => Startup::Idle,
+            });
+        };
+        match (record.phase, state) {
+            (_, State::Trial) => {
+                // From here on, an old image that runs again means that this one was reverted.
+                if record.phase == Phase::Staging {
+                    record.phase = Phase::Staged;
+                    self.save(&record).await?;
+                }
+                self.slot.forget().await?;
+                Ok(Startup::Trial)
+            }
+            (Phase::Staging | Phase::Staged, State::Staged(_)) => Ok(Startup::Staged),
+            (Phase::Staging | Phase::Staged, State::Settled) if running == record.version => {
+                self.end(record, Status::Done, "").await?;
+                Ok(Startup::Idle)
+            }
+            (Phase::Staged, State::Settled) => {
+                self.end(record, Status::Failed, "reverted").await?;
+                Ok(Startup::Idle)
+            }
+            (Phase::Started | Phase::Staging, _) => Ok(Startup::Unfinished),
+            (Phase::Ended(_), _) => Ok(Startup::Idle),
+        }
+    }
+
+    /// Runs a job: fetches the image into the slot, verifies it there, and hands it to the bootloader for a trial.
+    ///
+    /// # Errors
+    /// See [`Error`]. When [`Error::is_retryable`], nothing is lost: run the same job again, with a fresh document where
+    /// [`Error::needs_new_url`]. Otherwise the job has come to its end, and its final report is owed.
+    ///
+    /// # Cancellation safety
+    /// Dropping the future is like a power cut: the next run of the job goes on, and at most one sector is fetched again.
+    pub async fn run(&mut self, job: &Job<'_>, events: &mut impl FnMut(Event)) -> Result_<Outcome, C> {
+        let mut id = [0; ID_MAX];
+        let id = job.id().copy_to(&mut id).map_err(|TooSmall { needed, .. }| Error::JobId { length: needed })?;
+        let state = self.boot.state().await?;
+        if state == State::Trial {
+            return Err(Error::Boot(sprag_boot::Error::OnTrial));
+        }
+        match self.job().await? {
+            Some(record) if record.id == id && record.dialect == job.dialect() => match (record.phase, state) {
+                (Phase::Ended(status), _) => return Ok(Outcome::AlreadyEnded(status)),
+                (Phase::Staging | Phase::Staged, State::Staged(_)) => return Ok(Outcome::RebootToTest),
+                _ => {}
+            },
+            Some(record) if !matches!(record.phase, Phase::Ended(_)) => {
+                // Every job ends with a report: the one that this one takes the place of, too.
+                self.boot.unstage().await?;
+                self.end(record, Status::Failed, "superseded").await?;
+                return Err(Error::ReportOwed);
+            }
+            Some(JobRecord { reported: false, .. }) => return Err(Error::ReportOwed),
+            _ => {}
+        }
+        let mut record = JobRecord {
+            phase: Phase::Started,
+            reported: false,
+            version: Version::default(),
+            dialect: job.dialect(),
+            id: heapless::String::try_from(id).map_err(|_| Error::JobId { length: id.len() })?,
+            reason: heapless::String::new(),
+        };
+        self.save(&record).await?;
+        match self.update(job, &mut record, events).await {
+            Ok(()) => Ok(Outcome::RebootToTest),
+            Err(error) => {
+                if !error.is_retryable() {
+                    self.end(record, error.status(), error.reason()).await?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Confirms the running image, after its self-test: it stays for good, and the final report says so.
+    ///
+    /// # Errors
+    /// [`Error::Boot`], [`Error::Flash`].
+    ///
+    /// # Cancellation safety
+    /// May be dropped and called again.
+    pub async fn confirm(&mut self) -> Result_<(), C> {
+        self.boot.confirm().await?;
+        match self.job().await? {
+            Some(record) if matches!(record.phase, Phase::Staging | Phase::Staged) => {
+                self.end(record, Status::Done, "").await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives the running image up, because its self-test failed: reset, and the old one runs again. The final report
+    /// says `reverted` after that reset, when it is true.
+    ///
+    /// # Errors
+    /// [`Error::Boot`] when the running image is not on trial.
+    ///
+    /// # Cancellation safety
+    /// May be dropped and called again.
+    pub async fn reject(&mut self) -> Result_<(), C> {
+        Ok(self.boot.go_back().await?)
+    }
+
+    /// What the journal says of the last job: the one to go on with when [`start`](Self::start) found it
+    /// [`Unfinished`](Startup::Unfinished).
+    ///
+    /// # Errors
+    /// [`Error::Flash`].
+    ///
+    /// # Cancellation safety
+    /// Reads only.
+    pub async fn job(&mut self) -> Result_<Option<JobRecord>, C> {
+        Ok(self.slot.journal().get(JOB).await?.and_then(JobRecord::decode))
+    }
+
+    /// The final report that is owed, if any. It stays owed until [`reported`](Self::reported).
+    ///
+    /// # Errors
+    /// [`Error::Flash`].
+    ///
+    /// # Cancellation safety
+    /// Reads only.
+    pub async fn report(&mut self) -> Result_<Option<Report>, C> {
+        Ok(self.job().await?.and_then(|record| match record.phase {
+            Phase::Ended(status) if !record.reported => Some(Report { record, status }),
+            _ => None,
+        }))
+    }
+
+    /// Says that the final report has reached the cloud.
+    ///
+    /// # Errors
+    /// [`Error::Flash`].
+    ///
+    /// # Cancellation safety
+    /// Dropped early, the report is owed or not.
+    pub async fn reported(&mut self) -> Result_<(), C> {
+        match self.job().await? {
+            Some(mut record) if matches!(record.phase, Phase::Ended(_)) => {
+                record.reported = true;
+                self.save(&record).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn update(
+        &mut self,
+        job: &Job<'_>,
+        record: &mut JobRecord,
+        events: &mut impl FnMut(Event),
+    ) -> Result_<(), C> {
+        let mut own = job.artifacts().filter(|artifact| artifact.tag().is_none());
+        let (Some(artifact), None) = (own.next(), own.next()) else {
+            let count = job.artifacts().filter(|artifact| artifact.tag().is_none()).count();
+            return Err(Error::Artifacts { count });
+        };
+        let url = Url::parse(artifact.url().bytes())?;
+        // Nothing may be staged while the slot is written to.
+        self.boot.unstage().await?;
+        let mut starts = 1u8;
+        let size = loop {
+            match self.fetch(job, url.clone(), artifact.size(), events).await {
+                Err(Error::Fetch(error)) if error.needs_start_over() => {
+                    self.slot.forget().await?;
+                    if starts >= STARTS_MAX {
+                        return Err(error.into());
+                    }
+                    starts = starts.saturating_add(1);
+                    events(Event::StartedOver);
+                }
+                result => break result?,
+            }
+        };
+        events(Event::Verifying);
+        let (slot, buffer) = self.slot.slot();
+        let verified = mcuboot::verify(slot, size, &self.policy, buffer).await;
+        if verified.is_err_and(|error| !error.is_retryable()) {
+            self.slot.forget().await?;
+        }
+        let image = verified?;
+        events(Event::Verified { version: image.version });
+
+        (record.phase, record.version) = (Phase::Staging, image.version);
+        self.save(record).await?;
+        self.boot.stage(Swap::Test).await?;
+        record.phase = Phase::Staged;
+        self.save(record).await?;
+        // From the reset on, the slot holds the old image.
+        self.slot.forget().await?;
+        Ok(())
+    }
+
+    /// Brings the object into the slot, from wherever the journal says; its size.
+    async fn fetch<U: Iterator<Item = u8> + Clone>(
+        &mut self,
+        job: &Job<'_>,
+        url: Url<U>,
+        size: Option<u64>,
+        events: &mut impl FnMut(Event),
+    ) -> Result_<u32, C> {
+        let saved = self.slot.session().await?.and_then(|saved| {
+            let (identity, etag) = saved.identity.split_first_chunk::<8>()?;
+            let etag = core::str::from_utf8(etag).ok().and_then(|etag| Etag::try_from(etag).ok())?;
+            (*identity == job.identity().to_le_bytes()).then_some((saved.written, saved.total, etag))
+        });
+        let session = match &saved {
+            Some((written, total, etag)) => sprag_fetch::Session {
+                offset: (*written).into(),
+                total: Some((*total).into()),
+                etag: Some(etag.clone()).filter(|etag| !etag.is_empty()),
+            },
+            None => sprag_fetch::Session { offset: 0, total: size, etag: None },
+        };
+        events(Event::Downloading { offset: saved.as_ref().map_or(0, |(written, ..)| *written) });
+        let mut download = self.fetcher.download(url, session);
+        let mut transfer = match saved {
+            Some(_) => self.slot.resume().await?,
+            None => {
+                let received = download.read(self.slot.buffer(), &mut |event| events(Event::Fetch(event))).await?;
+                events(progress(download.session()));
+                let mut identity = heapless::Vec::<u8, { 8 + ETAG_MAX }>::new();
+                let etag = download.session().etag.as_deref().unwrap_or_default();
+                let _ = identity.extend_from_slice(&job.identity().to_le_bytes());
+                let _ = identity.extend_from_slice(etag.as_bytes());
+                let total = download.session().total.unwrap_or(u64::MAX);
+                self.slot.begin(&identity, total, self.boot.reserved(), received).await?
+            }
+        };
+        let total = transfer.total();
+        while transfer.offset() < total {
+            let count = download.read(transfer.spare(), &mut |event| events(Event::Fetch(event))).await?;
+            if count == 0 {
+                return Err(Error::Flash(sprag_flash::Error::Length));
+            }
+            events(progress(download.session()));
+            transfer.commit(count).await?;
+        }
+        transfer.finish()?;
+        Ok(total)
+    }
+
+    async fn end(&mut self, mut record: JobRecord, status: Status, reason: &str) -> Result_<(), C> {
+        record.phase = Phase::Ended(status);
+        record.reason = heapless::String::try_from(reason).unwrap_or_default();
+        self.save(&record).await?;
+        Ok(self.slot.forget().await?)
+    }
+
+    async fn save(&mut self, record: &JobRecord) -> Result_<(), C> {
+        Ok(self.slot.journal().put(JOB, &record.encode()).await?)
+    }
+}
+
+fn progress(session: &sprag_fetch::Session) -> Event {
+    Event::Progress { received: session.offset, total: session.total.unwrap_or(session.offset) }
+}

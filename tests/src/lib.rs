@@ -1,0 +1,5 @@
+//! Whole updates against real servers and real tools: the demo's scenarios, and what they are played on.
+
+pub mod bench;
+pub mod outcome;
+pub mod scenario;

@@ -1,0 +1,22 @@
+//! `cargo xtask ci`: the test steps with nothing left out, then the demo; what `.ci/run` calls.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::journal::{Done, Journal};
+use crate::workspace::{Workspace, finish};
+use crate::{demo, test};
+
+pub(crate) fn run() -> Result<ExitCode> {
+    let mut workspace = Workspace::find();
+    let mut journal = Journal::new();
+    let options = test::Options { advisories: false, complete: true };
+    test::run_steps(&mut workspace, &test::Step::ALL, options, &mut journal)?;
+    journal.step("demo", "every scenario, seed 1", "cargo xtask demo --seed 1", || {
+        finish(demo::command(&workspace).args(["--seed", "1"]))?;
+        Ok(Done::Well(None))
+    })?;
+    journal.close();
+    Ok(ExitCode::SUCCESS)
+}

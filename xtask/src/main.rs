@@ -1,0 +1,68 @@
+//! The developer's commands of this workspace, run as `cargo xtask COMMAND`.
+
+mod ci;
+mod demo;
+mod journal;
+mod setup;
+mod test;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "The developer's commands of this workspace")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show updates on the host, end to end; everything after it goes to the demo (try `cargo xtask demo --help`)
+    Demo(demo::Args),
+    /// Check everything: set-up, formatting, lints, tests, docs, licences, the bare-metal build
+    Test(test::Args),
+    /// What CI runs: every test step with nothing left out, then the demo with a fixed seed
+    Ci,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Ci => ci::run(),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_demo_gets_its_arguments_untouched() {
+        let cli = Cli::try_parse_from(["cargo xtask", "demo", "--help", "--seed", "7", "--", "-x"]).unwrap();
+        let Command::Demo(args) = cli.command else { panic!("not the demo") };
+        assert_eq!(args.arguments, ["--help", "--seed", "7", "--", "-x"]);
+    }
+
+    #[test]
+    fn steps_are_named_in_kebab_case_and_run_in_their_own_order() {
+        let cli = Cli::try_parse_from(["cargo xtask", "test", "--step", "bare-metal", "--step", "fmt"]).unwrap();
+        let Command::Test(args) = cli.command else { panic!("not the tests") };
+        assert_eq!(args.chosen(), [test::Step::Fmt, test::Step::BareMetal]);
+        assert!(Cli::try_parse_from(["cargo xtask", "test", "--step", "everything"]).is_err());
+    }
+}
