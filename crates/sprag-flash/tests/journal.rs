@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{PARTS, Slow, TORN, operations, part};
+use common::{PARTS, TORN, operations, part};
 use embassy_futures::block_on;
 use proptest::prelude::*;
 use sprag_flash::{Error, Geometry, Journal};
@@ -102,7 +102,7 @@ fn a_dropped_put_is_like_a_power_cut() {
         for polls in 0..200 {
             let (region, geometry) = part(params, 4);
             let mut scratch = [0; 256];
-            let mut journal = Journal::new(Slow::new(region.clone()), geometry, &mut scratch);
+            let mut journal = Journal::new(region.clone(), geometry, &mut scratch);
             let mut budget = polls;
             let done = puts
                 .iter()

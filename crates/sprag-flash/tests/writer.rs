@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{PARTS, Params, Slow, TORN, operations, part};
+use common::{PARTS, Params, TORN, operations, part};
 use embassy_futures::block_on;
 use sprag_flash::{Error, Geometry, JOB, Journal, SlotWriter};
 use sprag_testkit::flash::Region;
@@ -36,8 +36,8 @@ fn image(length: u32) -> Vec<u8> {
 /// One run from wherever the journal says, fed in chunks of `chunk`. Gives the bytes that had to be fetched.
 fn run(device: &Device, image: &[u8], chunk: usize, budget: &mut u32) -> (u32, Result<(), Error>) {
     let (mut scratch, mut buf) = ([0; 256], [0; 128]);
-    let journal = Journal::new(Slow::new(device.journal.clone()), device.geometry, &mut scratch);
-    let mut writer = SlotWriter::new(Slow::new(device.slot.clone()), device.geometry, journal, &mut buf);
+    let journal = Journal::new(device.journal.clone(), device.geometry, &mut scratch);
+    let mut writer = SlotWriter::new(device.slot.clone(), device.geometry, journal, &mut buf);
     let mut fetched = 0;
     let total = image.len() as u64;
     let work = async {

@@ -117,6 +117,8 @@ struct Part {
     stats: Stats,
     /// Operations until the power fails, and how the one it fails in ends.
     power: Option<(u64, Torn)>,
+    /// Whether the async operations are pending once first.
+    yielding: bool,
 }
 
 impl SimFlash {
@@ -166,7 +168,10 @@ impl SimFlash {
         assert!(capacity % erase_size == 0, "the capacity must be whole sectors: {geometry:?}");
         let sectors = (capacity / erase_size) as usize;
         let stats = Stats { erases_per_sector: vec![0; sectors], ..Stats::default() };
-        Self { geometry, part: Arc::new(Mutex::new(Part { bytes, file, atomic: false, stats, power: None })) }
+        Self {
+            geometry,
+            part: Arc::new(Mutex::new(Part { bytes, file, atomic: false, stats, power: None, yielding: false })),
+        }
     }
 
     /// The geometry it was made with.
@@ -230,8 +235,21 @@ impl SimFlash {
         self.part().is_dead()
     }
 
-    /// Runs `change` so that a kill of the process leaves either all of it in the file or nothing. For models of code
-    /// whose own power safety is not what is being looked at, like a bootloader's swap.
+    /// Makes every async operation pending once before it is done, so that a future can be dropped there.
+    pub fn yield_before_operations(&self) {
+        self.part().yielding = true;
+    }
+
+    /// Runs `life` without the power cut that is waiting, which goes on waiting: for models of code whose own power
+    /// safety is not what is being looked at, like a bootloader's swap.
+    pub fn spared<T>(&self, life: impl FnOnce() -> T) -> T {
+        let power = self.part().power.take();
+        let result = life();
+        self.part().power = power;
+        result
+    }
+
+    /// Runs `change` so that a kill of the process leaves either all of it in the file or nothing.
     ///
     /// # Errors
     /// What `change` returns, or [`FlashError::File`].
@@ -442,6 +460,14 @@ impl Region {
     }
 }
 
+impl Region {
+    async fn turn(&self) {
+        if self.flash.part().yielding {
+            crate::yield_once().await;
+        }
+    }
+}
+
 impl ErrorType for Region {
     type Error = FlashError;
 }
@@ -450,6 +476,7 @@ impl ReadNorFlash for Region {
     const READ_SIZE: usize = 1;
 
     async fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), FlashError> {
+        self.turn().await;
         self.read_now(offset, bytes)
     }
 
@@ -463,10 +490,12 @@ impl NorFlash for Region {
     const ERASE_SIZE: usize = 1;
 
     async fn erase(&mut self, from: u32, to: u32) -> Result<(), FlashError> {
+        self.turn().await;
         self.erase_now(from, to)
     }
 
     async fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
+        self.turn().await;
         self.write_now(offset, bytes)
     }
 }

@@ -54,7 +54,8 @@ impl McuBootImage<'_> {
         image.extend([self.version.major, self.version.minor]);
         image.extend(self.version.revision.to_le_bytes());
         image.extend(self.version.build.to_le_bytes());
-        image.resize(self.header_size.into(), 0);
+        image.extend([0; 4]);
+        image.resize(self.header_size.into(), 0xFF);
         image.extend(self.payload);
         image
     }

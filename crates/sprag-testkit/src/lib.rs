@@ -2,5 +2,19 @@
 #![doc = include_str!("../README.md")]
 
 pub mod flash;
+pub mod http;
 pub mod image;
 pub mod mcuboot;
+
+/// Pending once.
+async fn yield_once() {
+    let mut polled = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut polled, true) {
+            return std::task::Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
+}

@@ -1,13 +1,12 @@
 //! Parts to try things on, and futures that are dropped half-way.
 #![allow(dead_code)] // Each test file uses its share.
 
-use core::future::{Future, poll_fn};
+use core::future::Future;
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 
-use embedded_storage_async::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
 use sprag_flash::Geometry;
-use sprag_testkit::flash::{self, FlashError, Region, SimFlash, Torn};
+use sprag_testkit::flash::{self, Region, SimFlash, Torn};
 
 /// Write size, erase size and erased value.
 pub(crate) type Params = (u32, u32, u8);
@@ -28,6 +27,8 @@ pub(crate) const TORN: [Torn; 4] = [Torn::Nothing, Torn::Half, Torn::Bits(1), To
 pub(crate) fn part((write_size, erase_size, erased): Params, sectors: u32) -> (Region, Geometry) {
     let capacity = erase_size.max(256) * sectors;
     let flash = SimFlash::in_memory(flash::Geometry { capacity, write_size, erase_size, erased });
+    // Futures can be dropped before every operation.
+    flash.yield_before_operations();
     (flash.region(0..capacity), Geometry { write_size, erase_size, erased })
 }
 
@@ -47,56 +48,4 @@ pub(crate) fn poll<F: Future>(future: F, budget: &mut u32) -> Option<F::Output> 
         }
     }
     None
-}
-
-/// Flash that is pending once before each operation, so that a future can be dropped there.
-pub(crate) struct Slow {
-    inner: Region,
-    pending: bool,
-}
-
-impl Slow {
-    pub(crate) fn new(inner: Region) -> Self {
-        Self { inner, pending: false }
-    }
-
-    async fn once(&mut self) {
-        poll_fn(|_| {
-            self.pending = !self.pending;
-            if self.pending { Poll::Pending } else { Poll::Ready(()) }
-        })
-        .await;
-    }
-}
-
-impl ErrorType for Slow {
-    type Error = FlashError;
-}
-
-impl ReadNorFlash for Slow {
-    const READ_SIZE: usize = 1;
-
-    async fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), FlashError> {
-        self.once().await;
-        self.inner.read_now(offset, bytes)
-    }
-
-    fn capacity(&self) -> usize {
-        self.inner.capacity()
-    }
-}
-
-impl NorFlash for Slow {
-    const WRITE_SIZE: usize = 1;
-    const ERASE_SIZE: usize = 1;
-
-    async fn erase(&mut self, from: u32, to: u32) -> Result<(), FlashError> {
-        self.once().await;
-        self.inner.erase_now(from, to)
-    }
-
-    async fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
-        self.once().await;
-        self.inner.write_now(offset, bytes)
-    }
 }

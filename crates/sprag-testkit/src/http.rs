@@ -1,0 +1,300 @@
+//! An HTTP server without a network: one object, served in ranges, with connections that are cut, stalled or flipped at
+//! an exact byte.
+//!
+//! It is an `embedded-nal-async` stack, so whatever dials over one can be pointed at it. Nothing takes time: reads are
+//! ready at once, except where a fault says stall; [`Timers`] then let every time limit run out.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::pending;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use embedded_hal_async::delay::DelayNs;
+use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
+use embedded_nal_async::{AddrType, Dns, TcpConnect};
+
+/// What is wrong with a connection, at a byte counted over everything that the server sends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The connection ends before this byte.
+    Cut(usize),
+    /// Nothing comes from this byte on, and the connection stays.
+    Stall(usize),
+    /// This byte arrives with some bits flipped.
+    Flip(usize, u8),
+    /// The connection is refused.
+    Refuse,
+}
+
+/// A request as it arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The connection it came on, counted from 0.
+    pub connection: usize,
+    /// Its first line and headers.
+    pub head: String,
+}
+
+impl Request {
+    /// The value of a header, by its name in any case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().skip(1).find_map(|line| {
+            let (found, value) = line.split_once(':')?;
+            found.eq_ignore_ascii_case(name).then_some(value.trim())
+        })
+    }
+}
+
+/// A server with one object. Clones are handles to the same server.
+#[derive(Debug, Clone)]
+pub struct HttpServer {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    object: Vec<u8>,
+    etag: String,
+    per_connection: Option<usize>,
+    yielding: bool,
+    faults: BTreeMap<usize, Fault>,
+    connections: usize,
+    requests: Vec<Request>,
+}
+
+impl HttpServer {
+    /// A server that answers every target with ranges of `object`.
+    pub fn new(object: Vec<u8>) -> Self {
+        let state = State {
+            object,
+            etag: "\"1\"".to_owned(),
+            per_connection: None,
+            yielding: false,
+            faults: BTreeMap::new(),
+            connections: 0,
+            requests: Vec::new(),
+        };
+        Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Closes each connection after this many answers, the last of which says so.
+    #[must_use]
+    pub fn closing_after(self, requests: usize) -> Self {
+        self.state().per_connection = Some(requests);
+        self
+    }
+
+    /// Makes every operation pending once before it is done, so that a future can be dropped there.
+    #[must_use]
+    pub fn yielding(self) -> Self {
+        self.state().yielding = true;
+        self
+    }
+
+    /// Makes something go wrong on a connection, counted from 0.
+    pub fn fault(&self, connection: usize, fault: Fault) {
+        self.state().faults.insert(connection, fault);
+    }
+
+    /// Puts another object in the place of the first.
+    pub fn replace(&self, object: Vec<u8>) {
+        let mut state = self.state();
+        state.object = object;
+        state.etag = format!("\"{}\"", state.etag.len());
+    }
+
+    /// Connections tried so far.
+    pub fn connections(&self) -> usize {
+        self.state().connections
+    }
+
+    /// Requests so far.
+    pub fn requests(&self) -> Vec<Request> {
+        self.state().requests.clone()
+    }
+
+    async fn turn(&self) {
+        let yielding = self.state().yielding;
+        if yielding {
+            crate::yield_once().await;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The answer to a request, and whether it is the connection's last.
+    fn answer(&mut self, request: &Request) -> (Vec<u8>, bool) {
+        let served = self.requests.iter().filter(|r| r.connection == request.connection).count() + 1;
+        self.requests.push(request.clone());
+        let last = self.per_connection.is_some_and(|limit| served >= limit);
+        let close = if last { "Connection: close\r\n" } else { "" };
+        let State { object, etag, .. } = self;
+        let empty = |status: &str| format!("HTTP/1.1 {status}\r\n{close}Content-Length: 0\r\n\r\n").into_bytes();
+        if request.header("If-Match").is_some_and(|wanted| wanted != etag.as_str()) {
+            return (empty("412 Precondition Failed"), last);
+        }
+        let Some(range) = request.header("Range") else {
+            let head = format!("HTTP/1.1 200 OK\r\n{close}ETag: {etag}\r\nContent-Length: {}\r\n\r\n", object.len());
+            return ([head.as_bytes(), object].concat(), last);
+        };
+        let (first, end) = range.trim_start_matches("bytes=").split_once('-').unwrap_or_default();
+        let first: usize = first.parse().unwrap_or(usize::MAX);
+        if first >= object.len() {
+            return (empty("416 Range Not Satisfiable"), last);
+        }
+        let end = end.parse().unwrap_or(usize::MAX).min(object.len() - 1);
+        let body = &object[first..=end];
+        let head = format!(
+            "HTTP/1.1 206 Partial Content\r\n{close}ETag: {etag}\r\nContent-Range: bytes {first}-{end}/{}\r\n\
+             Content-Length: {}\r\n\r\n",
+            object.len(),
+            body.len()
+        );
+        ([head.as_bytes(), body].concat(), last)
+    }
+}
+
+/// Why a connection failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused;
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("refused")
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl embedded_io_async::Error for Refused {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::ConnectionRefused
+    }
+}
+
+impl TcpConnect for HttpServer {
+    type Error = Refused;
+    type Connection<'a> = Connection;
+
+    async fn connect<'a>(&'a self, _: SocketAddr) -> Result<Connection, Refused> {
+        self.turn().await;
+        let mut state = self.state();
+        let number = state.connections;
+        state.connections += 1;
+        let fault = state.faults.get(&number).copied();
+        if fault == Some(Fault::Refuse) {
+            return Err(Refused);
+        }
+        Ok(Connection {
+            server: self.clone(),
+            number,
+            fault,
+            asked: Vec::new(),
+            answer: Vec::new(),
+            sent: 0,
+            last: false,
+        })
+    }
+}
+
+impl Dns for HttpServer {
+    type Error = Refused;
+
+    async fn get_host_by_name(&self, _: &str, _: AddrType) -> Result<IpAddr, Refused> {
+        Ok(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+
+    async fn get_host_by_address(&self, _: IpAddr, _: &mut [u8]) -> Result<usize, Refused> {
+        Err(Refused)
+    }
+}
+
+/// A connection to an [`HttpServer`].
+#[derive(Debug)]
+pub struct Connection {
+    server: HttpServer,
+    number: usize,
+    fault: Option<Fault>,
+    asked: Vec<u8>,
+    answer: Vec<u8>,
+    sent: usize,
+    last: bool,
+}
+
+impl ErrorType for Connection {
+    type Error = Refused;
+}
+
+impl Read for Connection {
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Refused> {
+        self.server.turn().await;
+        let limit = match self.fault {
+            Some(Fault::Cut(at) | Fault::Stall(at)) => at.saturating_sub(self.sent),
+            _ => usize::MAX,
+        };
+        let count = buf.len().min(self.answer.len()).min(limit);
+        if count == 0 {
+            let stalled = matches!(self.fault, Some(Fault::Stall(_))) && limit == 0;
+            if stalled || (limit > 0 && !self.last) {
+                return pending().await;
+            }
+            return Ok(0);
+        }
+        let bytes: Vec<u8> = self.answer.drain(..count).collect();
+        buf[..count].copy_from_slice(&bytes);
+        if let Some(Fault::Flip(at, bits)) = self.fault
+            && (self.sent..self.sent + count).contains(&at)
+        {
+            buf[at - self.sent] ^= bits;
+        }
+        self.sent += count;
+        Ok(count)
+    }
+}
+
+impl Write for Connection {
+    async fn write(&mut self, buf: &[u8]) -> Result<usize, Refused> {
+        self.server.turn().await;
+        self.asked.extend(buf);
+        if let Some(end) = self.asked.windows(4).position(|four| four == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&self.asked[..end]).into_owned();
+            self.asked.drain(..end + 4);
+            if !self.last {
+                let request = Request { connection: self.number, head };
+                let (answer, last) = self.server.state().answer(&request);
+                self.answer.extend(answer);
+                self.last = last;
+            }
+        }
+        Ok(buf.len())
+    }
+
+    async fn flush(&mut self) -> Result<(), Refused> {
+        self.server.turn().await;
+        Ok(())
+    }
+}
+
+/// Delays that are over at once: beside an [`HttpServer`], time only runs out where nothing else can happen. Not to be
+/// used beside one that is [`yielding`](HttpServer::yielding): use [`NoTime`] there.
+#[derive(Debug, Clone, Copy)]
+pub struct Timers;
+
+impl DelayNs for Timers {
+    async fn delay_ns(&mut self, _: u32) {}
+}
+
+/// Delays that are never over, for where no time limit is to run out.
+#[derive(Debug, Clone, Copy)]
+pub struct NoTime;
+
+impl DelayNs for NoTime {
+    async fn delay_ns(&mut self, _: u32) {
+        pending().await
+    }
+}

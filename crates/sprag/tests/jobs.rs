@@ -1,0 +1,174 @@
+//! What becomes of jobs that are delivered twice, overtaken, refused, or make no sense.
+
+use ed25519_dalek::SigningKey;
+use embassy_futures::block_on;
+use sprag::boot::{Layout, McuBoot};
+use sprag::fetch::{Connector, Fetcher, RetryPolicy, TcpConnectError, TcpConnector};
+use sprag::flash::{Geometry, Journal, SlotWriter};
+use sprag::job::{self, Status};
+use sprag::verify::{Policy, PublicKey, Version};
+use sprag::{Error, ID_MAX, Outcome, Phase, Startup, Updater};
+use sprag_testkit::flash::{self, Region, SimFlash};
+use sprag_testkit::http::{Fault, HttpServer, Refused, Timers};
+use sprag_testkit::image::{self, McuBootImage};
+
+const SLOT: u32 = 8192;
+const GEOMETRY: Geometry = Geometry { write_size: 4, erase_size: 1024, erased: 0xFF };
+
+type TestError = Error<TcpConnectError<Refused, Refused>>;
+type TestUpdater<'b> =
+    Updater<'b, 'b, TcpConnector<'b, HttpServer, HttpServer>, Timers, Region, Region, McuBoot<Region, Region>>;
+
+fn image_of(major: u8, payload: usize) -> Vec<u8> {
+    let version = image::Version { major, minor: 0, revision: 0, build: 0 };
+    McuBootImage { version, header_size: 32, payload: &vec![major; payload] }.sign(&SigningKey::from_bytes(&[1; 32]))
+}
+
+fn document(ack: &str, sw: &str, url: &str) -> String {
+    format!(r#"{{"v":"2.1","ct":1,"cmd":"ota","ack":"{ack}","sw":"{sw}","urls":[{{"url":"{url}"}}]}}"#)
+}
+
+/// Hands an updater on this flash to the test: a device between two resets.
+fn with<T>(flash: &SimFlash, server: &HttpServer, test: impl FnOnce(&mut TestUpdater<'_>) -> T) -> T {
+    let (mut page, mut scratch) = ([0; 256], [0; 256]);
+    let key = PublicKey::ed25519(SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes());
+    let (primary, secondary) = (flash.region(0..SLOT), flash.region(SLOT..2 * SLOT));
+    let journal = Journal::new(flash.region(2 * SLOT..2 * SLOT + 2048), GEOMETRY, &mut scratch);
+    let slot = SlotWriter::new(secondary.clone(), GEOMETRY, journal, &mut page);
+    let boot = McuBoot::new(primary, secondary, Layout { align: 4, erase_size: 1024, erased: 0xFF });
+    let fetcher = Fetcher::new(TcpConnector::new(server, server), Timers);
+    let fetcher = fetcher.retry(RetryPolicy { attempts: 2, ..RetryPolicy::default() });
+    let policy = Policy::signed_by(&key).newer_than(Version::new(1, 0, 0));
+    test(&mut Updater::new(fetcher, slot, policy, boot))
+}
+
+fn device() -> SimFlash {
+    let geometry = flash::Geometry { capacity: 2 * SLOT + 2048, write_size: 4, erase_size: 1024, erased: 0xFF };
+    SimFlash::in_memory(geometry)
+}
+
+fn run<C: Connector>(
+    updater: &mut Updater<'_, '_, C, Timers, Region, Region, McuBoot<Region, Region>>,
+    document: &str,
+) -> Result<Outcome, Error<C::Error>> {
+    let job = job::parse(document.as_bytes()).unwrap();
+    block_on(updater.run(&job, &mut |_| {}))
+}
+
+/// The final report that is owed, after which it is not.
+fn report(updater: &mut TestUpdater<'_>) -> Option<(String, Status, String)> {
+    let report = block_on(updater.report()).unwrap()?;
+    block_on(updater.reported()).unwrap();
+    assert_eq!(block_on(updater.report()), Ok(None));
+    Some((report.id().to_owned(), report.status(), report.reason().to_owned()))
+}
+
+fn failed(id: &str, reason: &str) -> Option<(String, Status, String)> {
+    Some((id.to_owned(), Status::Failed, reason.to_owned()))
+}
+
+#[test]
+fn a_job_that_is_delivered_twice_is_done_once() {
+    let (flash, server) = (device(), HttpServer::new(image_of(2, 3000)));
+    with(&flash, &server, |updater| {
+        let document = document("a", "2", "http://h/2");
+        assert_eq!(run(updater, &document), Ok(Outcome::RebootToTest));
+        assert_eq!(run(updater, &document), Ok(Outcome::RebootToTest), "staged already");
+        assert_eq!(server.requests().len(), 1);
+        assert_eq!(block_on(updater.start(Version::new(1, 0, 0))), Ok(Startup::Staged));
+    });
+}
+
+#[test]
+fn a_refused_image_is_reported_once_and_not_tried_again() {
+    let (flash, server) = (device(), HttpServer::new(image_of(1, 3000)));
+    with(&flash, &server, |updater| {
+        let document = document("a", "1", "http://h/1");
+        assert!(matches!(run(updater, &document), Err(Error::Verify(_))));
+        assert_eq!(run(updater, &document), Ok(Outcome::AlreadyEnded(Status::Failed)));
+        assert_eq!(report(updater), failed("a", "not-newer"));
+        assert_eq!(run(updater, &document), Ok(Outcome::AlreadyEnded(Status::Failed)));
+        assert_eq!(server.requests().len(), 1);
+    });
+    with(&flash, &server, |updater| {
+        assert_eq!(block_on(updater.start(Version::new(1, 0, 0))), Ok(Startup::Idle));
+        assert_eq!(block_on(updater.report()), Ok(None), "across resets too");
+    });
+}
+
+/// No job is lost: one that overtakes another waits until the other has been reported.
+#[test]
+fn a_job_that_is_overtaken_is_reported_before_the_next_begins() {
+    let (flash, server) = (device(), HttpServer::new(image_of(2, 3000)));
+    server.fault(0, Fault::Cut(2000));
+    server.fault(1, Fault::Refuse);
+    server.fault(2, Fault::Refuse);
+    with(&flash, &server, |updater| {
+        assert!(matches!(run(updater, &document("a", "2", "http://h/2")), Err(Error::Fetch(_))));
+        let record = block_on(updater.job()).unwrap().unwrap();
+        assert_eq!((record.id.as_str(), record.phase), ("a", Phase::Started));
+    });
+    with(&flash, &server, |updater| {
+        assert_eq!(block_on(updater.start(Version::new(1, 0, 0))), Ok(Startup::Unfinished));
+        let next = document("b", "3", "http://h/3");
+        assert_eq!(run(updater, &next), Err(Error::ReportOwed));
+        assert_eq!(run(updater, &next), Err(Error::ReportOwed));
+        assert_eq!(report(updater), failed("a", "superseded"));
+        assert_eq!(run(updater, &next), Ok(Outcome::RebootToTest));
+    });
+}
+
+/// The same update under a new id and a new URL goes on where the other was.
+#[test]
+fn a_job_sent_again_with_a_fresh_url_goes_on() {
+    let (flash, server) = (device(), HttpServer::new(image_of(2, 3000)));
+    server.fault(0, Fault::Cut(2500));
+    server.fault(1, Fault::Refuse);
+    server.fault(2, Fault::Refuse);
+    with(&flash, &server, |updater| {
+        assert!(run(updater, &document("a", "2", "http://h/2?old")).unwrap_err().is_retryable());
+        assert_eq!(run(updater, &document("a", "2", "http://h/2?new")), Ok(Outcome::RebootToTest));
+    });
+    let last = server.requests().pop().unwrap();
+    assert!(last.head.starts_with("GET /2?new "));
+    assert_eq!((last.header("Range"), last.header("If-Match")), (Some("bytes=2048-"), Some("\"1\"")));
+}
+
+#[test]
+fn what_makes_no_sense_is_rejected_and_nothing_is_fetched() {
+    let long = "x".repeat(ID_MAX + 1);
+    let (flash, server) = (device(), HttpServer::new(image_of(2, 3000)));
+    let two = r#"{"v":"2.1","ct":1,"ack":"a","urls":[{"url":"http://h/1"},{"url":"http://h/2"}]}"#;
+    let child = r#"{"v":"2.1","ct":1,"ack":"b","urls":[{"url":"http://h/1","tg":"child"}]}"#;
+    let fragment = document("c", "2", "http://h/#2");
+    for (document, error, reason) in
+        [(two, Error::Artifacts { count: 2 }, "job-artifacts"), (child, Error::Artifacts { count: 0 }, "job-artifacts")]
+    {
+        with(&flash, &server, |updater| {
+            assert_eq!(run(updater, document), Err(error));
+            let (_, status, given) = report(updater).unwrap();
+            assert_eq!((status, given.as_str()), (Status::Rejected, reason));
+        });
+    }
+    with(&flash, &server, |updater| {
+        assert_eq!(run(updater, &fragment).unwrap_err().reason(), "url-fragment");
+        assert_eq!(report(updater).map(|(_, status, _)| status), Some(Status::Rejected));
+        assert_eq!(run(updater, &document(&long, "2", "http://h/2")), Err(Error::JobId { length: ID_MAX + 1 }));
+        assert_eq!(block_on(updater.report()), Ok(None));
+    });
+    assert_eq!(server.connections(), 0);
+}
+
+/// The image is refused for its size before a byte of it is erased or written.
+#[test]
+fn an_image_that_does_not_fit_changes_nothing_in_the_slot() {
+    let (flash, server) = (device(), HttpServer::new(image_of(2, SLOT as usize)));
+    flash.load(SLOT, &[0x5A; 100]).unwrap();
+    let before = flash.contents();
+    with(&flash, &server, |updater| {
+        let error: TestError = run(updater, &document("a", "2", "http://h/2")).unwrap_err();
+        assert_eq!(error.reason(), "image-too-large");
+        assert_eq!(report(updater), failed("a", "image-too-large"));
+    });
+    assert_eq!(flash.contents()[..2 * SLOT as usize], before[..2 * SLOT as usize]);
+}
