@@ -181,7 +181,7 @@ impl TcpConnect for HttpServer {
     type Error = Refused;
     type Connection<'a> = Connection;
 
-    async fn connect<'a>(&'a self, _: SocketAddr) -> Result<Connection, Refused> {
+    async fn connect(&self, _: SocketAddr) -> Result<Connection, Refused> {
         self.turn().await;
         let mut state = self.state();
         let number = state.connections;
