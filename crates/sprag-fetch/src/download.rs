@@ -168,7 +168,7 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
     /// # Cancellation safety
     /// Dropping the future loses no byte and doubles none: the session counts only what was handed out, and the next
     /// call asks for the rest on a new connection.
-    pub async fn read(&mut self, buf: &mut [u8], events: &mut impl FnMut(Event)) -> Result<usize, Error<C::Error>> {
+    pub async fn read(&mut self, buf: &mut [u8], events: &mut dyn FnMut(Event)) -> Result<usize, Error<C::Error>> {
         if buf.is_empty() {
             return Err(Error::NoBuffer);
         }
@@ -197,7 +197,7 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
 
     /// One try at the next bytes. The connection is taken out for its time, so that an error or a dropped future
     /// can't leave one behind in an unknown state.
-    async fn attempt(&mut self, buf: &mut [u8], events: &mut impl FnMut(Event)) -> Result<usize, Error<C::Error>> {
+    async fn attempt(&mut self, buf: &mut [u8], events: &mut dyn FnMut(Event)) -> Result<usize, Error<C::Error>> {
         let mut link = match self.link.take() {
             Some(link) => link,
             None => self.connect(events).await?,
@@ -231,7 +231,7 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
         Ok(count)
     }
 
-    async fn connect(&mut self, events: &mut impl FnMut(Event)) -> Result<Link<C::Connection<'f>>, Error<C::Error>> {
+    async fn connect(&mut self, events: &mut dyn FnMut(Event)) -> Result<Link<C::Connection<'f>>, Error<C::Error>> {
         let dial = self.connector.connect(self.url.scheme(), self.url.host(), self.url.port());
         let connection = match select(dial, self.delay.delay_ms(self.settings.limits.connect_ms)).await {
             Either::First(dialled) => dialled.map_err(Error::Connect)?,
@@ -247,7 +247,7 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
         &mut self,
         connection: &mut C::Connection<'f>,
         buf: &mut [u8],
-        events: &mut impl FnMut(Event),
+        events: &mut dyn FnMut(Event),
     ) -> Result<(Body, usize), Error<C::Error>> {
         let asked = self.session.next_range(self.settings.range_size);
         let head = request::head(&self.url, asked, self.session.if_match());
@@ -296,7 +296,7 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
         head: &Head,
         buf: &mut [u8],
         mut count: usize,
-        events: &mut impl FnMut(Event),
+        events: &mut dyn FnMut(Event),
     ) -> ErrorCode {
         let mut scanner = CodeScanner::default();
         let mut left =
@@ -325,7 +325,7 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
         connection: &mut C::Connection<'f>,
         buf: &mut [u8],
         waiting: Waiting,
-        events: &mut impl FnMut(Event),
+        events: &mut dyn FnMut(Event),
     ) -> Result<usize, Error<C::Error>> {
         let limits = self.settings.limits;
         let ms = if waiting == Waiting::Body { limits.stall_ms } else { limits.answer_ms };

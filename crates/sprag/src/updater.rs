@@ -188,7 +188,7 @@ where
     ///
     /// # Cancellation safety
     /// Dropping the future is like a power cut: the next run of the job goes on, and at most one sector is fetched again.
-    pub async fn run(&mut self, job: &Job<'_>, events: &mut impl FnMut(Event)) -> Result_<Outcome, C> {
+    pub async fn run(&mut self, job: &Job<'_>, events: &mut dyn FnMut(Event)) -> Result_<Outcome, C> {
         let mut id = [0; ID_MAX];
         let id = job.id().copy_to(&mut id).map_err(|TooSmall { needed, .. }| Error::JobId { length: needed })?;
         let state = self.boot.state().await?;
@@ -302,12 +302,7 @@ where
         }
     }
 
-    async fn update(
-        &mut self,
-        job: &Job<'_>,
-        record: &mut JobRecord,
-        events: &mut impl FnMut(Event),
-    ) -> Result_<(), C> {
+    async fn update(&mut self, job: &Job<'_>, record: &mut JobRecord, events: &mut dyn FnMut(Event)) -> Result_<(), C> {
         let mut own = job.artifacts().filter(|artifact| artifact.tag().is_none());
         let (Some(artifact), None) = (own.next(), own.next()) else {
             let count = job.artifacts().filter(|artifact| artifact.tag().is_none()).count();
@@ -355,7 +350,7 @@ where
         job: &Job<'_>,
         url: Url<U>,
         size: Option<u64>,
-        events: &mut impl FnMut(Event),
+        events: &mut dyn FnMut(Event),
     ) -> Result_<u32, C> {
         let saved = self.slot.session().await?.and_then(|saved| {
             let (identity, etag) = saved.identity.split_first_chunk::<8>()?;
