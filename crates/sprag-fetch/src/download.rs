@@ -1,18 +1,20 @@
 //! The async shell: connections, requests and time around the decisions of the other files.
 
 use core::num::NonZeroU64;
+use core::ops::Range;
 
 use embassy_futures::select::{Either, select};
 use embedded_hal_async::delay::DelayNs;
 use embedded_io_async::{Error as _, Read, Write};
 
+use crate::chunked::{Chunked, Malformed};
 use crate::connector::Connector;
 use crate::error::{Error, Waiting};
 use crate::request::{self, ByteRange};
 use crate::response::{CodeScanner, ErrorCode, Head, HeadParser};
 use crate::retry::{Decision, Retry, RetryPolicy};
-use crate::session::{AnswerError, Session};
-use crate::url::Url;
+use crate::session::{AnswerError, RangeIgnored, Session, Span};
+use crate::url::{Scheme, Url};
 
 /// How much of an error's body is searched for the service's code.
 const ERROR_BODY_MAX: u32 = 1024;
@@ -28,11 +30,13 @@ pub struct Limits {
     pub stall_ms: u32,
     /// The head of an answer, all header lines and interim answers included, in bytes.
     pub head_bytes: u32,
+    /// Redirects that are followed for one request; 0 for none. The next request begins at the first URL again.
+    pub redirects: u8,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connect_ms: 30_000, answer_ms: 30_000, stall_ms: 20_000, head_bytes: 16 * 1024 }
+        Self { connect_ms: 30_000, answer_ms: 30_000, stall_ms: 20_000, head_bytes: 16 * 1024, redirects: 4 }
     }
 }
 
@@ -45,6 +49,11 @@ pub enum Event {
     Connected,
     /// A request was sent.
     Requested(ByteRange),
+    /// The server sent the request elsewhere; it follows, on a connection of its own.
+    Redirected {
+        /// The status code.
+        status: u16,
+    },
     /// The server ended the connection, announced or not.
     Closed,
     /// A failure; the next try follows after the wait.
@@ -69,6 +78,7 @@ pub struct Fetcher<C, D> {
 #[derive(Debug, Clone, Copy, Default)]
 struct Settings {
     range_size: Option<NonZeroU64>,
+    range_ignored: RangeIgnored,
     retry: RetryPolicy,
     limits: Limits,
 }
@@ -86,6 +96,13 @@ impl<C: Connector, D: DelayNs> Fetcher<C, D> {
     #[must_use]
     pub fn range_size(mut self, bytes: NonZeroU64) -> Self {
         self.settings.range_size = Some(bytes);
+        self
+    }
+
+    /// Sets what is done about servers that ignore ranges.
+    #[must_use]
+    pub fn range_ignored(mut self, policy: RangeIgnored) -> Self {
+        self.settings.range_ignored = policy;
         self
     }
 
@@ -144,9 +161,48 @@ struct Link<T> {
     answer: Option<Body>,
 }
 
+/// What is left of an answer.
 struct Body {
+    /// Bytes of the object that come before the one asked for.
+    skip: u64,
+    /// Bytes of the object from the one asked for on.
     left: u64,
+    chunked: Option<Chunked>,
     close_after: bool,
+}
+
+impl Body {
+    /// How much to read at once: never into the next answer, where the length is known beforehand.
+    fn room(&self, buffer: usize) -> usize {
+        match self.chunked {
+            Some(_) => buffer,
+            None => usize::try_from(self.skip.saturating_add(self.left)).unwrap_or(usize::MAX).min(buffer),
+        }
+    }
+
+    /// Takes the first `count` bytes of `buf` as they arrived: how many bytes of the object stand at its front then.
+    fn take(&mut self, buf: &mut [u8], count: usize) -> Result<usize, AnswerError> {
+        let data = match &mut self.chunked {
+            Some(chunked) => chunked.decode(buf, count).map_err(|Malformed| AnswerError::Chunks)?,
+            None => count,
+        };
+        let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(data);
+        if skipped > 0 {
+            self.skip = self.skip.saturating_sub(u64::try_from(skipped).unwrap_or(u64::MAX));
+            buf.copy_within(skipped..data, 0);
+        }
+        let data = data.saturating_sub(skipped);
+        let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(data);
+        self.left = self.left.saturating_sub(u64::try_from(wanted).unwrap_or(u64::MAX));
+        // More than the answer promised, or an end that has not come yet: the connection is not good for another one.
+        self.close_after |= wanted < data || (self.left == 0 && self.chunked.as_ref().is_some_and(|c| !c.is_done()));
+        Ok(wanted)
+    }
+
+    /// Whether it ended before all of its bytes came.
+    fn is_short(&self) -> bool {
+        self.left > 0 && self.chunked.as_ref().is_some_and(Chunked::is_done)
+    }
 }
 
 impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, C, D, U> {
@@ -200,26 +256,32 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
     async fn attempt(&mut self, buf: &mut [u8], events: &mut dyn FnMut(Event)) -> Result<usize, Error<C::Error>> {
         let mut link = match self.link.take() {
             Some(link) => link,
-            None => self.connect(events).await?,
-        };
-        let mut count = 0;
-        let mut body = match link.answer.take() {
-            Some(body) => body,
             None => {
-                let (body, early) = self.ask(&mut link.connection, buf, events).await?;
-                count = early;
-                body
+                let (scheme, port) = (self.url.scheme(), self.url.port());
+                let connection = dial(self.connector, self.delay, self.settings.limits, scheme, self.url.host(), port);
+                let connection = connection.await?;
+                self.fruitful = false;
+                events(Event::Connected);
+                Link { connection, answer: None }
             }
         };
-        if count == 0 {
-            let room = usize::try_from(body.left).unwrap_or(usize::MAX).min(buf.len());
-            let room = buf.get_mut(..room).unwrap_or_default();
-            count = self.receive(&mut link.connection, room, Waiting::Body, events).await?;
-        }
+        let (mut body, mut arrived) = match link.answer.take() {
+            Some(body) => (body, 0),
+            None => self.ask(&mut link.connection, buf, events).await?,
+        };
+        let count = loop {
+            if arrived == 0 {
+                let room = buf.get_mut(..body.room(buf.len())).unwrap_or_default();
+                arrived = self.receive(&mut link.connection, room, Waiting::Body, events).await?;
+            }
+            match body.take(buf, core::mem::take(&mut arrived))? {
+                0 if body.is_short() => return Err(Error::Closed),
+                0 => {}
+                count => break count,
+            }
+        };
         self.fruitful = true;
-        let received = u64::try_from(count).unwrap_or(u64::MAX);
-        self.session.offset = self.session.offset.saturating_add(received);
-        body.left = body.left.saturating_sub(received);
+        self.session.offset = self.session.offset.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
         if body.left > 0 {
             link.answer = Some(body);
             self.link = Some(link);
@@ -231,18 +293,8 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
         Ok(count)
     }
 
-    async fn connect(&mut self, events: &mut dyn FnMut(Event)) -> Result<Link<C::Connection<'f>>, Error<C::Error>> {
-        let dial = self.connector.connect(self.url.scheme(), self.url.host(), self.url.port());
-        let connection = match select(dial, self.delay.delay_ms(self.settings.limits.connect_ms)).await {
-            Either::First(dialled) => dialled.map_err(Error::Connect)?,
-            Either::Second(()) => return Err(Error::Timeout(Waiting::Connect)),
-        };
-        self.fruitful = false;
-        events(Event::Connected);
-        Ok(Link { connection, answer: None })
-    }
-
-    /// Sends a request and reads the answer's head; bytes of the body that came along stand at the front of `buf`.
+    /// Sends a request, follows redirects, and reads the answer's head; what came along of its body stands at the front
+    /// of `buf`: so many bytes.
     async fn ask(
         &mut self,
         connection: &mut C::Connection<'f>,
@@ -250,33 +302,51 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
         events: &mut dyn FnMut(Event),
     ) -> Result<(Body, usize), Error<C::Error>> {
         let asked = self.session.next_range(self.settings.range_size);
+        let limits = self.settings.limits;
         let head = request::head(&self.url, asked, self.session.if_match());
-        match select(send(connection, head, buf), self.delay.delay_ms(self.settings.limits.answer_ms)).await {
-            Either::First(sent) => sent?,
-            Either::Second(()) => return Err(Error::Timeout(Waiting::Answer)),
-        }
+        send(connection, self.delay, limits, head, buf).await?;
         events(Event::Requested(asked));
+        let mut answer = self.answer(connection, buf, events).await?;
 
-        let mut parser = HeadParser::new(self.settings.limits.head_bytes);
-        let (head, rest) = loop {
-            let count = self.receive(connection, buf, Waiting::Answer, events).await?;
-            let mut bytes = buf.get(..count).unwrap_or_default();
-            if let Some(head) = parser.feed(&mut bytes).map_err(AnswerError::Head)? {
-                break (head, count.saturating_sub(bytes.len())..count);
+        let mut base = self.url.origin();
+        for hop in 0..=limits.redirects {
+            if !matches!(answer.head.status, 301 | 302 | 303 | 307 | 308) || answer.location == 0 {
+                break;
             }
-        };
-        match self.session.accept(asked, &head) {
-            Ok(length) => {
-                let come = usize::try_from(length).unwrap_or(usize::MAX).min(rest.len());
-                // More than the answer promised: the connection can't be trusted with another one.
-                let close_after = head.close || come < rest.len();
-                let end = rest.start.saturating_add(come);
-                buf.copy_within(rest.start..end, 0);
-                Ok((Body { left: length, close_after }, come))
+            if hop == limits.redirects {
+                return Err(AnswerError::TooManyRedirects.into());
+            }
+            events(Event::Redirected { status: answer.head.status });
+            let (location, scratch) = buf.split_at_mut_checked(answer.location).ok_or(Error::NoBuffer)?;
+            let url = Url::parse_at(&base, location.iter().copied()).map_err(|_| AnswerError::BadRedirect)?;
+            if (base.scheme(), url.scheme()) == (Scheme::Https, Scheme::Http) {
+                return Err(AnswerError::Downgrade.into());
+            }
+            *connection = dial(self.connector, self.delay, limits, url.scheme(), url.host(), url.port()).await?;
+            events(Event::Connected);
+            let head = request::head(&url, asked, self.session.if_match());
+            send(connection, self.delay, limits, head, scratch).await?;
+            events(Event::Requested(asked));
+            base = url.origin();
+            answer = self.answer(connection, scratch, events).await?;
+            // The next location, or the body, moves to the front of the whole buffer.
+            let shift = location.len();
+            answer.body = answer.body.start.saturating_add(shift)..answer.body.end.saturating_add(shift);
+            buf.copy_within(shift..shift.saturating_add(answer.location), 0);
+            // What was found elsewhere is not remembered: the next request goes to the first URL.
+            answer.head.close = true;
+        }
+
+        let Answer { head, body, .. } = answer;
+        let early = body.len();
+        buf.copy_within(body, 0);
+        match self.session.accept(asked, &head, self.settings.range_ignored) {
+            Ok(Span { skip, length, .. }) => {
+                let chunked = head.chunked.then(Chunked::new);
+                Ok((Body { skip, left: length, chunked, close_after: head.close }, early))
             }
             Err(AnswerError::UrlRefused { status, .. }) => {
-                buf.copy_within(rest.clone(), 0);
-                let code = self.error_code(connection, &head, buf, rest.len(), events).await;
+                let code = self.error_code(connection, &head, buf, early, events).await;
                 // A bad request stays one with every URL, unless only the token in it has expired.
                 let hopeless = status == 400 && code != "ExpiredToken";
                 Err(Error::Answer(if hopeless {
@@ -286,6 +356,24 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
                 }))
             }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads the head of an answer.
+    async fn answer(
+        &mut self,
+        connection: &mut C::Connection<'f>,
+        buf: &mut [u8],
+        events: &mut dyn FnMut(Event),
+    ) -> Result<Answer, Error<C::Error>> {
+        let mut parser = HeadParser::new(self.settings.limits.head_bytes);
+        loop {
+            let kept = parser.kept();
+            let room = buf.get_mut(kept..).filter(|room| !room.is_empty()).ok_or(Error::NoBuffer)?;
+            let end = kept.saturating_add(self.receive(connection, room, Waiting::Answer, events).await?);
+            if let Some((head, at)) = parser.feed(buf, end).map_err(AnswerError::Head)? {
+                return Ok(Answer { head, location: parser.kept(), body: at..end });
+            }
         }
     }
 
@@ -340,23 +428,53 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
     }
 }
 
-/// Writes `bytes` through `scratch`, in as few pieces as it allows.
+/// A head, and what of the buffer it was read into holds what.
+struct Answer {
+    head: Head,
+    /// Bytes of `Location` at the front.
+    location: usize,
+    /// What came along of the body.
+    body: Range<usize>,
+}
+
+/// Connects, within the time allowed.
+async fn dial<'f, C: Connector>(
+    connector: &'f C,
+    delay: &mut impl DelayNs,
+    limits: Limits,
+    scheme: Scheme,
+    host: &str,
+    port: u16,
+) -> Result<C::Connection<'f>, Error<C::Error>> {
+    match select(connector.connect(scheme, host, port), delay.delay_ms(limits.connect_ms)).await {
+        Either::First(dialled) => dialled.map_err(Error::Connect),
+        Either::Second(()) => Err(Error::Timeout(Waiting::Connect)),
+    }
+}
+
+/// Writes `bytes` through `scratch`, in as few pieces as it allows, within the time allowed.
 async fn send<T: Write, E>(
     connection: &mut T,
+    delay: &mut impl DelayNs,
+    limits: Limits,
     mut bytes: impl Iterator<Item = u8>,
     scratch: &mut [u8],
 ) -> Result<(), Error<E>> {
-    loop {
-        let mut count = 0usize;
-        for (slot, byte) in scratch.iter_mut().zip(&mut bytes) {
-            *slot = byte;
-            count = count.saturating_add(1);
+    let all = async {
+        loop {
+            let mut count = 0usize;
+            for (slot, byte) in scratch.iter_mut().zip(&mut bytes) {
+                *slot = byte;
+                count = count.saturating_add(1);
+            }
+            if count == 0 {
+                return connection.flush().await;
+            }
+            connection.write_all(scratch.get(..count).unwrap_or_default()).await?;
         }
-        if count == 0 {
-            break;
-        }
-        let piece = scratch.get(..count).unwrap_or_default();
-        connection.write_all(piece).await.map_err(|e| Error::Connection(e.kind()))?;
+    };
+    match select(all, delay.delay_ms(limits.answer_ms)).await {
+        Either::First(sent) => sent.map_err(|error| Error::Connection(error.kind())),
+        Either::Second(()) => Err(Error::Timeout(Waiting::Answer)),
     }
-    connection.flush().await.map_err(|e| Error::Connection(e.kind()))
 }

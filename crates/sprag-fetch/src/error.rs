@@ -21,7 +21,7 @@ pub enum Error<E> {
     Timeout(Waiting),
     /// The answer was refused.
     Answer(AnswerError),
-    /// The buffer passed in has no room.
+    /// The buffer passed in has no room: it is empty, or a redirect's `Location` fills it.
     NoBuffer,
 }
 

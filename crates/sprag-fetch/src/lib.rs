@@ -12,7 +12,9 @@
 )]
 #![doc = include_str!("../README.md")]
 
+mod chunked;
 mod connector;
+mod date;
 mod download;
 mod error;
 mod request;
@@ -27,5 +29,5 @@ pub use error::{Error, Waiting};
 pub use request::ByteRange;
 pub use response::{ETAG_MAX, ErrorCode, Etag, HeadError};
 pub use retry::RetryPolicy;
-pub use session::{AnswerError, Session};
+pub use session::{AnswerError, RangeIgnored, Session};
 pub use url::{HOST_MAX, Scheme, Url, UrlError, UrlErrorKind};

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::date;
+
 /// The longest ETag that is kept, quotes included. S3's are at most 42 bytes, Azure's 21, nginx's about 25.
 pub const ETAG_MAX: usize = 64;
 
@@ -20,11 +22,13 @@ pub(crate) struct Head {
     pub(crate) content_length: Option<u64>,
     pub(crate) content_range: Option<ContentRange>,
     pub(crate) etag: Option<Etag>,
-    /// Seconds; the form with a date is left to the back-off.
+    /// What `Retry-After` asks for, in seconds from the answer on.
     pub(crate) retry_after: Option<u32>,
     /// The server closes the connection after this answer.
     pub(crate) close: bool,
-    /// The body is not sent as it is: `Transfer-Encoding`, or a `Content-Encoding` other than identity.
+    /// The body comes in chunks: `Transfer-Encoding: chunked`.
+    pub(crate) chunked: bool,
+    /// The body is not the object's bytes: another `Transfer-Encoding`, or a `Content-Encoding` other than identity.
     pub(crate) encoded: bool,
 }
 
@@ -71,19 +75,23 @@ enum Header {
     ContentEncoding,
     ContentLength,
     ContentRange,
+    Date,
     Etag,
+    Location,
     RetryAfter,
     TransferEncoding,
 }
 
 impl Header {
     fn named(name: &[u8]) -> Option<Self> {
-        const KNOWN: [(&str, Header); 7] = [
+        const KNOWN: [(&str, Header); 9] = [
             ("connection", Header::Connection),
             ("content-encoding", Header::ContentEncoding),
             ("content-length", Header::ContentLength),
             ("content-range", Header::ContentRange),
+            ("date", Header::Date),
             ("etag", Header::Etag),
+            ("location", Header::Location),
             ("retry-after", Header::RetryAfter),
             ("transfer-encoding", Header::TransferEncoding),
         ];
@@ -115,6 +123,10 @@ pub(crate) struct HeadParser {
     value_overflow: bool,
     http_1_0: bool,
     keep_alive: bool,
+    kept: usize,
+    /// `Date`, and `Retry-After` where it is one, in seconds since 1970.
+    now: Option<u64>,
+    retry_at: Option<u64>,
     left: u32,
     limit: u32,
 }
@@ -129,16 +141,28 @@ impl HeadParser {
             value_overflow: false,
             http_1_0: false,
             keep_alive: false,
+            kept: 0,
+            now: None,
+            retry_at: None,
             left: limit,
             limit,
         }
     }
 
-    /// Takes bytes off the front of `bytes`; the head once it is whole. What is left in `bytes` then is body.
-    pub(crate) fn feed(&mut self, bytes: &mut &[u8]) -> Result<Option<Head>, HeadError> {
-        while let Some((&byte, rest)) = bytes.split_first() {
-            *bytes = rest;
+    /// Takes the bytes that arrived in `buf` behind the first [`kept`](Self::kept), up to `end`. Once the head is whole:
+    /// it, and where in `buf` the body begins.
+    ///
+    /// The value of `Location` is moved to the front of `buf`, for there is no telling how long it is.
+    pub(crate) fn feed(&mut self, buf: &mut [u8], end: usize) -> Result<Option<(Head, usize)>, HeadError> {
+        for at in self.kept..end {
+            let Some(&byte) = buf.get(at) else { break };
             self.left = self.left.checked_sub(1).ok_or(HeadError::TooLong { limit: self.limit })?;
+            if matches!(self.state, State::Value(Header::Location)) && byte > b' ' {
+                if let Some(place) = buf.get_mut(self.kept) {
+                    *place = byte;
+                }
+                self.kept = self.kept.saturating_add(1);
+            }
             if self.push(byte)? {
                 if (100..200).contains(&self.head.status) {
                     *self = Self { left: self.left, ..Self::new(self.limit) };
@@ -146,10 +170,19 @@ impl HeadParser {
                 }
                 let mut head = core::mem::take(&mut self.head);
                 head.close |= self.http_1_0 && !self.keep_alive;
-                return Ok(Some(head));
+                // By the server's own clock: there is no other.
+                if let (Some(now), Some(retry_at)) = (self.now, self.retry_at) {
+                    head.retry_after = Some(clamped(retry_at.saturating_sub(now)));
+                }
+                return Ok(Some((head, at.saturating_add(1))));
             }
         }
         Ok(None)
+    }
+
+    /// How many bytes of the value of `Location` stand at the front of the buffer: none are to be read over them.
+    pub(crate) fn kept(&self) -> usize {
+        self.kept
     }
 
     /// `true` when this byte ended the head.
@@ -176,6 +209,8 @@ impl HeadParser {
                 self.line(header)?;
                 State::Line
             }
+            // Moved to the front of the caller's buffer instead: see `feed`.
+            (State::Value(Header::Location), _) => State::Value(Header::Location),
             (State::Value(header), _) => {
                 let leading = self.value.is_empty() && matches!(byte, b' ' | b'\t');
                 self.value_overflow |= !leading && self.value.push(byte).is_err();
@@ -227,7 +262,9 @@ impl HeadParser {
                 self.head.close |= too_long || says(b"close");
                 self.keep_alive |= says(b"keep-alive");
             }
+            Header::TransferEncoding if !too_long && value.eq_ignore_ascii_case(b"chunked") => self.head.chunked = true,
             Header::TransferEncoding => self.head.encoded = true,
+            Header::Location => {}
             Header::ContentEncoding => self.head.encoded |= too_long || !value.eq_ignore_ascii_case(b"identity"),
             Header::ContentLength => once(&mut self.head.content_length, number(plain(value)?))?,
             Header::ContentRange => {
@@ -245,8 +282,10 @@ impl HeadParser {
                 let etag = if too_long { None } else { Etag::try_from(etag).ok() };
                 self.head.etag = Some(etag.ok_or(HeadError::EtagTooLong)?);
             }
+            Header::Date => self.now = date::seconds(value),
             Header::RetryAfter => {
-                self.head.retry_after = number(value).map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX));
+                self.head.retry_after = number(value).map(clamped);
+                self.retry_at = date::seconds(value);
             }
         }
         Ok(())
@@ -263,6 +302,10 @@ fn once<T: PartialEq>(field: &mut Option<T>, value: Option<T>) -> Result<(), Hea
             Ok(())
         }
     }
+}
+
+fn clamped(seconds: u64) -> u32 {
+    u32::try_from(seconds).unwrap_or(u32::MAX)
 }
 
 fn number(digits: &[u8]) -> Option<u64> {
@@ -328,9 +371,9 @@ mod tests {
     const LIMIT: u32 = 4096;
 
     fn parse(text: &str) -> Result<Option<(Head, usize)>, HeadError> {
-        let mut bytes = text.as_bytes();
-        let head = HeadParser::new(LIMIT).feed(&mut bytes)?;
-        Ok(head.map(|head| (head, bytes.len())))
+        let mut bytes = text.as_bytes().to_vec();
+        let head = HeadParser::new(LIMIT).feed(&mut bytes, text.len())?;
+        Ok(head.map(|(head, at)| (head, text.len() - at)))
     }
 
     const PARTIAL: &str = "HTTP/1.1 206 Partial Content\r\nx-amz-id-2: aGVsbG8=\r\nDate: Mon, 23 Nov 2026 12:00:00 GMT\r\n\
@@ -345,11 +388,10 @@ mod tests {
         assert_eq!(whole.etag.as_deref(), Some("\"9b2cf535f27731c974343645a3985328\""));
         assert_eq!(left, 4);
         for cut in 0..PARTIAL.len() - 4 {
-            let (mut a, mut b) = PARTIAL.as_bytes().split_at(cut);
+            let (a, b) = PARTIAL.as_bytes().split_at(cut);
             let mut parser = HeadParser::new(LIMIT);
-            assert_eq!(parser.feed(&mut a), Ok(None), "cut at {cut}");
-            assert_eq!(parser.feed(&mut b), Ok(Some(whole.clone())), "cut at {cut}");
-            assert_eq!(b, b"BODY");
+            assert_eq!(parser.feed(&mut a.to_vec(), a.len()), Ok(None), "cut at {cut}");
+            assert_eq!(parser.feed(&mut b.to_vec(), b.len()), Ok(Some((whole.clone(), b.len() - 4))), "cut at {cut}");
         }
     }
 
@@ -401,10 +443,44 @@ mod tests {
         .unwrap()
         .unwrap();
         assert_eq!((head.retry_after, head.content_length, head.close), (Some(7), Some(3), true));
-        let (head, _) = parse("HTTP/1.1 503 x\r\nRetry-After: Fri, 27 Nov 2026 07:28:00 GMT\r\n\r\n").unwrap().unwrap();
-        assert_eq!((head.retry_after, head.close), (None, false));
+        let later = "Retry-After: Fri, 27 Nov 2026 07:28:00 GMT";
+        let (head, _) = parse(&format!("HTTP/1.1 503 x\r\n{later}\r\n\r\n")).unwrap().unwrap();
+        assert_eq!((head.retry_after, head.close), (None, false), "nobody knows what time it is");
+        for (now, wait) in [("07:26:30", 90), ("07:30:00", 0)] {
+            let date = format!("Date: Fri, 27 Nov 2026 {now} GMT");
+            for lines in [format!("{later}\r\n{date}"), format!("{date}\r\n{later}")] {
+                let (head, _) = parse(&format!("HTTP/1.1 503 x\r\n{lines}\r\n\r\n")).unwrap().unwrap();
+                assert_eq!(head.retry_after, Some(wait));
+            }
+        }
         let (head, _) = parse("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap().unwrap();
-        assert!(head.encoded);
+        assert!(head.chunked && !head.encoded);
+        for encoding in ["Transfer-Encoding: gzip, chunked", "Content-Encoding: gzip"] {
+            let (head, _) = parse(&format!("HTTP/1.1 200 OK\r\n{encoding}\r\n\r\n")).unwrap().unwrap();
+            assert!(head.encoded, "{encoding}");
+        }
+    }
+
+    /// However its bytes arrive, the location ends up at the front of the buffer, and nothing else is read over it.
+    #[test]
+    fn the_location_is_moved_to_the_front() {
+        let answer = "HTTP/1.1 307 Temporary Redirect\r\nX: y\r\nLocation:  https://h/a?b=1 \r\nETag: \"x\"\r\n\r\n";
+        for piece in 1..answer.len() {
+            let mut parser = HeadParser::new(LIMIT);
+            let mut buf = [0; 200];
+            let mut rest = answer.as_bytes();
+            let head = loop {
+                let (now, later) = rest.split_at(piece.min(rest.len()));
+                let end = parser.kept() + now.len();
+                buf[parser.kept()..end].copy_from_slice(now);
+                rest = later;
+                if let Some((head, _)) = parser.feed(&mut buf, end).unwrap() {
+                    break head;
+                }
+            };
+            assert_eq!((head.status, head.etag.as_deref()), (307, Some("\"x\"")));
+            assert_eq!(&buf[..parser.kept()], b"https://h/a?b=1", "in pieces of {piece}");
+        }
     }
 
     #[test]

@@ -40,8 +40,8 @@ impl Session {
         self.etag.as_deref().filter(|etag| etag.starts_with('"'))
     }
 
-    /// Checks the head of the answer to `asked`, pins what it says of the object, and gives the length of its body.
-    pub(crate) fn accept(&mut self, asked: ByteRange, head: &Head) -> Result<u64, AnswerError> {
+    /// Checks the head of the answer to `asked`, and pins what it says of the object.
+    pub(crate) fn accept(&mut self, asked: ByteRange, head: &Head, policy: RangeIgnored) -> Result<Span, AnswerError> {
         match head.status {
             200 | 206 => {}
             412 => return Err(AnswerError::ObjectChanged),
@@ -61,35 +61,63 @@ impl Session {
         {
             return Err(AnswerError::ObjectChanged);
         }
-        let (length, total) = if head.status == 206 { partial(asked, head)? } else { whole(asked, head)? };
-        if self.total.is_some_and(|pinned| pinned != total) {
+        let span = if head.status == 206 { partial(asked, head)? } else { whole(asked, head, self.total, policy)? };
+        if self.total.is_some_and(|pinned| pinned != span.total) {
             return Err(AnswerError::ObjectChanged);
         }
-        self.total = Some(total);
+        self.total = Some(span.total);
         if self.etag.is_none() {
             self.etag.clone_from(&head.etag);
         }
-        Ok(length)
+        Ok(span)
     }
 }
 
+/// What to do about a 200 to a request that did not start at byte 0: the server ignores ranges.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum RangeIgnored {
+    /// Stop with [`AnswerError::RangeIgnored`].
+    #[default]
+    Refuse,
+    /// Fetch the object from its beginning and skip what is there already. It costs those bytes again, after every loss.
+    Skip,
+}
+
+/// What the body of an answer holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    /// Bytes before the one that was asked for.
+    pub(crate) skip: u64,
+    /// Bytes from the one that was asked for on.
+    pub(crate) length: u64,
+    /// The size of the object.
+    total: u64,
+}
+
 /// A 206: the range must start where it was asked to, and no length may contradict another.
-fn partial(asked: ByteRange, head: &Head) -> Result<(u64, u64), AnswerError> {
+fn partial(asked: ByteRange, head: &Head) -> Result<Span, AnswerError> {
     let range = head.content_range.ok_or(AnswerError::WrongRange)?;
     let length = range.last.saturating_sub(range.first).saturating_add(1);
     let fits = range.first == asked.first
         && asked.last.is_none_or(|last| range.last <= last)
-        && head.content_length.is_none_or(|said| said == length);
-    if fits { Ok((length, range.total)) } else { Err(AnswerError::WrongRange) }
+        && (head.chunked || head.content_length.is_none_or(|said| said == length));
+    if fits { Ok(Span { skip: 0, length, total: range.total }) } else { Err(AnswerError::WrongRange) }
 }
 
-/// A 200 is the whole object, whatever was asked for: good for the first byte, poison in the middle.
-fn whole(asked: ByteRange, head: &Head) -> Result<(u64, u64), AnswerError> {
-    match head.content_length {
-        _ if asked.first > 0 => Err(AnswerError::RangeIgnored),
+/// A 200 is the whole object, whatever was asked for: taken for a range in its middle, it would be poison.
+fn whole(asked: ByteRange, head: &Head, total: Option<u64>, policy: RangeIgnored) -> Result<Span, AnswerError> {
+    if asked.first > 0 && policy == RangeIgnored::Refuse {
+        return Err(AnswerError::RangeIgnored);
+    }
+    // In chunks it does not say how long it is: good only when that is known.
+    match if head.chunked { total } else { head.content_length } {
         None => Err(AnswerError::NoLength),
         Some(0) => Err(AnswerError::Empty),
-        Some(length) => Ok((length, length)),
+        Some(total) => match total.checked_sub(asked.first).filter(|length| *length > 0) {
+            Some(length) => Ok(Span { skip: asked.first, length, total }),
+            None => Err(AnswerError::ObjectChanged),
+        },
     }
 }
 
@@ -120,10 +148,18 @@ pub enum AnswerError {
     RangeIgnored,
     /// 206 whose `Content-Range` is missing, malformed or not what was asked for, or contradicts `Content-Length`.
     WrongRange,
-    /// The body would be compressed or chunked.
+    /// The body would be compressed, or in a transfer coding other than chunked.
     Encoded,
-    /// 200 without `Content-Length`: whether the object arrived whole could not be told.
+    /// The chunks of the body are malformed.
+    Chunks,
+    /// 200 without `Content-Length`, of an object whose size is not known: whether it arrived whole could not be told.
     NoLength,
+    /// A redirect to something that can't be fetched from.
+    BadRedirect,
+    /// A redirect from `https` to `http`.
+    Downgrade,
+    /// One redirect after the other, more than [`Limits::redirects`](crate::Limits::redirects).
+    TooManyRedirects,
     /// The object has no bytes.
     Empty,
 }
@@ -133,7 +169,7 @@ impl AnswerError {
         match self {
             Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504),
             // A captive portal, a proxy's page, a broken cache: something between here and the server.
-            Self::Head(HeadError::NotHttp | HeadError::Malformed) | Self::WrongRange => true,
+            Self::Head(HeadError::NotHttp | HeadError::Malformed) | Self::WrongRange | Self::Chunks => true,
             _ => false,
         }
     }
@@ -159,6 +195,10 @@ impl AnswerError {
             Self::RangeIgnored => "range-ignored",
             Self::WrongRange => "wrong-range",
             Self::Encoded => "body-encoded",
+            Self::Chunks => "chunks-malformed",
+            Self::BadRedirect => "redirect-malformed",
+            Self::Downgrade => "redirect-to-http",
+            Self::TooManyRedirects => "too-many-redirects",
             Self::NoLength => "length-missing",
             Self::Empty => "object-empty",
         }
@@ -179,7 +219,11 @@ impl fmt::Display for AnswerError {
             Self::ObjectChanged => f.write_str("the object changed while it was being fetched"),
             Self::RangeIgnored => f.write_str("the server ignores ranges: it answered 200 in the middle of the object"),
             Self::WrongRange => f.write_str("the answer's Content-Range is not what was asked for"),
-            Self::Encoded => f.write_str("the answer's body is compressed or chunked"),
+            Self::Encoded => f.write_str("the answer's body is compressed"),
+            Self::Chunks => f.write_str("the chunks of the answer's body are malformed"),
+            Self::BadRedirect => f.write_str("the server redirects to something that is no http or https URL"),
+            Self::Downgrade => f.write_str("the server redirects from https to http"),
+            Self::TooManyRedirects => f.write_str("the server redirects again and again"),
             Self::NoLength => f.write_str("the answer does not say how long the object is"),
             Self::Empty => f.write_str("the object has no bytes"),
         }
@@ -201,6 +245,11 @@ mod tests {
         Head { status: 206, content_range: Some(ContentRange { first, last, total }), ..Head::default() }
     }
 
+    /// The length of the body that an answer is taken for, ranges not being ignored.
+    fn accept(session: &mut Session, asked: ByteRange, head: &Head) -> Result<u64, AnswerError> {
+        session.accept(asked, head, RangeIgnored::Refuse).map(|span| span.length)
+    }
+
     fn pinned(offset: u64) -> Session {
         Session { offset, total: Some(100), etag: etag("\"a\"") }
     }
@@ -219,7 +268,7 @@ mod tests {
         let mut session = Session::default();
         let asked = session.next_range(None);
         let head = Head { etag: etag("W/\"w\""), content_length: Some(100), ..answer(0, 99, 100) };
-        assert_eq!(session.accept(asked, &head), Ok(100));
+        assert_eq!(accept(&mut session, asked, &head), Ok(100));
         assert_eq!((session.total, session.if_match()), (Some(100), None));
         assert_eq!(pinned(0).if_match(), Some("\"a\""));
     }
@@ -248,21 +297,31 @@ mod tests {
         for (head, error) in cases {
             let mut session = pinned(10);
             let asked = session.next_range(None);
-            assert_eq!(session.accept(asked, &head), Err(error));
+            assert_eq!(accept(&mut session, asked, &head), Err(error));
             assert_eq!(session, pinned(10), "a refused answer leaves no trace");
         }
         let asked = ByteRange { first: 10, last: Some(19) };
-        assert_eq!(pinned(10).accept(asked, &answer(10, 20, 100)), Err(WrongRange));
-        assert_eq!(pinned(10).accept(asked, &answer(10, 15, 100)), Ok(6), "less than asked for is progress");
+        assert_eq!(accept(&mut pinned(10), asked, &answer(10, 20, 100)), Err(WrongRange));
+        assert_eq!(accept(&mut pinned(10), asked, &answer(10, 15, 100)), Ok(6), "less than asked for is progress");
     }
 
     #[test]
     fn a_whole_object_is_good_from_its_first_byte_only() {
         let whole = |length| Head { status: 200, content_length: length, ..Head::default() };
         let asked = ByteRange { first: 0, last: Some(9) };
-        assert_eq!(Session::default().accept(asked, &whole(Some(100))), Ok(100));
-        assert_eq!(Session::default().accept(asked, &whole(None)), Err(AnswerError::NoLength));
-        assert_eq!(Session::default().accept(asked, &whole(Some(0))), Err(AnswerError::Empty));
-        assert_eq!(pinned(0).accept(asked, &whole(Some(99))), Err(AnswerError::ObjectChanged));
+        assert_eq!(accept(&mut Session::default(), asked, &whole(Some(100))), Ok(100));
+        assert_eq!(accept(&mut Session::default(), asked, &whole(None)), Err(AnswerError::NoLength));
+        assert_eq!(accept(&mut Session::default(), asked, &whole(Some(0))), Err(AnswerError::Empty));
+        assert_eq!(accept(&mut pinned(0), asked, &whole(Some(99))), Err(AnswerError::ObjectChanged));
+    }
+
+    #[test]
+    fn a_server_that_ignores_ranges_costs_the_bytes_before_where_that_is_wanted() {
+        let head = Head { status: 200, content_length: Some(100), ..Head::default() };
+        let asked = ByteRange { first: 10, last: Some(19) };
+        let span = pinned(10).accept(asked, &head, RangeIgnored::Skip);
+        assert_eq!(span, Ok(Span { skip: 10, length: 90, total: 100 }));
+        let other = Head { content_length: Some(10), ..head };
+        assert_eq!(pinned(10).accept(asked, &other, RangeIgnored::Skip), Err(AnswerError::ObjectChanged));
     }
 }

@@ -1,6 +1,7 @@
 //! A URL that is read where it lies: as bytes that can be walked again, never copied, of any length.
 
 use core::fmt;
+use core::iter::{Empty, empty};
 
 /// The longest host name that the domain name system can carry (RFC 1035, section 2.3.4).
 pub const HOST_MAX: usize = 253;
@@ -59,6 +60,22 @@ impl<I: Iterator<Item = u8> + Clone> Url<I> {
         let host = host(&mut rest)?;
         let port = port(&mut rest)?.unwrap_or(scheme.default_port());
         Ok(Self { scheme, host, port, target: rest.text })
+    }
+
+    /// Reads a URL that may leave scheme and host to `base`: what a redirect's `Location` may be. Of the relative forms
+    /// only a path from the root is taken (RFC 9110, section 10.2.2, allows all; servers send this one).
+    pub(crate) fn parse_at<B>(base: &Url<B>, text: I) -> Result<Self, UrlError> {
+        let mut start = text.clone();
+        if (start.next(), start.next()) == (Some(b'/'), Some(b'/')) || text.clone().next() != Some(b'/') {
+            return Self::parse(text);
+        }
+        check_bytes(text.clone())?;
+        Ok(Self { scheme: base.scheme, host: base.host.clone(), port: base.port, target: text })
+    }
+
+    /// The same place with nothing behind it: what a relative URL is relative to.
+    pub(crate) fn origin(&self) -> Url<Empty<u8>> {
+        Url { scheme: self.scheme, host: self.host.clone(), port: self.port, target: empty() }
     }
 
     /// The scheme, which says whether the connection is to be encrypted.

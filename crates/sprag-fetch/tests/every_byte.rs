@@ -7,7 +7,9 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use embassy_futures::block_on;
-use sprag_fetch::{AnswerError, Error, Event, Fetcher, RetryPolicy, Session, TcpConnectError, TcpConnector, Url};
+use sprag_fetch::{
+    AnswerError, Error, Event, Fetcher, RangeIgnored, RetryPolicy, Session, TcpConnectError, TcpConnector, Url,
+};
 use sprag_testkit::http::{Fault, HttpServer, NoTime, Refused, Timers};
 
 type FetchError = Error<TcpConnectError<Refused, Refused>>;
@@ -45,12 +47,10 @@ fn download(server: &HttpServer, range: u64, buffer: usize, session: Session) ->
     Download { bytes, result, events }
 }
 
-/// The bytes that a server sends on its first connection when nothing goes wrong.
+/// At least as many bytes as a server sends when nothing goes wrong.
 fn sent(range: u64) -> usize {
-    let server = HttpServer::new(object());
-    // An answer of 206 has a head of about 110 bytes; one for each range.
-    download(&server, range, 1000, Session::default()).result.unwrap();
-    let answers = server.requests().len();
+    // The head of a 206 has about 110 bytes; there is one for each range.
+    let answers = if range == 0 { 1 } else { object().len().div_ceil(range as usize) };
     answers * 120 + object().len()
 }
 
@@ -93,6 +93,105 @@ fn cut_or_stalled_at_every_byte_the_object_arrives_whole() {
             assert_eq!((done.bytes, done.result), (object(), Ok(())), "range {range}, {:?}", kind(at));
             assert!(server.connections() <= 2);
         }
+    }
+}
+
+/// The same in chunks of every size, and behind a redirect.
+#[test]
+fn chunks_and_redirects_change_nothing() {
+    let servers: [fn() -> HttpServer; 5] = [
+        || HttpServer::new(object()).in_chunks_of(1),
+        || HttpServer::new(object()).in_chunks_of(7),
+        || HttpServer::new(object()).in_chunks_of(20),
+        || HttpServer::new(object()).redirecting_to("http://elsewhere:81/there?b=%2F"),
+        || HttpServer::new(object()).redirecting_to("/there"),
+    ];
+    for (server, range) in servers.iter().flat_map(|server| [0, 7, 19].map(|range| (server, range))) {
+        for buffer in [40, 64, 1000] {
+            let done = download(&server(), range, buffer, Session::default());
+            assert_eq!((done.bytes, done.result), (object(), Ok(())), "range {range}, buffer {buffer}");
+        }
+        for (at, kind) in (0..sent(range) + 120).flat_map(|at| KINDS.map(|kind| (at, kind))) {
+            for connection in 0..2 {
+                let server = server();
+                server.fault(connection, kind(at));
+                let done = download(&server, range, 64, Session::default());
+                let context = format!("range {range}, {:?} on connection {connection}", kind(at));
+                assert_eq!((done.bytes, done.result), (object(), Ok(())), "{context}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_server_that_ignores_ranges_is_refused_in_the_middle_or_read_from_its_beginning() {
+    let session = || Session { offset: 7, total: Some(20), etag: None };
+    let server = HttpServer::new(object()).ignoring_ranges();
+    let refused = download(&server, 0, 64, session());
+    assert_eq!((refused.bytes, refused.result), (vec![], Err(Error::Answer(AnswerError::RangeIgnored))));
+    for (buffer, cut) in BUFFERS.iter().flat_map(|buffer| (0..140).map(move |cut| (*buffer, cut))) {
+        let server = HttpServer::new(object()).ignoring_ranges();
+        server.fault(0, Fault::Cut(cut));
+        let connector = TcpConnector::new(&server, &server);
+        let mut fetcher = Fetcher::new(&connector, Timers).range_ignored(RangeIgnored::Skip);
+        let mut download = fetcher.download(Url::parse(URL.bytes()).unwrap(), session());
+        let (mut bytes, mut buf) = (Vec::<u8>::new(), vec![0; buffer]);
+        while let count @ 1.. = block_on(download.read(&mut buf, &mut |_| {})).unwrap() {
+            bytes.extend(&buf[..count]);
+        }
+        assert_eq!(bytes, object()[7..], "buffer {buffer}, cut at {cut}");
+    }
+}
+
+#[test]
+fn a_redirect_is_followed_but_never_remembered() {
+    let server = HttpServer::new(object()).redirecting_to("http://elsewhere/there");
+    let done = download(&server, 10, 64, Session::default());
+    assert_eq!((done.bytes, done.result), (object(), Ok(())));
+    let targets: Vec<_> = server.requests().iter().map(|request| request.target().to_owned()).collect();
+    let first = "/object?X-Amz-Signature=a%2Fb";
+    assert_eq!(targets, [first, "/there", first, "/there"]);
+    assert_eq!(server.requests()[1].header("Host"), Some("elsewhere"));
+    assert!(done.events.contains(&Event::Redirected { status: 307 }));
+}
+
+#[test]
+fn redirects_that_lead_nowhere_end() {
+    let refused = |location: &str, buffer| {
+        let server = HttpServer::new(object()).redirecting_to(location);
+        let result = download(&server, 0, buffer, Session::default()).result;
+        (result.unwrap_err(), server.requests().len())
+    };
+    assert_eq!(refused("http://h/#", 64), (Error::Answer(AnswerError::BadRedirect), 1));
+    assert_eq!(refused("there", 64), (Error::Answer(AnswerError::BadRedirect), 1));
+    assert_eq!(refused("ftp://h/there", 64), (Error::Answer(AnswerError::BadRedirect), 1));
+    assert_eq!(refused("http://elsewhere/there", 20), (Error::NoBuffer, 1));
+    // No target is the end of this location: round and round.
+    let loops = HttpServer::new(object()).redirecting_to("http://h/a ");
+    let result = download(&loops, 0, 64, Session::default()).result;
+    assert_eq!((result, loops.requests().len()), (Err(Error::Answer(AnswerError::TooManyRedirects)), 5));
+}
+
+/// What was asked for through TLS is not taken in the clear.
+#[test]
+fn a_redirect_out_of_tls_is_refused() {
+    let server = HttpServer::new(object()).redirecting_to("http://elsewhere/there");
+    let mut fetcher = Fetcher::new(AnyScheme(server.clone()), Timers);
+    let mut download = fetcher.download(Url::parse("https://h/object".bytes()).unwrap(), Session::default());
+    let result = block_on(download.read(&mut [0; 64], &mut |_| {}));
+    assert_eq!(result, Err(Error::Answer(AnswerError::Downgrade)));
+    assert_eq!(server.requests().len(), 1);
+}
+
+/// Takes every scheme for plain TCP.
+struct AnyScheme(HttpServer);
+
+impl sprag_fetch::Connector for AnyScheme {
+    type Error = Refused;
+    type Connection<'c> = sprag_testkit::http::Connection;
+
+    async fn connect(&self, _: sprag_fetch::Scheme, _: &str, port: u16) -> Result<Self::Connection<'_>, Refused> {
+        embedded_nal_async::TcpConnect::connect(&self.0, ([127, 0, 0, 1], port).into()).await
     }
 }
 

@@ -37,6 +37,11 @@ pub struct Request {
 }
 
 impl Request {
+    /// The path and query that it asks for.
+    pub fn target(&self) -> &str {
+        self.head.split(' ').nth(1).unwrap_or_default()
+    }
+
     /// The value of a header, by its name in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().skip(1).find_map(|line| {
@@ -57,6 +62,9 @@ struct State {
     object: Vec<u8>,
     etag: String,
     per_connection: Option<usize>,
+    chunk: Option<usize>,
+    redirect: Option<String>,
+    ranges: bool,
     yielding: bool,
     faults: BTreeMap<usize, Fault>,
     connections: usize,
@@ -70,6 +78,9 @@ impl HttpServer {
             object,
             etag: "\"1\"".to_owned(),
             per_connection: None,
+            chunk: None,
+            redirect: None,
+            ranges: true,
             yielding: false,
             faults: BTreeMap::new(),
             connections: 0,
@@ -82,6 +93,27 @@ impl HttpServer {
     #[must_use]
     pub fn closing_after(self, requests: usize) -> Self {
         self.state().per_connection = Some(requests);
+        self
+    }
+
+    /// Ignores ranges: every answer is a 200 with the whole object.
+    #[must_use]
+    pub fn ignoring_ranges(self) -> Self {
+        self.state().ranges = false;
+        self
+    }
+
+    /// Sends bodies in chunks of this many bytes (`Transfer-Encoding: chunked`).
+    #[must_use]
+    pub fn in_chunks_of(self, bytes: usize) -> Self {
+        self.state().chunk = Some(bytes);
+        self
+    }
+
+    /// Answers every request whose target does not end `location` with a 307 to it.
+    #[must_use]
+    pub fn redirecting_to(self, location: &str) -> Self {
+        self.state().redirect = Some(location.to_owned());
         self
     }
 
@@ -138,7 +170,13 @@ impl State {
         if request.header("If-Match").is_some_and(|wanted| wanted != etag.as_str()) {
             return (empty("412 Precondition Failed"), last);
         }
-        let Some(range) = request.header("Range") else {
+        if let Some(location) = self.redirect.as_ref().filter(|location| !location.ends_with(request.target())) {
+            let head = format!(
+                "HTTP/1.1 307 Temporary Redirect\r\n{close}Location: {location}\r\nContent-Length: 5\r\n\r\nThere"
+            );
+            return (head.into_bytes(), last);
+        }
+        let Some(range) = request.header("Range").filter(|_| self.ranges) else {
             let head = format!("HTTP/1.1 200 OK\r\n{close}ETag: {etag}\r\nContent-Length: {}\r\n\r\n", object.len());
             return ([head.as_bytes(), object].concat(), last);
         };
@@ -149,13 +187,24 @@ impl State {
         }
         let end = end.parse().unwrap_or(usize::MAX).min(object.len() - 1);
         let body = &object[first..=end];
+        let (framing, body) = match self.chunk {
+            Some(size) => {
+                let mut chunked: Vec<u8> = Vec::new();
+                for chunk in body.chunks(size) {
+                    chunked.extend(format!("{:x}\r\n", chunk.len()).bytes());
+                    chunked.extend(chunk.iter().chain(b"\r\n"));
+                }
+                chunked.extend(b"0\r\n\r\n");
+                ("Transfer-Encoding: chunked".to_owned(), chunked)
+            }
+            None => (format!("Content-Length: {}", body.len()), body.to_vec()),
+        };
+        let total = object.len();
         let head = format!(
-            "HTTP/1.1 206 Partial Content\r\n{close}ETag: {etag}\r\nContent-Range: bytes {first}-{end}/{}\r\n\
-             Content-Length: {}\r\n\r\n",
-            object.len(),
-            body.len()
+            "HTTP/1.1 206 Partial Content\r\n{close}ETag: {etag}\r\n\
+             Content-Range: bytes {first}-{end}/{total}\r\n{framing}\r\n\r\n"
         );
-        ([head.as_bytes(), body].concat(), last)
+        ([head.as_bytes(), &body].concat(), last)
     }
 }
 
