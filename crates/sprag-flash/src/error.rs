@@ -15,7 +15,7 @@ pub enum Error {
     Journal(#[cfg_attr(feature = "defmt", defmt(Debug2Format))] NorFlashErrorKind),
     /// What was written to the journal does not read back, in a fresh sector either: the part is worn out.
     JournalWornOut,
-    /// The journal's region does not hold two banks of at least one sector each.
+    /// The journal's region does not hold two banks of whole sectors, or its banks do not hold what must be kept.
     JournalTooSmall {
         /// The size that would do, in bytes.
         needed: u32,
@@ -38,6 +38,8 @@ pub enum Error {
     },
     /// More bytes were committed than there was room for, or the image was finished before it was whole.
     Length,
+    /// The journal holds no session to go on with.
+    NoSession,
     /// A write was cut off by a dropped future or an error: go on from the journal with
     /// [`SlotWriter::resume`](crate::SlotWriter::resume).
     Interrupted,
@@ -56,13 +58,18 @@ impl Error {
             Self::Buffer { .. } => "buffer-too-small",
             Self::TooLarge { .. } => "image-too-large",
             Self::Length => "image-length",
+            Self::NoSession => "no-session",
             Self::Interrupted => "write-interrupted",
         }
     }
 
     /// Whether the same call may succeed later, unchanged.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Slot(_) | Self::Journal(_) | Self::Interrupted)
+        // The wrong alignment or address stays wrong.
+        matches!(
+            self,
+            Self::Slot(NorFlashErrorKind::Other) | Self::Journal(NorFlashErrorKind::Other) | Self::Interrupted
+        )
     }
 }
 
@@ -82,6 +89,7 @@ impl fmt::Display for Error {
                 write!(f, "the image of {size} bytes does not fit: the slot takes {limit}")
             }
             Self::Length => f.write_str("the image is longer or shorter than it was said to be"),
+            Self::NoSession => f.write_str("the journal holds no session to go on with"),
             Self::Interrupted => f.write_str("a write to the slot was cut off"),
         }
     }

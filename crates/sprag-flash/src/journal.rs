@@ -93,7 +93,11 @@ impl<'b, F: NorFlash> Journal<'b, F> {
         self.found = None;
         if let (Some((bank, _)), Some(end)) = (found.bank, found.end)
             && end.saturating_add(size) <= self.bank_size()
-            && self.append(bank, end, kind, payload).await?
+            && match self.append(bank, end, kind, payload).await {
+                // A torn unit may read as erased and yet refuse to be programmed (parts with ECC).
+                Err(Error::Journal(_)) => false,
+                appended => appended?,
+            }
         {
             if let Some(last) = found.last.get_mut(usize::from(kind).saturating_sub(1)) {
                 *last = Some((end, length));
@@ -126,8 +130,10 @@ impl<'b, F: NorFlash> Journal<'b, F> {
                 continue;
             }
             let size = self.record_size(length)?;
-            if at.saturating_add(size) > self.bank_size() {
-                return Err(Error::Record);
+            let needed = at.saturating_add(size);
+            if needed > self.bank_size() {
+                let bank = needed.checked_next_multiple_of(self.geometry.erase_size).unwrap_or(u32::MAX);
+                return Err(Error::JournalTooSmall { needed: bank.saturating_mul(2) });
             }
             let written = if kind_there == kind {
                 self.append(bank, at, kind, payload).await?

@@ -28,8 +28,14 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
     /// The buffer, for the bytes that come before [`begin`](Self::begin) can be called: the size of an image is often
     /// known from the first answer only, which brings bytes along.
     pub fn buffer(&mut self) -> &mut [u8] {
-        let room = self.buf.len().min(usize::try_from(self.geometry.erase_size).unwrap_or(usize::MAX));
+        let room = self.usable().min(usize::try_from(self.geometry.erase_size).unwrap_or(usize::MAX));
         self.buf.get_mut(..room).unwrap_or_default()
+    }
+
+    /// What of the buffer is whole units: the end of an image is padded to one.
+    fn usable(&self) -> usize {
+        let unit = self.geometry.padded(1);
+        self.buf.len().saturating_sub(self.buf.len().checked_rem(unit).unwrap_or(0))
     }
 
     /// The slot and the buffer, to read back what was written.
@@ -74,8 +80,8 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
 
     /// Begins an image of `total` bytes, of which the first `received` stand in the [`buffer`](Self::buffer).
     ///
-    /// The last `reserved` bytes of the slot belong to the bootloader: an image that reaches into them is refused before
-    /// anything is erased. So is one that leaves no room for the last unit's padding.
+    /// The last `reserved` bytes of the slot belong to the bootloader: an image that reaches into their sectors is refused
+    /// before anything is erased.
     ///
     /// # Errors
     /// [`Error::TooLarge`], [`Error::Record`] when the identity is longer than [`IDENTITY_MAX`](crate::IDENTITY_MAX), [`Error::Buffer`],
@@ -92,8 +98,9 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
     ) -> Result<Transfer<'_, 'b, F, J>, Error> {
         self.check_parameters()?;
         let capacity = u32::try_from(self.flash.capacity()).unwrap_or(u32::MAX);
+        // In whole sectors: erasing the last one of the image must not reach into those bytes either.
         let limit = capacity.saturating_sub(reserved);
-        let limit = limit.saturating_sub(limit.checked_rem(self.geometry.write_size).unwrap_or(0));
+        let limit = limit.saturating_sub(limit.checked_rem(self.geometry.erase_size).unwrap_or(0));
         let too_large = Error::TooLarge { size: total, limit };
         let total = u32::try_from(total).ok().filter(|total| *total <= limit).ok_or(too_large)?;
         let record = session::encode(identity, total)?;
@@ -110,13 +117,13 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
     /// Goes on with the session that the journal holds, behind the bytes that are safely in flash.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] when there is no session; else as [`begin`](Self::begin).
+    /// [`Error::NoSession`] when there is none; else as [`begin`](Self::begin).
     ///
     /// # Cancellation safety
     /// Reads only.
     pub async fn resume(&mut self) -> Result<Transfer<'_, 'b, F, J>, Error> {
         self.check_parameters()?;
-        let session = self.session().await?.ok_or(Error::Interrupted)?;
+        let session = self.session().await?.ok_or(Error::NoSession)?;
         Ok(Transfer { writer: self, total: session.total, written: session.written, filled: 0, broken: false })
     }
 
@@ -162,7 +169,8 @@ impl<F: NorFlash, J: NorFlash> Transfer<'_, '_, F, J> {
         let erase_size = self.writer.geometry.erase_size;
         let sector = erase_size.saturating_sub(offset.checked_rem(erase_size).unwrap_or(0));
         let left = usize::try_from(self.total.saturating_sub(offset).min(sector)).unwrap_or(usize::MAX);
-        let spare = self.writer.buf.get_mut(self.filled..).unwrap_or_default();
+        let usable = self.writer.usable();
+        let spare = self.writer.buf.get_mut(self.filled..usable).unwrap_or_default();
         let room = spare.len().min(left);
         spare.get_mut(..room).unwrap_or_default()
     }

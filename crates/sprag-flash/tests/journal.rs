@@ -123,7 +123,7 @@ fn parameters_that_cannot_work_are_named() {
     assert_eq!(block_on(journal.put(1, &[1; 20])), Err(Error::Buffer { needed: 32 }));
     let mut scratch = [0; 2048];
     let mut journal = Journal::new(region.clone(), geometry, &mut scratch);
-    assert_eq!(block_on(journal.put(1, &[1; 600])), Err(Error::Record));
+    assert_eq!(block_on(journal.put(1, &[1; 600])), Err(Error::JournalTooSmall { needed: 1536 }));
     assert_eq!(block_on(journal.put(0, &[1])), Err(Error::Record));
     assert_eq!(block_on(journal.put(5, &[1])), Err(Error::Record));
     let mut journal = Journal::new(region.flash().region(0..256), geometry, &mut scratch);

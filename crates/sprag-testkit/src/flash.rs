@@ -1,5 +1,6 @@
 //! NOR flash on the host, in memory or in a raw file, with NOR's rules enforced and the power cut where asked.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -69,6 +70,11 @@ pub enum FlashError {
         /// The offset of the byte, from the start of the flash.
         offset: u32,
     },
+    /// A unit was programmed twice between two erases, where [`SimFlash::program_once`] forbids it.
+    ProgrammedTwice {
+        /// The offset of the unit, from the start of the flash.
+        offset: u32,
+    },
     /// The power is gone, see [`SimFlash::cut_power_after`].
     PowerLost,
     /// The file behind the flash could not be written.
@@ -83,6 +89,7 @@ impl fmt::Display for FlashError {
             }
             Self::OutOfBounds { offset, length } => write!(f, "flash: {length} bytes at {offset:#x} leave the region"),
             Self::NotErased { offset } => write!(f, "flash: the byte at {offset:#x} was programmed without an erase"),
+            Self::ProgrammedTwice { offset } => write!(f, "flash: the unit at {offset:#x} was programmed twice"),
             Self::PowerLost => f.write_str("flash: the power is gone"),
             Self::File(error) => write!(f, "flash: {error}"),
         }
@@ -119,6 +126,8 @@ struct Part {
     power: Option<(u64, Torn)>,
     /// Whether the async operations are pending once first.
     yielding: bool,
+    /// The units programmed since their last erase, where none may be programmed twice.
+    programmed: Option<BTreeSet<usize>>,
 }
 
 impl SimFlash {
@@ -170,7 +179,15 @@ impl SimFlash {
         let stats = Stats { erases_per_sector: vec![0; sectors], ..Stats::default() };
         Self {
             geometry,
-            part: Arc::new(Mutex::new(Part { bytes, file, atomic: false, stats, power: None, yielding: false })),
+            part: Arc::new(Mutex::new(Part {
+                bytes,
+                file,
+                atomic: false,
+                stats,
+                power: None,
+                yielding: false,
+                programmed: None,
+            })),
         }
     }
 
@@ -204,6 +221,9 @@ impl SimFlash {
         let mut part = self.part();
         let start = offset as usize;
         part.bytes[start..start + bytes.len()].copy_from_slice(bytes);
+        if let Some(programmed) = &mut part.programmed {
+            programmed.retain(|unit| !(start..start + bytes.len()).contains(unit));
+        }
         part.persist(start..start + bytes.len())
     }
 
@@ -233,6 +253,11 @@ impl SimFlash {
     /// Whether the cut has happened.
     pub fn is_dead(&self) -> bool {
         self.part().is_dead()
+    }
+
+    /// Forbids to program a unit twice without an erase in between, as parts with ECC do (STM32 L4, G0, H5, H7, U5).
+    pub fn program_once(&self) {
+        self.part().programmed = Some(BTreeSet::new());
     }
 
     /// Makes every async operation pending once before it is done, so that a future can be dropped there.
@@ -324,8 +349,15 @@ impl Part {
             if let Some(byte) = self.bytes[there.clone()].iter().zip(data).position(kept) {
                 return Err(FlashError::NotErased { offset: (at + byte) as u32 });
             }
+            if self.programmed.as_ref().is_some_and(|programmed| programmed.contains(&at)) {
+                return Err(FlashError::ProgrammedTwice { offset: at as u32 });
+            }
             let torn = self.operation()?;
             self.change(there, data, torn);
+            // A unit whose program never began can be programmed still; one that was torn can't.
+            if let Some(programmed) = self.programmed.as_mut().filter(|_| torn != Some(Torn::Nothing)) {
+                programmed.insert(at);
+            }
             if torn.is_some() {
                 return Err(FlashError::PowerLost);
             }
@@ -422,6 +454,9 @@ impl Region {
         for sector in range.step_by(blank.len()) {
             let torn = part.operation()?;
             part.change(sector..sector + blank.len(), &blank, torn);
+            if let Some(programmed) = part.programmed.as_mut().filter(|_| torn.is_none()) {
+                programmed.retain(|unit| !(sector..sector + blank.len()).contains(unit));
+            }
             part.persist(sector..sector + blank.len())?;
             if torn.is_some() {
                 return Err(FlashError::PowerLost);

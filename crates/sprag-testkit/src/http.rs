@@ -61,6 +61,7 @@ pub struct HttpServer {
 struct State {
     object: Vec<u8>,
     etag: String,
+    replacements: usize,
     per_connection: Option<usize>,
     chunk: Option<usize>,
     redirect: Option<String>,
@@ -77,6 +78,7 @@ impl HttpServer {
         let state = State {
             object,
             etag: "\"1\"".to_owned(),
+            replacements: 0,
             per_connection: None,
             chunk: None,
             redirect: None,
@@ -133,7 +135,8 @@ impl HttpServer {
     pub fn replace(&self, object: Vec<u8>) {
         let mut state = self.state();
         state.object = object;
-        state.etag = format!("\"{}\"", state.etag.len());
+        state.replacements += 1;
+        state.etag = format!("\"{}\"", state.replacements + 1);
     }
 
     /// Connections tried so far.
