@@ -52,7 +52,7 @@ impl Error {
 
     /// Whether the same call may succeed later, unchanged.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Flash { .. } | Self::OnTrial)
+        matches!(self, Self::Flash { kind: NorFlashErrorKind::Other, .. } | Self::OnTrial)
     }
 }
 

@@ -19,4 +19,4 @@ mod trailer;
 
 pub use control::{BootControl, State, Swap};
 pub use error::{Error, Slot};
-pub use mcuboot::{Layout, McuBoot};
+pub use mcuboot::{Layout, McuBoot, Method};

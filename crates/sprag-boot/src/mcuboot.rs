@@ -6,23 +6,57 @@ use crate::control::{BootControl, State, Swap};
 use crate::error::{Error, Slot};
 use crate::trailer::{self, ALIGN_MAX, Cells, MAGIC_SIZE, SET};
 
-/// How MCUboot was built, as far as its trailers depend on it.
+/// How MCUboot was built, as far as its trailers and its room for images depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub struct Layout {
     /// `flash_area_align` of the slots: the write unit in bytes, 1 to 32 and a power of two.
     pub align: u32,
     /// The size of the sectors at the end of the slots, in bytes.
     pub erase_size: u32,
-    /// What an erased byte reads as.
+    /// What an erased byte reads as, in both slots.
     pub erased: u8,
+    /// `BOOT_MAX_IMG_SECTORS`: the sectors that the swap's status has cells for.
+    pub max_sectors: u32,
+    /// How the images are swapped.
+    pub method: Method,
+}
+
+/// How the images are swapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Method {
+    /// `MCUBOOT_SWAP_USING_SCRATCH`: through a scratch area.
+    Scratch,
+    /// `MCUBOOT_SWAP_USING_MOVE`: by moving the old image up one sector, which must be left free.
+    Move,
 }
 
 impl Layout {
-    /// The units of the slots' driver, and an erased value of 0xFF.
-    pub fn of<F: NorFlash>() -> Self {
-        let size = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
-        Self { align: size(F::WRITE_SIZE), erase_size: size(F::ERASE_SIZE), erased: 0xFF }
+    /// As MCUboot is built unless told otherwise: status cells for 128 sectors, or for as many as `slot` bytes have where
+    /// that is more (Zephyr's automatic setting), and a swap by moving.
+    pub const fn new(slot: u32, align: u32, erase_size: u32, erased: u8) -> Self {
+        let sectors = match slot.checked_div(erase_size) {
+            Some(sectors) if sectors > 128 => sectors,
+            _ => 128,
+        };
+        Self { align, erase_size, erased, max_sectors: sectors, method: Method::Move }
+    }
+
+    /// Sets `BOOT_MAX_IMG_SECTORS`.
+    #[must_use]
+    pub const fn max_sectors(mut self, sectors: u32) -> Self {
+        self.max_sectors = sectors;
+        self
+    }
+
+    /// Sets how the images are swapped.
+    #[must_use]
+    pub const fn method(mut self, method: Method) -> Self {
+        self.method = method;
+        self
     }
 }
 
@@ -48,13 +82,55 @@ impl<P: NorFlash, S: NorFlash> McuBoot<P, S> {
     async fn secondary_trailer(&mut self) -> Result<Trailer, Error> {
         read_trailer(&mut self.secondary, Slot::Secondary, self.layout).await
     }
+
+    /// The trailer in whole sectors, in bytes.
+    fn trailer_sectors(&self) -> u32 {
+        let size = trailer::size(self.layout.align, self.layout.max_sectors);
+        size.checked_next_multiple_of(self.layout.erase_size).unwrap_or(u32::MAX)
+    }
+
+    /// Erases the sectors of the secondary slot's trailer: those that are not blank, or all of them.
+    async fn clean(&mut self, all: bool) -> Result<(), Error> {
+        cells(&self.secondary, self.layout)?;
+        let end = u32::try_from(self.secondary.capacity()).map_err(|_| Error::Layout)?;
+        let start = end.checked_sub(self.trailer_sectors()).ok_or(Error::Layout)?;
+        let failed = |e: S::Error| Error::Flash { slot: Slot::Secondary, kind: e.kind() };
+        // From the end down: the magic goes first.
+        let mut to = end;
+        while to > start {
+            let from = to.saturating_sub(self.layout.erase_size);
+            if all || !is_blank(&mut self.secondary, from, to, self.layout.erased).await.map_err(failed)? {
+                self.secondary.erase(from, to).await.map_err(failed)?;
+            }
+            to = from;
+        }
+        Ok(())
+    }
+
+    /// Writes what stages an image, the magic last.
+    async fn write_trailer(&mut self, swap: Swap) -> Result<(), Error> {
+        let cells = cells(&self.secondary, self.layout)?;
+        let info = match swap {
+            Swap::Test => trailer::SWAP_TEST,
+            Swap::Permanent => {
+                write_flag(&mut self.secondary, Slot::Secondary, self.layout, cells.image_ok, SET).await?;
+                trailer::SWAP_PERMANENT
+            }
+        };
+        write_flag(&mut self.secondary, Slot::Secondary, self.layout, cells.swap_info, info).await?;
+        write_magic(&mut self.secondary, self.layout, cells).await
+    }
 }
 
 impl<P: NorFlash, S: NorFlash> BootControl for McuBoot<P, S> {
-    /// The trailer, in whole sectors: it can be erased without touching the image.
+    /// The trailer, in whole sectors, so that it can be erased without touching the image; and the sector that a swap by
+    /// moving needs. An image that reaches further is left lying by MCUboot without a word.
     fn reserved(&self) -> u32 {
-        let size = trailer::size(self.layout.align);
-        size.checked_next_multiple_of(self.layout.erase_size).unwrap_or(u32::MAX)
+        let spare = match self.layout.method {
+            Method::Scratch => 0,
+            Method::Move => self.layout.erase_size,
+        };
+        self.trailer_sectors().saturating_add(spare)
     }
 
     async fn state(&mut self) -> Result<State, Error> {
@@ -79,36 +155,19 @@ impl<P: NorFlash, S: NorFlash> BootControl for McuBoot<P, S> {
         }
         // Cells that a cut left half written can't be written again on every part.
         self.unstage().await?;
-        let cells = cells(&self.secondary, self.layout)?;
-        let (info, permanent) = match swap {
-            Swap::Test => (trailer::SWAP_TEST, false),
-            Swap::Permanent => (trailer::SWAP_PERMANENT, true),
-        };
-        if permanent {
-            write_flag(&mut self.secondary, Slot::Secondary, self.layout, cells.image_ok, SET).await?;
+        if self.write_trailer(swap).await.is_ok() {
+            return Ok(());
         }
-        write_flag(&mut self.secondary, Slot::Secondary, self.layout, cells.swap_info, info).await?;
-        write_magic(&mut self.secondary, self.layout, cells).await
+        // A torn cell may read as erased and yet refuse to be programmed (parts with ECC).
+        self.clean(true).await?;
+        self.write_trailer(swap).await
     }
 
     async fn unstage(&mut self) -> Result<(), Error> {
         if self.primary_trailer().await?.is_trial() {
             return Err(Error::OnTrial);
         }
-        cells(&self.secondary, self.layout)?;
-        let end = u32::try_from(self.secondary.capacity()).map_err(|_| Error::Layout)?;
-        let start = end.checked_sub(self.reserved()).ok_or(Error::Layout)?;
-        let failed = |e: S::Error| Error::Flash { slot: Slot::Secondary, kind: e.kind() };
-        // From the end down: the magic goes first.
-        let mut to = end;
-        while to > start {
-            let from = to.saturating_sub(self.layout.erase_size);
-            if !is_blank(&mut self.secondary, from, to, self.layout.erased).await.map_err(failed)? {
-                self.secondary.erase(from, to).await.map_err(failed)?;
-            }
-            to = from;
-        }
-        Ok(())
+        self.clean(false).await
     }
 
     async fn confirm(&mut self) -> Result<(), Error> {

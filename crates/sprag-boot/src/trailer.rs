@@ -5,8 +5,6 @@
 /// The largest `flash_area_align` that MCUboot supports.
 pub(crate) const ALIGN_MAX: u32 = 32;
 pub(crate) const MAGIC_SIZE: u32 = 16;
-/// `BOOT_MAX_IMG_SECTORS` as MCUboot ships it.
-const SECTORS_MAX: u32 = 128;
 /// Status cells for each sector of a swap by scratch or by moving.
 const STATUS_CELLS: u32 = 3;
 
@@ -46,9 +44,9 @@ fn cell(align: u32) -> u32 {
     align.max(8)
 }
 
-/// The size of a whole trailer in bytes: status cells, swap size and three flags, magic.
-pub(crate) fn size(align: u32) -> u32 {
-    let status = SECTORS_MAX.saturating_mul(STATUS_CELLS).saturating_mul(align);
+/// The size of a whole trailer in bytes: status cells for so many sectors, swap size and three flags, magic.
+pub(crate) fn size(align: u32, sectors: u32) -> u32 {
+    let status = sectors.saturating_mul(STATUS_CELLS).saturating_mul(align);
     status.saturating_add(cell(align).saturating_mul(4)).saturating_add(MAGIC_SIZE.max(align))
 }
 
@@ -81,9 +79,9 @@ mod tests {
         }
         assert_eq!(below_end(16), [16, 16, 32, 48, 64]);
         assert_eq!(below_end(32), [32, 16, 64, 96, 128]);
-        assert_eq!(size(8), 128 * 3 * 8 + 4 * 8 + 16);
-        assert_eq!(size(4), 128 * 3 * 4 + 4 * 8 + 16);
-        assert_eq!(size(32), 128 * 3 * 32 + 4 * 32 + 32);
+        assert_eq!(size(8, 128), 128 * 3 * 8 + 4 * 8 + 16);
+        assert_eq!(size(4, 128), 128 * 3 * 4 + 4 * 8 + 16);
+        assert_eq!(size(32, 272), 272 * 3 * 32 + 4 * 32 + 32);
         assert_eq!(Cells::new(39, 1), None);
         assert_eq!(Cells::new(32, 8), None);
     }

@@ -21,13 +21,15 @@ struct Device {
 fn device(align: u32, erased: u8) -> Device {
     let geometry = Geometry { capacity: 2 * SLOT, write_size: align, erase_size: SECTOR, erased };
     let flash = SimFlash::in_memory(geometry);
+    // As on parts with ECC; what is legal there is legal everywhere.
+    flash.program_once();
     for (major, at) in [(1, 0), (2, SLOT)] {
         let version = Version { major, minor: 0, revision: 0, build: 0 };
         let image = McuBootImage { version, header_size: 32, payload: &[major; 500] };
         flash.load(at, &image.sign(&SigningKey::from_bytes(&[1; 32]))).unwrap();
     }
     let (primary, secondary) = (flash.region(0..SLOT), flash.region(SLOT..2 * SLOT));
-    let layout = Layout { align, erase_size: SECTOR, erased };
+    let layout = Layout::new(SLOT, align, SECTOR, erased);
     let bootloader = Bootloader { primary: primary.clone(), secondary: secondary.clone(), align, key: None };
     Device { primary, secondary, layout, bootloader }
 }
@@ -175,6 +177,43 @@ fn every_call_survives_a_cut_and_a_second_cut() {
     assert!(states > 1_000, "{states}");
 }
 
+/// Each call, dropped at each of its awaits: the same call made again does what it is to do.
+#[test]
+fn every_call_survives_being_dropped() {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+    for (align, swap) in [1, 8, 32].into_iter().flat_map(|align| [(align, Swap::Test), (align, Swap::Permanent)]) {
+        for drop_at in 1.. {
+            let device = device(align, 0xFF);
+            device.secondary.flash().yield_before_operations();
+            let mut polls = 0;
+            // As often as there are polls left; whether it came to its end.
+            let mut drive = |mut call: std::pin::Pin<&mut dyn Future<Output = Result<(), Error>>>| loop {
+                polls += 1;
+                if polls == drop_at {
+                    return false;
+                }
+                if let Poll::Ready(result) = call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                    result.unwrap();
+                    return true;
+                }
+            };
+            let mut boot = device.boot();
+            let staged = drive(pin!(boot.stage(swap)));
+            block_on(boot.stage(swap)).unwrap();
+            assert_eq!(device.state(), State::Staged(swap), "dropped at poll {drop_at}");
+            device.reset();
+            let confirmed = !staged || drive(pin!(boot.confirm()));
+            block_on(boot.confirm()).unwrap();
+            assert_eq!((device.state(), device.reset()), (State::Settled, (mcuboot::Swap::None, 2)));
+            if staged && confirmed {
+                break;
+            }
+        }
+    }
+}
+
 /// What was staged for test only must not become permanent by a cut, whatever lay in the trailer.
 #[test]
 fn a_cut_never_makes_a_test_permanent() {
@@ -201,10 +240,14 @@ fn a_cut_never_makes_a_test_permanent() {
 fn a_layout_that_cannot_be_is_refused() {
     let device = device(8, 0xFF);
     for align in [0, 3, 64] {
-        let layout = Layout { align, ..device.layout };
+        let mut layout = device.layout;
+        layout.align = align;
         let mut boot = McuBoot::new(device.primary.clone(), device.secondary.clone(), layout);
         assert_eq!(block_on(boot.state()), Err(Error::Layout));
     }
+    let tiny = Layout::new(SLOT, 8, SECTOR, 0xFF).max_sectors(10_000);
+    let mut boot = McuBoot::new(device.primary.clone(), device.secondary.clone(), tiny);
+    assert_eq!(block_on(boot.stage(Swap::Test)), Err(Error::Layout), "a trailer larger than the slot");
     let small = device.secondary.flash().region(SLOT..SLOT + SECTOR);
     let mut boot = McuBoot::new(device.primary.clone(), small, device.layout);
     assert_eq!(block_on(boot.stage(Swap::Test)), Err(Error::Layout));

@@ -1,7 +1,8 @@
 //! A model of MCUboot: what it decides at a reset and what the flash looks like when the application starts.
 //!
 //! Written from MCUboot's `docs/design.md` ("Image trailer", "Boot swap types") and `boot/bootutil/src/bootutil_public.c`,
-//! and independent of `sprag-boot`, which it judges. It models swap-scratch and swap-move, whose results do not differ.
+//! and independent of `sprag-boot`, which it judges. It models a swap by moving, the stricter one: an image that leaves no
+//! sector free below the trailer is left lying, its magic in place. The result of a swap by scratch does not differ.
 //! The swap itself happens at once: MCUboot's own power safety is proved by MCUboot's simulator.
 
 use std::fmt;
@@ -24,6 +25,9 @@ pub struct Bootloader {
     /// The key whose signatures it takes; `None` checks digests only.
     pub key: Option<[u8; 32]>,
 }
+
+/// `BOOT_MAX_IMG_SECTORS` as MCUboot ships it; more where the slots have more.
+const SECTORS: u32 = 128;
 
 /// What a reset led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +127,7 @@ impl Bootloader {
                 swap = Swap::Refused;
             }
             if matches!(swap, Swap::Test | Swap::Permanent | Swap::Revert) {
-                self.swap(swap)?;
+                if self.has_room()? { self.swap(swap)? } else { swap = Swap::None }
             }
             let running = self.check(&self.primary).map_err(BootError::NoBootableImage)?;
             Ok(Boot { swap, running })
@@ -204,6 +208,33 @@ impl Bootloader {
         }
     }
 
+    /// `swap_run` of a swap by moving: whatever is in the slots ends a sector before the trailer.
+    fn has_room(&self) -> Result<bool, FlashError> {
+        let end = self.images_end() - self.primary.flash().geometry().erase_size;
+        let mut fits = true;
+        for slot in [&self.primary, &self.secondary] {
+            let mut header = [0; 32];
+            slot.read_now(0, &mut header)?;
+            let size = u32::from_le_bytes([header[12], header[13], header[14], header[15]]);
+            let [header_size, protected] = [8, 10].map(|at| u16::from_le_bytes([header[at], header[at + 1]]));
+            let covered = u64::from(size) + u64::from(header_size) + u64::from(protected);
+            let mut info = [0; 4];
+            if covered + 4 <= slot_size(slot).into() {
+                slot.read_now(covered as u32, &mut info)?;
+            }
+            let tlvs = u16::from_le_bytes([info[2], info[3]]);
+            fits &= covered + u64::from(tlvs) <= end.into();
+        }
+        Ok(fits)
+    }
+
+    /// Where the sectors of the trailer begin.
+    fn images_end(&self) -> u32 {
+        let (size, erase_size) = (slot_size(&self.primary), self.primary.flash().geometry().erase_size);
+        let sectors = SECTORS.max(size / erase_size);
+        Cells::new(size, self.align).trailer_start(sectors) / erase_size * erase_size
+    }
+
     fn signed(&self, digest: &[u8; 32], signature: &[u8]) -> bool {
         let key = self.key.and_then(|key| VerifyingKey::from_bytes(&key).ok());
         let signature = Signature::from_slice(signature).ok();
@@ -214,7 +245,7 @@ impl Bootloader {
         let size = slot_size(&self.primary);
         let geometry = self.primary.flash().geometry();
         let cells = Cells::new(size, self.align);
-        let images_end = cells.trailer_start() / geometry.erase_size * geometry.erase_size;
+        let images_end = self.images_end();
         let (old, new) = (self.primary.contents(), self.secondary.contents());
         for (slot, bytes) in [(&self.primary, &new), (&self.secondary, &old)] {
             slot.erase_now(0, size)?;
@@ -280,9 +311,9 @@ impl Cells {
         magic
     }
 
-    /// Below the flags and the swap size lie three status cells for each of up to 128 sectors.
-    fn trailer_start(&self) -> u32 {
-        self.swap_info - self.cell - 128 * 3 * self.align
+    /// Below the flags and the swap size lie three status cells for each sector.
+    fn trailer_start(&self, sectors: u32) -> u32 {
+        self.swap_info - self.cell - sectors * 3 * self.align
     }
 }
 
@@ -362,6 +393,24 @@ mod tests {
             assert_eq!((boot.swap, boot.running), expected);
             let boot = bootloader.boot().unwrap();
             assert_eq!((boot.swap, boot.running), (Swap::None, expected.1), "and that is that");
+        }
+    }
+
+    /// As large as it may be it is swapped; a byte more, and it is left lying with its magic.
+    #[test]
+    fn an_image_without_a_sector_to_spare_is_left_lying() {
+        let (bootloader, key) = device(8, 0xFF);
+        let limit = bootloader.images_end() - 4096;
+        let overhead = McuBootImage { version: version(2), header_size: 32, payload: &[] }.sign(&key).len();
+        for (size, expected) in [(limit, (Swap::Test, 2)), (limit + 1, (Swap::None, 1))] {
+            let (bootloader, key) = device(8, 0xFF);
+            let payload = vec![2; size as usize - overhead];
+            let image = McuBootImage { version: version(2), header_size: 32, payload: &payload }.sign(&key);
+            bootloader.secondary.flash().load(SLOT, &image).unwrap();
+            let cells = Cells::new(SLOT, 8);
+            bootloader.secondary.write_now(cells.magic, &cells.magic_bytes()).unwrap();
+            let boot = bootloader.boot().unwrap();
+            assert_eq!((boot.swap, boot.running.major), expected);
         }
     }
 
