@@ -24,7 +24,7 @@ const ERROR_BODY_MAX: u32 = 1024;
 pub struct Limits {
     /// Connecting, name resolution and TLS handshake included, in milliseconds.
     pub connect_ms: u32,
-    /// From the request to the first byte of the answer, in milliseconds.
+    /// For the request to be taken, and from then on for the whole head of the answer, in milliseconds each.
     pub answer_ms: u32,
     /// Between two bytes of an answer, in milliseconds.
     pub stall_ms: u32,
@@ -54,7 +54,7 @@ pub enum Event {
         /// The status code.
         status: u16,
     },
-    /// The server ended the connection, announced or not.
+    /// The connection is over: the server ended it, announced or not, or it was given up after a time limit.
     Closed,
     /// A failure; the next try follows after the wait.
     Retrying {
@@ -272,7 +272,7 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
         let count = loop {
             if arrived == 0 {
                 let room = buf.get_mut(..body.room(buf.len())).unwrap_or_default();
-                arrived = self.receive(&mut link.connection, room, Waiting::Body, events).await?;
+                arrived = self.receive(&mut link.connection, room, events).await?;
             }
             match body.take(buf, core::mem::take(&mut arrived))? {
                 0 if body.is_short() => return Err(Error::Closed),
@@ -306,7 +306,7 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
         let head = request::head(&self.url, asked, self.session.if_match());
         send(connection, self.delay, limits, head, buf).await?;
         events(Event::Requested(asked));
-        let mut answer = self.answer(connection, buf, events).await?;
+        let mut answer = receive_head(connection, self.delay, limits, buf, events).await?;
 
         let mut base = self.url.origin();
         for hop in 0..=limits.redirects {
@@ -328,7 +328,7 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
             send(connection, self.delay, limits, head, scratch).await?;
             events(Event::Requested(asked));
             base = url.origin();
-            answer = self.answer(connection, scratch, events).await?;
+            answer = receive_head(connection, self.delay, limits, scratch, events).await?;
             // The next location, or the body, moves to the front of the whole buffer.
             let shift = location.len();
             answer.body = answer.body.start.saturating_add(shift)..answer.body.end.saturating_add(shift);
@@ -346,7 +346,12 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
                 Ok((Body { skip, left: length, chunked, close_after: head.close }, early))
             }
             Err(AnswerError::UrlRefused { status, .. }) => {
-                let code = self.error_code(connection, &head, buf, early, events).await;
+                let code = match receive_code(connection, self.delay, limits, &head, buf, early).await {
+                    Ok(code) => code,
+                    // The refusal stands, whether its explanation arrives or not; what a 400 means hangs on it.
+                    Err(error) if status == 400 => return Err(error),
+                    Err(_) => ErrorCode::new(),
+                };
                 // A bad request stays one with every URL, unless only the token in it has expired.
                 let hopeless = status == 400 && code != "ExpiredToken";
                 Err(Error::Answer(if hopeless {
@@ -359,69 +364,18 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
         }
     }
 
-    /// Reads the head of an answer.
-    async fn answer(
-        &mut self,
-        connection: &mut C::Connection<'f>,
-        buf: &mut [u8],
-        events: &mut dyn FnMut(Event),
-    ) -> Result<Answer, Error<C::Error>> {
-        let mut parser = HeadParser::new(self.settings.limits.head_bytes);
-        loop {
-            let kept = parser.kept();
-            let room = buf.get_mut(kept..).filter(|room| !room.is_empty()).ok_or(Error::NoBuffer)?;
-            let end = kept.saturating_add(self.receive(connection, room, Waiting::Answer, events).await?);
-            if let Some((head, at)) = parser.feed(buf, end).map_err(AnswerError::Head)? {
-                return Ok(Answer { head, location: parser.kept(), body: at..end });
-            }
-        }
-    }
-
-    /// The storage service's code from the body of a refusal, of which `count` bytes stand at the front of `buf`.
-    async fn error_code(
-        &mut self,
-        connection: &mut C::Connection<'f>,
-        head: &Head,
-        buf: &mut [u8],
-        mut count: usize,
-        events: &mut dyn FnMut(Event),
-    ) -> ErrorCode {
-        let mut scanner = CodeScanner::default();
-        let mut left =
-            head.content_length.and_then(|l| u32::try_from(l).ok()).unwrap_or(ERROR_BODY_MAX).min(ERROR_BODY_MAX);
-        loop {
-            for byte in buf.iter().take(count) {
-                if let Some(code) = scanner.push(*byte) {
-                    return code;
-                }
-            }
-            left = left.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
-            if left == 0 {
-                return ErrorCode::new();
-            }
-            // The refusal stands, whether its explanation arrives or not.
-            count = match self.receive(connection, buf, Waiting::Body, events).await {
-                Ok(count) => count,
-                Err(_) => return ErrorCode::new(),
-            };
-        }
-    }
-
-    /// At least one byte, within the time allowed.
+    /// At least one byte of a body, within the time allowed.
     async fn receive(
         &mut self,
         connection: &mut C::Connection<'f>,
         buf: &mut [u8],
-        waiting: Waiting,
         events: &mut dyn FnMut(Event),
     ) -> Result<usize, Error<C::Error>> {
-        let limits = self.settings.limits;
-        let ms = if waiting == Waiting::Body { limits.stall_ms } else { limits.answer_ms };
-        let result = match select(connection.read(buf), self.delay.delay_ms(ms)).await {
+        let result = match select(connection.read(buf), self.delay.delay_ms(self.settings.limits.stall_ms)).await {
             Either::First(Ok(0)) => Err(Error::Closed),
             Either::First(Ok(count)) => return Ok(count.min(buf.len())),
             Either::First(Err(error)) => Err(Error::Connection(error.kind())),
-            Either::Second(()) => Err(Error::Timeout(waiting)),
+            Either::Second(()) => Err(Error::Timeout(Waiting::Body)),
         };
         events(Event::Closed);
         result
@@ -435,6 +389,74 @@ struct Answer {
     location: usize,
     /// What came along of the body.
     body: Range<usize>,
+}
+
+/// Reads the head of an answer, within the time allowed for all of it.
+async fn receive_head<T: Read, E>(
+    connection: &mut T,
+    delay: &mut impl DelayNs,
+    limits: Limits,
+    buf: &mut [u8],
+    events: &mut dyn FnMut(Event),
+) -> Result<Answer, Error<E>> {
+    let all = async {
+        let mut parser = HeadParser::new(limits.head_bytes);
+        loop {
+            let kept = parser.kept();
+            let room = buf.get_mut(kept..).filter(|room| !room.is_empty()).ok_or(Error::NoBuffer)?;
+            let end = match connection.read(room).await {
+                Ok(0) => return Err(Error::Closed),
+                Ok(count) => kept.saturating_add(count),
+                Err(error) => return Err(Error::Connection(error.kind())),
+            };
+            if let Some((head, at)) = parser.feed(buf, end).map_err(AnswerError::Head)? {
+                return Ok(Answer { head, location: parser.kept(), body: at..end });
+            }
+        }
+    };
+    let result = match select(all, delay.delay_ms(limits.answer_ms)).await {
+        Either::First(result) => result,
+        Either::Second(()) => Err(Error::Timeout(Waiting::Answer)),
+    };
+    if result.is_err() {
+        events(Event::Closed);
+    }
+    result
+}
+
+/// Reads the storage service's code from the body of a refusal, of which `count` bytes stand at the front of `buf`, within
+/// the time allowed for all of it. The connection is not used again.
+async fn receive_code<T: Read, E>(
+    connection: &mut T,
+    delay: &mut impl DelayNs,
+    limits: Limits,
+    head: &Head,
+    buf: &mut [u8],
+    mut count: usize,
+) -> Result<ErrorCode, Error<E>> {
+    let length = head.content_length.and_then(|length| u32::try_from(length).ok());
+    let mut left = length.unwrap_or(ERROR_BODY_MAX).min(ERROR_BODY_MAX);
+    let all = async {
+        let mut scanner = CodeScanner::default();
+        loop {
+            if let Some(code) = buf.iter().take(count).find_map(|byte| scanner.push(*byte)) {
+                return Ok(code);
+            }
+            left = left.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
+            if left == 0 {
+                return Ok(ErrorCode::new());
+            }
+            count = match connection.read(buf).await {
+                Ok(0) => return Err(Error::Closed),
+                Ok(count) => count,
+                Err(error) => return Err(Error::Connection(error.kind())),
+            };
+        }
+    };
+    match select(all, delay.delay_ms(limits.answer_ms)).await {
+        Either::First(result) => result,
+        Either::Second(()) => Err(Error::Timeout(Waiting::Answer)),
+    }
 }
 
 /// Connects, within the time allowed.

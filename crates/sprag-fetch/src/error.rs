@@ -53,9 +53,16 @@ impl<E> Error<E> {
     }
 
     /// Whether the same download may succeed later, unchanged: the network's fault or a busy server's, not the object's.
-    pub fn is_retryable(&self) -> bool {
+    ///
+    /// A certificate that does not fit counts as such: a captive portal or a clock that is not set yet may be the reason.
+    /// How often to come back is for the caller to bound.
+    pub fn is_retryable(&self) -> bool
+    where
+        E: embedded_io_async::Error,
+    {
         match self {
-            Self::Connect(_) | Self::Connection(_) | Self::Closed | Self::Timeout(_) => true,
+            Self::Connect(error) => error.kind() != ErrorKind::Unsupported,
+            Self::Connection(_) | Self::Closed | Self::Timeout(_) => true,
             Self::Answer(answer) => answer.is_retryable(),
             Self::NoBuffer => false,
         }
@@ -66,9 +73,10 @@ impl<E> Error<E> {
         matches!(self, Self::Answer(AnswerError::UrlRefused { .. }))
     }
 
-    /// Whether the object is another one now, so that only starting over at byte 0 makes sense.
+    /// Whether only starting over at byte 0 makes sense: the object is another one now, or the server ignores ranges and
+    /// can't go on in the middle.
     pub fn needs_start_over(&self) -> bool {
-        matches!(self, Self::Answer(AnswerError::ObjectChanged))
+        matches!(self, Self::Answer(AnswerError::ObjectChanged | AnswerError::RangeIgnored))
     }
 }
 

@@ -61,7 +61,11 @@ impl Session {
         {
             return Err(AnswerError::ObjectChanged);
         }
-        let span = if head.status == 206 { partial(asked, head)? } else { whole(asked, head, self.total, policy)? };
+        let span = if head.status == 206 {
+            partial(asked, head, self.total)?
+        } else {
+            whole(asked, head, self.total, policy)?
+        };
         if self.total.is_some_and(|pinned| pinned != span.total) {
             return Err(AnswerError::ObjectChanged);
         }
@@ -96,13 +100,14 @@ pub(crate) struct Span {
 }
 
 /// A 206: the range must start where it was asked to, and no length may contradict another.
-fn partial(asked: ByteRange, head: &Head) -> Result<Span, AnswerError> {
+fn partial(asked: ByteRange, head: &Head, total: Option<u64>) -> Result<Span, AnswerError> {
     let range = head.content_range.ok_or(AnswerError::WrongRange)?;
+    let total = range.total.or(total).ok_or(AnswerError::NoLength)?;
     let length = range.last.saturating_sub(range.first).saturating_add(1);
     let fits = range.first == asked.first
         && asked.last.is_none_or(|last| range.last <= last)
         && (head.chunked || head.content_length.is_none_or(|said| said == length));
-    if fits { Ok(Span { skip: 0, length, total: range.total }) } else { Err(AnswerError::WrongRange) }
+    if fits { Ok(Span { skip: 0, length, total }) } else { Err(AnswerError::WrongRange) }
 }
 
 /// A 200 is the whole object, whatever was asked for: taken for a range in its middle, it would be poison.
@@ -152,7 +157,7 @@ pub enum AnswerError {
     Encoded,
     /// The chunks of the body are malformed.
     Chunks,
-    /// 200 without `Content-Length`, of an object whose size is not known: whether it arrived whole could not be told.
+    /// The size of the object is not known, and the answer does not say it: whether it arrived whole could not be told.
     NoLength,
     /// A redirect to something that can't be fetched from.
     BadRedirect,
@@ -242,7 +247,7 @@ mod tests {
     }
 
     fn answer(first: u64, last: u64, total: u64) -> Head {
-        Head { status: 206, content_range: Some(ContentRange { first, last, total }), ..Head::default() }
+        Head { status: 206, content_range: Some(ContentRange { first, last, total: Some(total) }), ..Head::default() }
     }
 
     /// The length of the body that an answer is taken for, ranges not being ignored.
@@ -313,6 +318,15 @@ mod tests {
         assert_eq!(accept(&mut Session::default(), asked, &whole(None)), Err(AnswerError::NoLength));
         assert_eq!(accept(&mut Session::default(), asked, &whole(Some(0))), Err(AnswerError::Empty));
         assert_eq!(accept(&mut pinned(0), asked, &whole(Some(99))), Err(AnswerError::ObjectChanged));
+    }
+
+    #[test]
+    fn a_total_that_the_server_does_not_know_must_be_known_here() {
+        let asked = ByteRange { first: 10, last: None };
+        let content_range = Some(ContentRange { first: 10, last: 99, total: None });
+        let head = Head { status: 206, content_range, ..Head::default() };
+        assert_eq!(accept(&mut pinned(10), asked, &head), Ok(90));
+        assert_eq!(accept(&mut Session { offset: 10, ..Session::default() }, asked, &head), Err(AnswerError::NoLength));
     }
 
     #[test]

@@ -37,13 +37,20 @@ impl Scheme {
 /// assert_eq!((url.scheme(), url.host(), url.port()), (Scheme::Https, "bucket.s3.amazonaws.com", 443));
 /// # Ok::<(), sprag_fetch::UrlError>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Url<I> {
     scheme: Scheme,
     host: heapless::String<HOST_MAX>,
     port: u16,
     /// Where path or query start; empty when the URL ends after the authority.
     target: I,
+}
+
+impl<I> fmt::Debug for Url<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Neither path nor query: whoever holds a presigned URL can fetch.
+        f.debug_struct("Url").field("host", &self.host).field("port", &self.port).finish_non_exhaustive()
+    }
 }
 
 impl<I: Iterator<Item = u8> + Clone> Url<I> {
@@ -244,6 +251,11 @@ pub enum UrlErrorKind {
 }
 
 impl UrlError {
+    /// Never: the same text stays what it is.
+    pub fn is_retryable(&self) -> bool {
+        false
+    }
+
     /// A stable word for status reports, of at most 24 characters.
     pub fn reason(&self) -> &'static str {
         match self.kind {

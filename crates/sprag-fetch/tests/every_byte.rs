@@ -265,7 +265,7 @@ fn a_replaced_object_is_never_spliced() {
 #[test]
 fn a_dropped_read_loses_nothing() {
     for range in RANGES {
-        for drop_at in 0..80 {
+        for drop_at in 1.. {
             let server = HttpServer::new(object()).yielding();
             let connector = TcpConnector::new(&server, &server);
             let mut fetcher = Fetcher::new(&connector, NoTime);
@@ -295,6 +295,9 @@ fn a_dropped_read_loses_nothing() {
                 }
             }
             assert_eq!(bytes, object(), "range {range}, dropped at poll {drop_at}");
+            if polls < drop_at {
+                break;
+            }
         }
     }
 }
