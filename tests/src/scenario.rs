@@ -135,8 +135,8 @@ async fn expired_url(bench: &mut Bench, tell: Tell<'_>) -> anyhow::Result<String
     bench.publish(bench.image(NEW, PAYLOAD)).await?;
     // Presigned a minute ago, for a minute and a few seconds; a request in the middle is held up until they are over.
     let start = SystemTime::now() - Duration::from_secs(60);
-    let url = bench.presign(start, Duration::from_secs(62));
-    let over = start + Duration::from_millis(63_100);
+    let url = bench.presign(start, Duration::from_secs(64));
+    let over = start + Duration::from_millis(65_100);
     let held = bench.random.u64(2..=257);
     bench.server.on_request(move |number| {
         let left = over.duration_since(SystemTime::now()).unwrap_or_default();
@@ -147,6 +147,7 @@ async fn expired_url(bench: &mut Bench, tell: Tell<'_>) -> anyhow::Result<String
         end => bail!("the URL's expiry went unnoticed: {end:?}"),
     }
     let came = bench.tally.bytes;
+    ensure!(came > 0, "the URL expired before the transfer began");
     tell(Told::Line("a new job document with a new URL".to_owned()));
     let url = bench.presign(SystemTime::now(), Duration::from_secs(3600));
     run(bench, &url, tell).await.and_then(|end| must_update(bench, &end, NEW))?;

@@ -134,14 +134,26 @@ impl Device {
     /// Makes a new flash file with `image` in its primary slot and everything else erased.
     ///
     /// # Errors
-    /// The file exists already or can't be made; the image does not fit.
+    /// The file exists already or can't be made; the image does not fit, or the bootloader could not start it.
     pub fn create(path: &Path, layout: &Layout, image: &[u8]) -> anyhow::Result<()> {
+        // Tried in memory first: a device that does not boot is noticed here, not at its first run.
+        let bench = Self {
+            flash: SimFlash::in_memory(layout.geometry),
+            boot_erases: AtomicU64::new(0),
+            layout: layout.clone(),
+            key: [0; 32],
+            settings: Settings::default(),
+        };
+        let limit = layout.primary.len().saturating_sub(bench.mcuboot().reserved() as usize);
         anyhow::ensure!(
-            image.len() <= layout.primary.len(),
-            "the image of {} bytes does not fit: the primary slot has {}",
-            image.len(),
-            layout.primary.len()
+            image.len() <= limit,
+            "the image of {} bytes does not fit: the primary slot takes {limit}",
+            image.len()
         );
+        bench.flash.load(layout.primary.start, image)?;
+        if let Err(why) = bench.bootloader().check(&bench.region(&layout.primary)) {
+            anyhow::bail!("the image can't be started: {why}");
+        }
         let flash = SimFlash::create(path, layout.geometry).with_context(|| format!("{}", path.display()))?;
         flash.load(layout.primary.start, image)?;
         Ok(())
@@ -170,7 +182,7 @@ impl Device {
 
     fn boot_layout(&self) -> boot::Layout {
         let sprag_testkit::flash::Geometry { write_size, erase_size, erased, .. } = self.layout.geometry;
-        boot::Layout { align: write_size, erase_size, erased }
+        boot::Layout::new(self.layout.primary.end - self.layout.primary.start, write_size, erase_size, erased)
     }
 
     fn mcuboot(&self) -> McuBoot<Region, Region> {

@@ -1,11 +1,11 @@
 //! `sprag fetch`: an object into a file, resumable across runs and across URLs.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Seek, SeekFrom, Write};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use serde::{Deserialize, Serialize};
 use sprag::fetch::{Error, Etag, Event, Fetcher, RetryPolicy, Session, Url};
 
@@ -69,11 +69,21 @@ impl Part {
         };
         let (path, pin) = (beside(".part"), beside(".part.json"));
         let named = || format!("{}", path.display());
+        // Found out now, not when the whole download is to take its name.
+        ensure!(!output.is_dir(), "{}: a directory", output.display());
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).with_context(named)?;
-        file.try_lock().map_err(|error| anyhow!("{}: {error}", path.display()))?;
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => anyhow!("{}: in use by another process", path.display()),
+            TryLockError::Error(error) => anyhow!("{}: {error}", path.display()),
+        })?;
         let known: Option<Pin> = fs::read(&pin).ok().and_then(|json| serde_json::from_slice(&json).ok());
-        let length = file.seek(SeekFrom::End(0)).with_context(named)?;
+        let mut length = file.seek(SeekFrom::End(0)).with_context(named)?;
+        // Of a part that is whole the last byte is fetched again: whether it is this object's is for the server to say.
+        if known.as_ref().is_some_and(|pin| pin.total == length) {
+            length = length.saturating_sub(1);
+            file.set_len(length).and_then(|()| file.seek(SeekFrom::End(0))).with_context(named)?;
+        }
         let session = match known {
             Some(Pin { total, etag }) if length <= total => match Etag::try_from(etag.as_str()) {
                 Ok(etag) => Session { offset: length, total: Some(total), etag: Some(etag) },
@@ -107,6 +117,14 @@ impl Part {
         };
         let json = serde_json::to_vec(&Pin { total, etag: etag.as_str().to_owned() })?;
         fs::write(&self.pin, json).with_context(|| format!("{}", self.pin.display()))
+    }
+
+    /// Leaves what came to the next run; where nothing came, nothing is left behind.
+    fn leave(self) {
+        if self.file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
+            let _ = fs::remove_file(&self.path);
+            let _ = fs::remove_file(&self.pin);
+        }
     }
 
     fn finish(self, output: &Path) -> anyhow::Result<()> {
@@ -165,6 +183,7 @@ pub async fn fetch(
         };
         drop(download);
         if !error.needs_start_over() || starts == STARTS_MAX {
+            part.leave();
             return Err(Failure::Stopped(error));
         }
         starts += 1;

@@ -54,7 +54,7 @@ impl Layout {
     /// One line that names the place and what is wrong there.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         let raw: RawLayout = toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
             anyhow!("line {line}: {}", error.message().replace('\n', " "))
         })?;
         let RawLayout { write_size, erase_size, erased_value: erased, regions } = raw;

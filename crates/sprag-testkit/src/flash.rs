@@ -161,6 +161,14 @@ impl SimFlash {
     pub fn open(path: &Path, geometry: Geometry) -> io::Result<Self> {
         let mut file = OpenOptions::new().read(true).write(true).open(path)?;
         lock(&file)?;
+        #[cfg(unix)]
+        {
+            // A device that was just swapped has another file under this name by now.
+            use std::os::unix::fs::MetadataExt;
+            if file.metadata()?.ino() != fs::metadata(path)?.ino() {
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, "in use by another process"));
+            }
+        }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         if bytes.len() != geometry.capacity as usize {

@@ -4,6 +4,7 @@ use core::fmt;
 
 use sprag_fetch::UrlError;
 use sprag_job::Status;
+use sprag_verify::Version;
 
 /// Why a run of the updater ended without a staged image. `E` is the connector's error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,13 @@ pub enum Error<E> {
     Verify(sprag_verify::Error),
     /// The bootloader can't be told or asked.
     Boot(sprag_boot::Error),
+    /// The image is of the version that runs already: whether it came to run could not be told.
+    SameVersion {
+        /// That version.
+        version: Version,
+    },
+    /// [`Updater::start`](crate::Updater::start) has not been called since the last reset.
+    NotStarted,
     /// The final report of another job has not been made: see [`Updater::report`](crate::Updater::report).
     ReportOwed,
 }
@@ -45,19 +53,25 @@ impl<E> Error<E> {
             Self::Flash(error) => error.reason(),
             Self::Verify(error) => error.reason(),
             Self::Boot(error) => error.reason(),
+            Self::SameVersion { .. } => "same-version",
+            Self::NotStarted => "not-started",
             Self::ReportOwed => "report-owed",
         }
     }
 
     /// Whether the same job may succeed later, with the same document or a fresh URL. What came so far is kept.
-    pub fn is_retryable(&self) -> bool {
+    pub fn is_retryable(&self) -> bool
+    where
+        E: embedded_io_async::Error,
+    {
         match self {
-            Self::Artifacts { .. } | Self::JobId { .. } | Self::Url(_) => false,
+            Self::Artifacts { .. } | Self::JobId { .. } | Self::SameVersion { .. } => false,
+            Self::Url(error) => error.is_retryable(),
             Self::Fetch(error) => error.is_retryable() || error.needs_new_url() || error.needs_start_over(),
             Self::Flash(error) => error.is_retryable(),
             Self::Verify(error) => error.is_retryable(),
             Self::Boot(error) => error.is_retryable(),
-            Self::ReportOwed => true,
+            Self::NotStarted | Self::ReportOwed => true,
         }
     }
 
@@ -118,6 +132,8 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
             Self::Flash(error) => error.fmt(f),
             Self::Verify(error) => error.fmt(f),
             Self::Boot(error) => error.fmt(f),
+            Self::SameVersion { version } => write!(f, "the image is version {version}, which runs already"),
+            Self::NotStarted => f.write_str("the updater was not told that the device started"),
             Self::ReportOwed => f.write_str("the final report of the job before has not been made"),
         }
     }

@@ -26,6 +26,8 @@ pub enum Phase {
     Staging,
     /// The bootloader was told.
     Staged,
+    /// The device started without the bootloader having acted, and was asked to reset once more.
+    Restarting,
     /// It came to its end.
     Ended(Status),
 }
@@ -36,9 +38,10 @@ impl Phase {
             Self::Started => 1,
             Self::Staging => 2,
             Self::Staged => 3,
-            Self::Ended(Status::Done) => 4,
-            Self::Ended(Status::Rejected) => 6,
-            Self::Ended(_) => 5,
+            Self::Restarting => 4,
+            Self::Ended(Status::Done) => 5,
+            Self::Ended(Status::Rejected) => 7,
+            Self::Ended(_) => 6,
         }
     }
 
@@ -47,9 +50,10 @@ impl Phase {
             1 => Self::Started,
             2 => Self::Staging,
             3 => Self::Staged,
-            4 => Self::Ended(Status::Done),
-            5 => Self::Ended(Status::Failed),
-            6 => Self::Ended(Status::Rejected),
+            4 => Self::Restarting,
+            5 => Self::Ended(Status::Done),
+            6 => Self::Ended(Status::Failed),
+            7 => Self::Ended(Status::Rejected),
             _ => return None,
         })
     }
@@ -60,7 +64,7 @@ impl Phase {
 /// | byte | what |
 /// |---|---|
 /// | 0 | version of this layout, 1 |
-/// | 1 | phase 1 to 6; 0x80 is added when the final report was made |
+/// | 1 | phase 1 to 7; 0x80 is added when the final report was made |
 /// | 2..10 | version of the image, as in an MCUboot header |
 /// | 10.. | dialect, id, reason: each a length byte and its text |
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,7 +133,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        for code in 1..=6 {
+        for code in 1..=7 {
             for reported in [false, true] {
                 let record = JobRecord {
                     phase: Phase::of(code).unwrap(),

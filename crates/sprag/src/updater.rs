@@ -122,6 +122,8 @@ pub struct Updater<'b, 'k, C, D, S, J, B> {
     slot: SlotWriter<'b, S, J>,
     policy: Policy<'k>,
     boot: B,
+    /// What runs, once it has been said.
+    running: Option<Version>,
 }
 
 type Result_<T, C> = Result<T, Error<<C as Connector>::Error>>;
@@ -136,11 +138,13 @@ where
 {
     /// An updater over the five: where bytes come from, where they go, what may run, and who is told.
     pub fn new(fetcher: Fetcher<C, D>, slot: SlotWriter<'b, S, J>, policy: Policy<'k>, boot: B) -> Self {
-        Self { fetcher, slot, policy, boot }
+        Self { fetcher, slot, policy, boot, running: None }
     }
 
-    /// Finds out what the last reset led to. To be called once after each start, before anything else; `running` is the
-    /// version of the firmware that calls it.
+    /// Finds out what the last reset led to. To be called once after each start, before anything else.
+    ///
+    /// `running` is the version of the firmware that calls it, exactly as it stands in its image's header, build number
+    /// included: [`mcuboot::version`] of the primary slot. By it an image that stayed is told from one that was reverted.
     ///
     /// # Errors
     /// [`Error::Flash`], [`Error::Boot`].
@@ -148,13 +152,11 @@ where
     /// # Cancellation safety
     /// May be dropped and called again.
     pub async fn start(&mut self, running: Version) -> Result_<Startup, C> {
+        self.running = Some(running);
         let state = self.boot.state().await?;
         let Some(mut record) = self.job().await? else {
-            return Ok(match state {
-                State::Trial => Startup::Trial,
-                State::Staged(_) => Startup::Staged,
-                State::Settled => Startup::Idle,
-            });
+            // What somebody else staged is somebody else's.
+            return Ok(if state == State::Trial { Startup::Trial } else { Startup::Idle });
         };
         match (record.phase, state) {
             (_, State::Trial) => {
@@ -166,12 +168,22 @@ where
                 self.slot.forget().await?;
                 Ok(Startup::Trial)
             }
-            (Phase::Staging | Phase::Staged, State::Staged(_)) => Ok(Startup::Staged),
-            (Phase::Staging | Phase::Staged, State::Settled) if running == record.version => {
+            (Phase::Restarting, State::Staged(_)) => {
+                // The bootloader won't, and never will: resetting for ever is no way to end.
+                self.boot.unstage().await?;
+                self.end(record, Status::Failed, "not-swapped").await?;
+                Ok(Startup::Idle)
+            }
+            (Phase::Staging | Phase::Staged, State::Staged(_)) => {
+                record.phase = Phase::Restarting;
+                self.save(&record).await?;
+                Ok(Startup::Staged)
+            }
+            (Phase::Staging | Phase::Staged | Phase::Restarting, State::Settled) if running == record.version => {
                 self.end(record, Status::Done, "").await?;
                 Ok(Startup::Idle)
             }
-            (Phase::Staged, State::Settled) => {
+            (Phase::Staged | Phase::Restarting, State::Settled) => {
                 self.end(record, Status::Failed, "reverted").await?;
                 Ok(Startup::Idle)
             }
@@ -184,13 +196,18 @@ where
     ///
     /// # Errors
     /// See [`Error`]. When [`Error::is_retryable`], nothing is lost: run the same job again, with a fresh document where
-    /// [`Error::needs_new_url`]. Otherwise the job has come to its end, and its final report is owed.
+    /// [`Error::needs_new_url`]; how often is for the caller to bound, with [`abandon`](Self::abandon). Otherwise the job
+    /// has come to its end, and its final report is owed; only a job whose id is too long to be remembered
+    /// ([`Error::JobId`]) is to be answered at once, with [`Job::report`].
     ///
     /// # Cancellation safety
     /// Dropping the future is like a power cut: the next run of the job goes on, and at most one sector is fetched again.
     pub async fn run(&mut self, job: &Job<'_>, events: &mut dyn FnMut(Event)) -> Result_<Outcome, C> {
         let mut id = [0; ID_MAX];
         let id = job.id().copy_to(&mut id).map_err(|TooSmall { needed, .. }| Error::JobId { length: needed })?;
+        if self.running.is_none() {
+            return Err(Error::NotStarted);
+        }
         let state = self.boot.state().await?;
         if state == State::Trial {
             return Err(Error::Boot(sprag_boot::Error::OnTrial));
@@ -198,13 +215,16 @@ where
         match self.job().await? {
             Some(record) if record.id == id && record.dialect == job.dialect() => match (record.phase, state) {
                 (Phase::Ended(status), _) => return Ok(Outcome::AlreadyEnded(status)),
-                (Phase::Staging | Phase::Staged, State::Staged(_)) => return Ok(Outcome::RebootToTest),
+                (Phase::Staging | Phase::Staged | Phase::Restarting, State::Staged(_)) => {
+                    return Ok(Outcome::RebootToTest);
+                }
                 _ => {}
             },
             Some(record) if !matches!(record.phase, Phase::Ended(_)) => {
-                // Every job ends with a report: the one that this one takes the place of, too.
+                // Every job ends with a report: the one that this one takes the place of, too. Its download is kept, for
+                // this one may be the same update, sent again.
                 self.boot.unstage().await?;
-                self.end(record, Status::Failed, "superseded").await?;
+                self.save_end(record, Status::Failed, "superseded").await?;
                 return Err(Error::ReportOwed);
             }
             Some(JobRecord { reported: false, .. }) => return Err(Error::ReportOwed),
@@ -223,6 +243,7 @@ where
             Ok(()) => Ok(Outcome::RebootToTest),
             Err(error) => {
                 if !error.is_retryable() {
+                    self.boot.unstage().await?;
                     self.end(record, error.status(), error.reason()).await?;
                 }
                 Err(error)
@@ -240,8 +261,26 @@ where
     pub async fn confirm(&mut self) -> Result_<(), C> {
         self.boot.confirm().await?;
         match self.job().await? {
-            Some(record) if matches!(record.phase, Phase::Staging | Phase::Staged) => {
+            Some(record) if matches!(record.phase, Phase::Staging | Phase::Staged | Phase::Restarting) => {
                 self.end(record, Status::Done, "").await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives a job up that can't go on (no network for a week, no fresh URL to be had): its final report, failed for this
+    /// reason, is owed. `reason` is a word of at most [`REASON_MAX`](crate::REASON_MAX) bytes; a longer one is left out.
+    ///
+    /// # Errors
+    /// [`Error::Boot`] while its image is on trial: [`reject`](Self::reject) it. [`Error::Flash`].
+    ///
+    /// # Cancellation safety
+    /// May be dropped and called again.
+    pub async fn abandon(&mut self, reason: &str) -> Result_<(), C> {
+        match self.job().await? {
+            Some(record) if !matches!(record.phase, Phase::Ended(_)) => {
+                self.boot.unstage().await?;
+                self.end(record, Status::Failed, reason).await
             }
             _ => Ok(()),
         }
@@ -332,6 +371,10 @@ where
             self.slot.forget().await?;
         }
         let image = verified?;
+        if self.running == Some(image.version) {
+            self.slot.forget().await?;
+            return Err(Error::SameVersion { version: image.version });
+        }
         events(Event::Verified { version: image.version });
 
         (record.phase, record.version) = (Phase::Staging, image.version);
@@ -355,13 +398,15 @@ where
         let saved = self.slot.session().await?.and_then(|saved| {
             let (identity, etag) = saved.identity.split_first_chunk::<8>()?;
             let etag = core::str::from_utf8(etag).ok().and_then(|etag| Etag::try_from(etag).ok())?;
-            (*identity == job.identity().to_le_bytes()).then_some((saved.written, saved.total, etag))
+            // Without a strong ETag nothing tells the object from another one of the same size.
+            let sure = *identity == job.identity().to_le_bytes() && etag.starts_with('"');
+            sure.then_some((saved.written, saved.total, etag))
         });
         let session = match &saved {
             Some((written, total, etag)) => sprag_fetch::Session {
                 offset: (*written).into(),
                 total: Some((*total).into()),
-                etag: Some(etag.clone()).filter(|etag| !etag.is_empty()),
+                etag: Some(etag.clone()),
             },
             None => sprag_fetch::Session { offset: 0, total: size, etag: None },
         };
@@ -393,11 +438,16 @@ where
         Ok(total)
     }
 
-    async fn end(&mut self, mut record: JobRecord, status: Status, reason: &str) -> Result_<(), C> {
+    /// The job has come to its end, and what came of its image is of no more use.
+    async fn end(&mut self, record: JobRecord, status: Status, reason: &str) -> Result_<(), C> {
+        self.save_end(record, status, reason).await?;
+        Ok(self.slot.forget().await?)
+    }
+
+    async fn save_end(&mut self, mut record: JobRecord, status: Status, reason: &str) -> Result_<(), C> {
         record.phase = Phase::Ended(status);
         record.reason = heapless::String::try_from(reason).unwrap_or_default();
-        self.save(&record).await?;
-        Ok(self.slot.forget().await?)
+        self.save(&record).await
     }
 
     async fn save(&mut self, record: &JobRecord) -> Result_<(), C> {

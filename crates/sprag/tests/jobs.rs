@@ -35,11 +35,13 @@ fn with<T>(flash: &SimFlash, server: &HttpServer, test: impl FnOnce(&mut TestUpd
     let (primary, secondary) = (flash.region(0..SLOT), flash.region(SLOT..2 * SLOT));
     let journal = Journal::new(flash.region(2 * SLOT..2 * SLOT + 2048), GEOMETRY, &mut scratch);
     let slot = SlotWriter::new(secondary.clone(), GEOMETRY, journal, &mut page);
-    let boot = McuBoot::new(primary, secondary, Layout { align: 4, erase_size: 1024, erased: 0xFF });
+    let boot = McuBoot::new(primary, secondary, Layout::new(SLOT, 4, 1024, 0xFF));
     let fetcher = Fetcher::new(TcpConnector::new(server, server), Timers);
     let fetcher = fetcher.retry(RetryPolicy { attempts: 2, ..RetryPolicy::default() });
     let policy = Policy::signed_by(&key).newer_than(Version::new(1, 0, 0));
-    test(&mut Updater::new(fetcher, slot, policy, boot))
+    let mut updater = Updater::new(fetcher, slot, policy, boot);
+    let _ = block_on(updater.start(Version::new(1, 0, 0))).unwrap();
+    test(&mut updater)
 }
 
 fn device() -> SimFlash {
@@ -127,7 +129,10 @@ fn a_job_sent_again_with_a_fresh_url_goes_on() {
     server.fault(2, Fault::Refuse);
     with(&flash, &server, |updater| {
         assert!(run(updater, &document("a", "2", "http://h/2?old")).unwrap_err().is_retryable());
-        assert_eq!(run(updater, &document("a", "2", "http://h/2?new")), Ok(Outcome::RebootToTest));
+        let again = document("b", "2", "http://h/2?new");
+        assert_eq!(run(updater, &again), Err(Error::ReportOwed));
+        assert_eq!(report(updater), failed("a", "superseded"));
+        assert_eq!(run(updater, &again), Ok(Outcome::RebootToTest));
     });
     let last = server.requests().pop().unwrap();
     assert!(last.head.starts_with("GET /2?new "));
@@ -157,6 +162,52 @@ fn what_makes_no_sense_is_rejected_and_nothing_is_fetched() {
         assert_eq!(block_on(updater.report()), Ok(None));
     });
     assert_eq!(server.connections(), 0);
+}
+
+/// Resetting is tried once more, and then it is over.
+#[test]
+fn an_image_that_the_bootloader_never_takes_is_given_up() {
+    let (flash, server) = (device(), HttpServer::new(image_of(2, 3000)));
+    let running = Version::new(1, 0, 0);
+    with(&flash, &server, |updater| {
+        assert_eq!(run(updater, &document("a", "2", "http://h/2")), Ok(Outcome::RebootToTest));
+        assert_eq!(block_on(updater.start(running)), Ok(Startup::Staged));
+        assert_eq!(block_on(updater.start(running)), Ok(Startup::Idle));
+        assert_eq!(report(updater), failed("a", "not-swapped"));
+    });
+    with(&flash, &server, |updater| assert_eq!(block_on(updater.start(running)), Ok(Startup::Idle)));
+}
+
+#[test]
+fn a_job_can_be_abandoned() {
+    let (flash, server) = (device(), HttpServer::new(image_of(2, 3000)));
+    (0..9).for_each(|connection| server.fault(connection, Fault::Refuse));
+    with(&flash, &server, |updater| {
+        block_on(updater.abandon("nothing")).unwrap();
+        assert_eq!(block_on(updater.report()), Ok(None));
+        assert!(run(updater, &document("a", "2", "http://h/2")).unwrap_err().is_retryable());
+        block_on(updater.abandon("no-network")).unwrap();
+        assert_eq!(report(updater), failed("a", "no-network"));
+        assert_eq!(run(updater, &document("a", "2", "http://h/2")), Ok(Outcome::AlreadyEnded(Status::Failed)));
+    });
+}
+
+/// Nothing would tell whether it came to run.
+#[test]
+fn the_version_that_runs_is_refused_without_a_policy_that_says_so() {
+    let (flash, server) = (device(), HttpServer::new(image_of(1, 3000)));
+    let (mut page, mut scratch) = ([0; 256], [0; 256]);
+    let key = PublicKey::ed25519(SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes());
+    let (primary, secondary) = (flash.region(0..SLOT), flash.region(SLOT..2 * SLOT));
+    let journal = Journal::new(flash.region(2 * SLOT..2 * SLOT + 2048), GEOMETRY, &mut scratch);
+    let slot = SlotWriter::new(secondary.clone(), GEOMETRY, journal, &mut page);
+    let boot = McuBoot::new(primary, secondary, Layout::new(SLOT, 4, 1024, 0xFF));
+    let fetcher = Fetcher::new(TcpConnector::new(&server, &server), Timers);
+    let mut updater = Updater::new(fetcher, slot, Policy::signed_by(&key), boot);
+    let document = document("a", "1", "http://h/1");
+    assert_eq!(run(&mut updater, &document), Err(Error::NotStarted));
+    assert_eq!(block_on(updater.start(Version::new(1, 0, 0))), Ok(Startup::Idle));
+    assert_eq!(run(&mut updater, &document), Err(Error::SameVersion { version: Version::new(1, 0, 0) }));
 }
 
 /// The image is refused for its size before a byte of it is erased or written.

@@ -268,6 +268,7 @@ fn phase_word(phase: sprag::Phase) -> &'static str {
         Phase::Started => "downloading",
         Phase::Staging => "staging",
         Phase::Staged => "staged",
+        Phase::Restarting => "staged, restarting once more",
         Phase::Ended(Status::Done) => "done",
         Phase::Ended(Status::Rejected) => "rejected",
         Phase::Ended(_) => "failed",

@@ -28,7 +28,7 @@ pub(crate) struct Fetch {
     /// Trust the certificates in this PEM file, and no others. Default: those that the system trusts.
     #[arg(long, value_name = "FILE")]
     cacert: Option<PathBuf>,
-    /// Print what it cost as a JSON object on the last line.
+    /// Print what it cost as a JSON object on the last line; when it failed, with the reason.
     #[arg(long)]
     json: bool,
 }
@@ -61,15 +61,20 @@ impl Fetch {
         })
         .await;
         bar.finish_and_clear();
-        let total = result.map_err(|failure| match failure {
-            fetch::Failure::Input(error) => Failure::Input(error),
-            fetch::Failure::Stopped(error) => stopped(error.is_retryable(), error.needs_new_url(), error),
-        })?;
+        let (total, reason, failure) = match result {
+            Ok(total) => (Some(total), None, None),
+            Err(fetch::Failure::Input(error)) => return Err(Failure::Input(error)),
+            Err(fetch::Failure::Stopped(error)) => {
+                let reason = error.reason();
+                (None, Some(reason), Some(stopped(error.is_retryable(), error.needs_new_url(), error)))
+            }
+        };
         let (seconds, resumed_from) = (begun.elapsed().as_secs_f64(), resumed_from.unwrap_or(0));
         if self.json {
             let object = json!({
-                "file": self.output,
+                "file": self.output.display().to_string(),
                 "bytes": total,
+                "reason": reason,
                 "resumed_from": resumed_from,
                 "started_over": started_over,
                 "requests": tally.requests,
@@ -80,12 +85,18 @@ impl Fetch {
                 "seconds": seconds,
             });
             println!("{object}");
-        } else {
-            let Tally { requests, connections, .. } = tally;
+        } else if let Some(total) = total {
+            let (requests, connections) = (count(tally.requests, "request"), count(tally.connections, "connection"));
             let resumed = if resumed_from > 0 { format!(", from byte {resumed_from} on") } else { String::new() };
             let file = self.output.display();
-            println!("{file}: {total} bytes{resumed}, {requests} requests, {connections} connections, {seconds:.1} s");
+            println!("{file}: {total} bytes{resumed}, {requests}, {connections}, {seconds:.1} s");
         }
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
+}
+
+/// A number and what it counts.
+fn count(number: u64, noun: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{ending}")
 }

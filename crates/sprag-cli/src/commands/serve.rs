@@ -1,5 +1,8 @@
 //! `sprag serve`.
 
+use std::fs::OpenOptions;
+use std::future::Future;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +15,8 @@ use super::Failure;
 
 /// Serve a directory as S3 would: TLS 1.3, presigned URLs that expire, connections that end after 100 requests.
 ///
-/// Prints a presigned URL for each file, and where the certificate to trust lies. Ends on Ctrl-C.
+/// Prints a presigned URL for each file, and where the certificate to trust lies. Ends on Ctrl-C, or when it is told to
+/// terminate.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// The directory. Files below it become objects; nothing is written to it.
@@ -32,7 +36,8 @@ pub(crate) struct Serve {
     /// How it is closed: with `Connection: close` on the last answer, or without a word.
     #[arg(long, value_enum, default_value_t = Close::Announced)]
     close: Close,
-    /// Where to write the certificate to trust (PEM). Default: a file in the system's temporary directory.
+    /// Where to write the certificate to trust (PEM): a file that is not there yet, and is removed in the end. Default: in
+    /// the system's temporary directory.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
 }
@@ -52,6 +57,8 @@ impl Serve {
             Close::Announced => CloseMode::Announced,
             Close::Silent => CloseMode::Silent,
         };
+        // Listened for from the start: whoever reads the first line may end it at once.
+        let ended = ended().context("Ctrl-C can't be waited for")?;
         let server = Server::start(config).await?;
         server.on_answer(|answer| {
             let range = answer.range.as_deref().unwrap_or("-");
@@ -60,7 +67,11 @@ impl Serve {
         });
         let name = format!("sprag-serve-{}-ca.pem", server.addr().port());
         let ca = self.ca.unwrap_or_else(|| std::env::temp_dir().join(name));
-        std::fs::write(&ca, server.ca_pem().unwrap_or_default()).with_context(|| format!("{}", ca.display()))?;
+        // Never over a file that is there already, nor through a link that somebody laid: it is removed in the end.
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).open(&ca).with_context(|| format!("{}", ca.display()))?;
+        let written = file.write_all(server.ca_pem().unwrap_or_default().as_bytes());
+        written.with_context(|| format!("{}", ca.display()))?;
 
         println!("serving {} at {}", self.directory.display(), server.url_base());
         println!("trust it with --cacert {}", ca.display());
@@ -72,9 +83,31 @@ impl Serve {
             };
             println!("{key}\n  {url}");
         }
-        tokio::signal::ctrl_c().await.context("Ctrl-C can't be waited for")?;
+        ended.await;
         server.stop().await;
         let _ = std::fs::remove_file(&ca);
         Ok(())
     }
+}
+
+/// Comes to its end on Ctrl-C, or on what a script's `kill` sends.
+#[cfg(unix)]
+fn ended() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Comes to its end on Ctrl-C.
+#[cfg(not(unix))]
+fn ended() -> io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        // Without a way to be told, there is nothing to wait for.
+        let _ = tokio::signal::ctrl_c().await;
+    })
 }
