@@ -366,13 +366,8 @@ where
         };
         events(Event::Verifying);
         let (slot, buffer) = self.slot.slot();
-        let verified = mcuboot::verify(slot, size, &self.policy, buffer).await;
-        if verified.is_err_and(|error| !error.is_retryable()) {
-            self.slot.forget().await?;
-        }
-        let image = verified?;
+        let image = mcuboot::verify(slot, size, &self.policy, buffer).await?;
         if self.running == Some(image.version) {
-            self.slot.forget().await?;
             return Err(Error::SameVersion { version: image.version });
         }
         events(Event::Verified { version: image.version });
