@@ -287,9 +287,12 @@ impl Device {
                     _ => report.reason().to_owned(),
                 };
                 let mut out = [0; 512];
-                on(Happening::Ack(report.write(&message, &mut out)?.to_owned()));
+                let ack = report.write(&message, &mut out)?;
+                if !ack.is_empty() {
+                    on(Happening::Ack(ack.to_owned()));
+                }
                 updater.reported().await?;
-                if job.id() == report.id() {
+                if job.id() == report.id() && job.dialect() == report.dialect() {
                     return Ok(Some(match report.status() {
                         Status::Done => End::Updated(report.version()),
                         status => End::Ended { status, reason: report.reason().to_owned(), error: failure.take() },
@@ -298,7 +301,7 @@ impl Device {
             }
             let mut on_event = |event| {
                 let ack = progress_message(&event).map(|message| ack(job, Status::Downloading, &message));
-                if let Some(Ok(ack)) = ack {
+                if let Some(Ok(ack)) = ack.filter(|ack| ack.as_deref() != Ok("")) {
                     on(Happening::Ack(ack));
                 }
                 on(Happening::Update(event));

@@ -2,9 +2,10 @@
 
 use core::fmt;
 
-use crate::dialect::{self, Dialect};
+use crate::dialect::Dialect;
 use crate::out::{TooSmall, Words};
 use crate::path::Path;
+use crate::report;
 use crate::status::Status;
 use crate::text::Text;
 
@@ -33,9 +34,12 @@ pub enum ParseErrorKind {
     UnknownDialect,
     /// A message of another kind that comes the same way, a command for example. Not a fault: hand it on or ignore it.
     NotAnOta {
-        /// Its `ct` (IoTConnect device message 2.1).
+        /// Its `ct` (IoTConnect device message 2.1) or the number in its `cmdType` (2.0).
         ct: i64,
     },
+    /// The cloud's answer that there is nothing to do: AWS's empty queue, IoTConnect's pending OTA without an OTA, an
+    /// ota-update message other than `Update Available`. Not a fault.
+    NothingPending,
     /// A field that must be there is not, or is `null`.
     Missing,
     /// A text or list that must have something in it has nothing.
@@ -50,6 +54,11 @@ pub enum ParseErrorKind {
         /// What it must be or have.
         expected: &'static str,
     },
+    /// `${aws:iot:s3-presigned-url…` where a URL should be: AWS puts the URL in its place only for jobs that were made
+    /// with a `presignedUrlConfig`.
+    PresignedPlaceholder,
+    /// A URL over another scheme where [`Job::require_https`](crate::Job::require_https) was asked.
+    NotHttps,
 }
 
 impl ParseErrorKind {
@@ -63,10 +72,13 @@ impl ParseErrorKind {
             Self::TooDeep { .. } => "json-too-deep",
             Self::UnknownDialect => "unknown-dialect",
             Self::NotAnOta { .. } => "not-an-ota",
+            Self::NothingPending => "nothing-pending",
             Self::Missing => "field-missing",
             Self::Empty => "field-empty",
             Self::WrongType { .. } => "field-type",
             Self::BadUrl { .. } => "bad-url",
+            Self::PresignedPlaceholder => "presigned-placeholder",
+            Self::NotHttps => "https-required",
         }
     }
 }
@@ -81,10 +93,13 @@ impl fmt::Display for ParseErrorKind {
             Self::TooDeep { limit } => write!(f, "nested deeper than {limit}"),
             Self::UnknownDialect => f.write_str("not a job in a known dialect"),
             Self::NotAnOta { ct } => write!(f, "not an OTA (ct {ct})"),
+            Self::NothingPending => f.write_str("nothing pending"),
             Self::Missing => f.write_str("missing"),
             Self::Empty => f.write_str("empty"),
             Self::WrongType { expected } => write!(f, "must be {expected}"),
             Self::BadUrl { expected } => write!(f, "bad URL, expected {expected}"),
+            Self::PresignedPlaceholder => f.write_str("AWS's placeholder for a presigned URL, not replaced"),
+            Self::NotHttps => f.write_str("https is required"),
         }
     }
 }
@@ -145,8 +160,10 @@ impl<'a> ParseError<'a> {
     /// # Errors
     /// [`TooSmall`] with the size of `out` that would do.
     pub fn rejection<'b>(&self, message: &str, out: &'b mut [u8]) -> Result<Option<&'b str>, TooSmall> {
-        let Some((dialect, id)) = self.subject else { return Ok(None) };
-        dialect::write(dialect, Words::Quoted(id), None, Status::Rejected, message, out).map(Some)
+        let Some((dialect, id)) = self.subject else {
+            return Ok(None);
+        };
+        report::write(dialect, Words::Quoted(id), None, Status::Rejected, message, out).map(Some)
     }
 
     /// [`ParseErrorKind::reason`] of the kind.
@@ -182,7 +199,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::string::ToString;
 
-    const KINDS: [Kind; 11] = [
+    const KINDS: [Kind; 14] = [
         Kind::CutShort,
         Kind::Syntax { expected: "a value" },
         Kind::BadUtf8,
@@ -190,17 +207,21 @@ mod tests {
         Kind::TooDeep { limit: 64 },
         Kind::UnknownDialect,
         Kind::NotAnOta { ct: -1 },
+        Kind::NothingPending,
         Kind::Missing,
         Kind::Empty,
         Kind::WrongType { expected: "a string" },
         Kind::BadUrl { expected: "a host" },
+        Kind::PresignedPlaceholder,
+        Kind::NotHttps,
     ];
 
     #[test]
     fn reasons_are_short_and_distinct() {
         // Stable: these go into reports that others count.
         let reasons = "json-cut-short json-syntax json-utf8 json-escape json-too-deep unknown-dialect not-an-ota \
-                       field-missing field-empty field-type bad-url";
+                       nothing-pending field-missing field-empty field-type bad-url presigned-placeholder \
+                       https-required";
         assert!(KINDS.iter().map(Kind::reason).eq(reasons.split(' ')));
         assert!(KINDS.iter().all(|kind| kind.reason().len() <= 24));
         assert_eq!(KINDS.iter().map(Kind::reason).collect::<BTreeSet<_>>().len(), KINDS.len());

@@ -21,18 +21,65 @@ impl<'a> Field<'a> {
     /// Each look walks the object again: a pass over a few hundred bytes is cheaper than the code of a table of fields.
     pub(crate) fn of(object: Value<'a>, path: Path) -> Self {
         let name = path.name();
-        let value = object.members().and_then(|members| members.filter(|(key, _)| *key == name).last());
-        let value = value.map(|(_, value)| value).filter(|value| !value.is_null());
-        Self { value, path, object: object.offset() }
+        Self::found(object, path, |key| key == name)
     }
 
-    fn required(&self) -> Result<Value<'a>, ParseError<'a>> {
+    /// As [`of`](Self::of), in any case: `ManufacturerID` is `ManufacturerId`.
+    pub(crate) fn any_case(object: Value<'a>, path: Path) -> Self {
+        let name = path.name();
+        Self::found(object, path, |key| key.eq_ignore_ascii_case(name))
+    }
+
+    fn found(object: Value<'a>, path: Path, is_it: impl Fn(Text<'a>) -> bool) -> Self {
+        let value = object.members().and_then(|members| members.filter(|(key, _)| is_it(*key)).last());
+        let value = value.map(|(_, value)| value);
+        Self { value, path, object: object.offset() }.without_null()
+    }
+
+    /// An item that has been found some other way, `null` included: a list has no absent items.
+    pub(crate) fn at(value: Value<'a>, path: Path) -> Self {
+        Self { value: Some(value), path, object: value.offset() }
+    }
+
+    /// A field that is known not to be there.
+    pub(crate) fn absent(path: Path, object: usize) -> Self {
+        Self { value: None, path, object }
+    }
+
+    fn without_null(self) -> Self {
+        Self { value: self.value.filter(|value| !value.is_null()), ..self }
+    }
+
+    /// The other field, where this one is not there.
+    pub(crate) fn or(self, other: Self) -> Self {
+        if self.value.is_some() { self } else { other }
+    }
+
+    pub(crate) fn value(&self) -> Option<Value<'a>> {
+        self.value
+    }
+
+    /// The object that it is, if it is one.
+    pub(crate) fn as_object(&self) -> Option<Value<'a>> {
+        self.value.filter(|value| value.members().is_some())
+    }
+
+    pub(crate) fn required(&self) -> Result<Value<'a>, ParseError<'a>> {
         self.value.ok_or(ParseError::new(Kind::Missing, self.path, self.object))
+    }
+
+    pub(crate) fn object(&self) -> Result<Value<'a>, ParseError<'a>> {
+        self.required()?;
+        self.as_object().ok_or(self.wrong("an object"))
     }
 
     /// A fault of the field, at its value.
     pub(crate) fn fault(&self, kind: Kind) -> ParseError<'a> {
         ParseError::new(kind, self.path, self.value.map_or(self.object, |value| value.offset()))
+    }
+
+    pub(crate) fn wrong(&self, expected: &'static str) -> ParseError<'a> {
+        self.fault(Kind::WrongType { expected })
     }
 
     /// A string, or a number as it is written: producers disagree.
@@ -41,8 +88,13 @@ impl<'a> Field<'a> {
         value.string().or_else(|| value.number().map(Text::new))
     }
 
+    /// The string that it is, if it is one.
+    pub(crate) fn as_text(&self) -> Option<Text<'a>> {
+        self.value?.string()
+    }
+
     pub(crate) fn optional_text(&self) -> Result<Option<Text<'a>>, ParseError<'a>> {
-        self.value.map(|value| value.string().ok_or(self.fault(Kind::WrongType { expected: "a string" }))).transpose()
+        self.value.map(|value| value.string().ok_or(self.wrong("a string"))).transpose()
     }
 
     /// A string with something in it.
@@ -55,19 +107,45 @@ impl<'a> Field<'a> {
     }
 
     pub(crate) fn url(&self) -> Result<Text<'a>, ParseError<'a>> {
-        let text = self.text()?;
+        self.url_in(self.text()?)
+    }
+
+    /// The URL that `text`, a part of the field, must be.
+    pub(crate) fn url_in(&self, text: Text<'a>) -> Result<Text<'a>, ParseError<'a>> {
+        if url::is_unsigned(text) {
+            return Err(self.fault(Kind::PresignedPlaceholder));
+        }
         url::check(text).map_err(|expected| self.fault(Kind::BadUrl { expected }))?;
         Ok(text)
     }
 
     pub(crate) fn integer(&self) -> Result<i64, ParseError<'a>> {
         let number = self.required()?.number().and_then(|number| number.parse().ok());
-        number.ok_or(self.fault(Kind::WrongType { expected: "a 64-bit integer" }))
+        number.ok_or(self.wrong("a 64-bit integer"))
+    }
+
+    /// A number of 32 bits without a sign; some producers write it as a string.
+    pub(crate) fn optional_u32(&self) -> Result<Option<u32>, ParseError<'a>> {
+        const EXPECTED: &str = "an integer from 0 to 4294967295";
+        let number = self.optional_decimal(EXPECTED)?.map(u32::try_from).transpose();
+        number.map_err(|_| self.wrong(EXPECTED))
+    }
+
+    /// A number of 64 bits without a sign, or a string of it.
+    pub(crate) fn optional_u64(&self) -> Result<Option<u64>, ParseError<'a>> {
+        self.optional_decimal("an integer from 0 to 18446744073709551615")
+    }
+
+    fn optional_decimal(&self, expected: &'static str) -> Result<Option<u64>, ParseError<'a>> {
+        if self.value.is_none() {
+            return Ok(None);
+        }
+        self.word().and_then(|word| word.decimal()).map(Some).ok_or(self.wrong(expected))
     }
 
     /// An array with something in it.
     pub(crate) fn list(&self) -> Result<Elements<'a>, ParseError<'a>> {
-        let elements = self.required()?.elements().ok_or(self.fault(Kind::WrongType { expected: "an array" }))?;
+        let elements = self.required()?.elements().ok_or(self.wrong("an array"))?;
         let mut first = elements;
         if first.next().is_none() { Err(self.fault(Kind::Empty)) } else { Ok(elements) }
     }

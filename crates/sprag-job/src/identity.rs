@@ -1,28 +1,58 @@
 //! A number that a job keeps when it is sent again.
 
+use crate::job::Job;
 use crate::text::Text;
 
+/// See [`Job::identity`].
+pub(crate) fn of(job: &Job<'_>) -> u64 {
+    let mut identity = Identity::new();
+    identity.str(job.dialect().name());
+    #[cfg(feature = "aws")]
+    if crate::aws::documents::has(job.dialect()) && !job.id.is_empty() {
+        identity.text(Some(job.id));
+        return identity.finish();
+    }
+    #[cfg(feature = "ota-update")]
+    if job.dialect() == crate::Dialect::OtaUpdate {
+        identity.text(crate::ota_update::product(job.source.scope().object));
+    }
+    identity.text(job.version);
+    identity.text(job.hardware);
+    for artifact in job.artifacts() {
+        identity.text(artifact.name);
+        identity.text(artifact.tag);
+    }
+    identity.finish()
+}
+
+/// A number for a text.
+pub(crate) fn of_text(text: Text<'_>) -> u64 {
+    let mut identity = Identity::new();
+    identity.text(Some(text));
+    identity.finish()
+}
+
 /// FNV-1a, 64 bits, over fields that are kept apart.
-pub(crate) struct Identity(u64);
+struct Identity(u64);
 
 impl Identity {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         Self(0xcbf2_9ce4_8422_2325)
     }
 
-    pub(crate) fn str(&mut self, text: &str) {
+    fn str(&mut self, text: &str) {
         self.bytes(text.bytes());
     }
 
     /// Hashes a field with its end, or its absence: 0xFF and 0xFE occur in no UTF-8, so fields can't run together.
-    pub(crate) fn text(&mut self, text: Option<Text<'_>>) {
+    fn text(&mut self, text: Option<Text<'_>>) {
         match text {
             Some(text) => self.bytes(text.bytes()),
             None => self.byte(0xfe),
         }
     }
 
-    pub(crate) fn finish(self) -> u64 {
+    fn finish(self) -> u64 {
         self.0
     }
 

@@ -10,15 +10,11 @@
 
 use core::iter::FusedIterator;
 
+use crate::depth::{MAX_DEPTH, Open};
 use crate::error::{ParseError, ParseErrorKind as Kind};
 use crate::escape::{self, Broken};
 use crate::path::Path;
 use crate::text::Text;
-
-/// How many objects and arrays may be open at once, in any part of a document: one bit of a word for each.
-///
-/// An AWS job execution with an `afr_ota` document in it opens six.
-pub const MAX_DEPTH: usize = 64;
 
 /// A value in the document.
 #[derive(Debug, Clone, Copy)]
@@ -34,12 +30,17 @@ impl<'a> Value<'a> {
         self.start
     }
 
-    fn raw(&self) -> &'a str {
+    /// Its bytes, as they are in the document.
+    pub(crate) fn raw(&self) -> &'a str {
         self.document.get(self.start..self.end).unwrap_or_default()
     }
 
     pub(crate) fn is_null(&self) -> bool {
         self.raw() == "null"
+    }
+
+    pub(crate) fn is_false(&self) -> bool {
+        self.raw() == "false"
     }
 
     pub(crate) fn string(&self) -> Option<Text<'a>> {
@@ -65,7 +66,8 @@ impl<'a> Value<'a> {
     }
 }
 
-/// The members of an object in their order, doubled keys included. Ends early where the document is broken.
+/// The members of an object in their order, doubled keys included. Ends early where the document is broken; an object
+/// that breaks comes last, to be walked as far as it goes.
 #[derive(Debug, Clone)]
 pub(crate) struct Members<'a>(Cursor<'a>);
 
@@ -75,7 +77,18 @@ impl<'a> Iterator for Members<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         let mut cursor = self.0;
         cursor.next_item();
-        let item = (cursor.key().ok()?, cursor.value().ok()?);
+        let key = cursor.key().ok()?;
+        let (document, start) = (cursor.document, cursor.at);
+        let value = cursor.value().or_else(|error| {
+            let end = document.len();
+            cursor.at = end;
+            if document.get(start..).is_some_and(|rest| rest.starts_with('{')) {
+                Ok(Value { document, start, end })
+            } else {
+                Err(error)
+            }
+        });
+        let item = (key, value.ok()?);
         self.0 = cursor;
         Some(item)
     }
@@ -134,35 +147,6 @@ pub(crate) fn document<'a>(bytes: &'a [u8]) -> (Value<'a>, Result<(), ParseError
 
 fn fault<'a>(kind: Kind, offset: usize) -> ParseError<'a> {
     ParseError::new(kind, Path::DOCUMENT, offset)
-}
-
-/// The kinds of the containers that are open, a bit each, the innermost lowest.
-#[derive(Default)]
-struct Open {
-    objects: u64,
-    depth: usize,
-}
-
-impl Open {
-    /// Whether there was room.
-    fn push(&mut self, object: bool) -> bool {
-        if self.depth >= MAX_DEPTH {
-            return false;
-        }
-        self.objects = self.objects << 1 | u64::from(object);
-        self.depth = self.depth.saturating_add(1);
-        true
-    }
-
-    fn pop(&mut self) {
-        self.objects >>= 1;
-        self.depth = self.depth.saturating_sub(1);
-    }
-
-    /// Whether the innermost is an object; `None` when none is open.
-    fn innermost(&self) -> Option<bool> {
-        (self.depth > 0).then_some(self.objects & 1 == 1)
-    }
 }
 
 /// A place in the document. It only ever moves forward.
@@ -295,7 +279,9 @@ impl<'a> Cursor<'a> {
                 Some(b'\\') => match escape::decode(self.rest()) {
                     Ok((_, len)) => self.skip(len),
                     Err(Broken::Invalid) => return Err(fault(Kind::BadEscape, self.at)),
-                    Err(Broken::CutShort) => return Err(fault(Kind::CutShort, self.document.len())),
+                    Err(Broken::CutShort) => {
+                        return Err(fault(Kind::CutShort, self.document.len()));
+                    }
                 },
                 None | Some(0..0x20) => return Err(self.unexpected("control characters escaped")),
                 Some(_) => self.skip(1),

@@ -9,7 +9,8 @@ use crate::text::Text;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct TooSmall {
-    /// The size in bytes that would have done.
+    /// The size in bytes that would have done. `usize::MAX` when none would: a report for AWS with a message that AWS
+    /// does not take (see [`Job::report`](crate::Job::report)).
     pub needed: usize,
 }
 
@@ -38,6 +39,15 @@ impl core::error::Error for TooSmall {}
 pub(crate) enum Words<'a> {
     Plain(&'a str),
     Quoted(Text<'a>),
+}
+
+impl Words<'_> {
+    pub(crate) fn is_empty(&self) -> bool {
+        match self {
+            Self::Plain(text) => text.is_empty(),
+            Self::Quoted(text) => text.is_empty(),
+        }
+    }
 }
 
 /// Writes into a buffer and goes on counting when it is full.
@@ -83,5 +93,12 @@ impl<'b> Out<'b> {
         let written: &'b [u8] = buffer.get(..len).ok_or(too_small)?;
         // Only whole strings go in, so this is UTF-8 once all of it fits.
         core::str::from_utf8(written).map_err(|_| too_small)
+    }
+}
+
+impl fmt::Write for Out<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.raw(text);
+        Ok(())
     }
 }

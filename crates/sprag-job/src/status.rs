@@ -7,13 +7,16 @@ use core::fmt;
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Status {
-    /// The bytes are on their way. IoTConnect: `st` 2.
+    /// The bytes are on their way. IoTConnect 2.1: `st` 2; AWS: `IN_PROGRESS`.
     Downloading,
-    /// The new firmware is up and running: after the reboot and its self-test, not before. IoTConnect: `st` 3.
+    /// The new firmware is up and running: after the reboot and its self-test, not before. IoTConnect: `st` 3
+    /// (2.1) or 7 (2.0); AWS: `SUCCEEDED`; ota-update: `Success`.
     Done,
-    /// Download, flash, self-test or start failed; the old firmware runs. IoTConnect: `st` 4.
+    /// Download, flash, self-test or start failed; the old firmware runs. IoTConnect: `st` 4; AWS: `FAILED`,
+    /// after which the service may try again; ota-update: `Failure`.
     Failed,
-    /// Not attempted: the job makes no sense here, and sending it again won't help. IoTConnect: `st` 1.
+    /// Not attempted: the job makes no sense here, and sending it again won't help. IoTConnect: `st` 1
+    /// (2.1) or 4 (2.0); AWS: `REJECTED`; ota-update: `Failure`.
     Rejected,
 }
 

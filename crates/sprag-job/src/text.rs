@@ -31,6 +31,9 @@ impl<'a> Text<'a> {
         Self { raw }
     }
 
+    /// No text.
+    pub(crate) const EMPTY: Self = Self { raw: "" };
+
     /// The unescaped text as UTF-8, byte by byte, without a buffer.
     pub fn bytes(&self) -> Bytes<'a> {
         Bytes { rest: self.raw.as_bytes(), pending: 0, left: 0 }
@@ -64,6 +67,48 @@ impl<'a> Text<'a> {
         let mut out = Out::new(out);
         out.extend(self.bytes());
         out.finish()
+    }
+
+    /// Whether it is `other`, when upper and lower case of ASCII letters count as one.
+    pub fn eq_ignore_ascii_case(&self, other: &str) -> bool {
+        self.bytes().map(|byte| byte.to_ascii_lowercase()).eq(other.bytes().map(|byte| byte.to_ascii_lowercase()))
+    }
+
+    /// What follows `word`, in any case, and one space or more.
+    pub(crate) fn after_word(&self, word: &str) -> Option<Self> {
+        let mut rest = self.raw;
+        let mut next = || -> Option<(char, &'a str)> {
+            let here = rest;
+            let first = here.chars().next()?;
+            let (char, len) = match first {
+                '\\' => escape::decode(here.as_bytes()).ok()?,
+                _ => (first, first.len_utf8()),
+            };
+            rest = here.get(len..)?;
+            Some((char, here))
+        };
+        if !word.chars().all(|wanted| next().is_some_and(|(char, _)| char.eq_ignore_ascii_case(&wanted))) {
+            return None;
+        }
+        let mut spaces = false;
+        loop {
+            match next() {
+                Some((' ' | '\t', _)) => spaces = true,
+                Some((_, from)) if spaces => return Some(Self { raw: from }),
+                _ => return None,
+            }
+        }
+    }
+
+    /// The decimal number that it is, digits and nothing else.
+    pub(crate) fn decimal(&self) -> Option<u64> {
+        if self.is_empty() {
+            return None;
+        }
+        self.bytes().try_fold(0u64, |number, byte| {
+            let digit = char::from(byte).to_digit(10)?;
+            number.checked_mul(10)?.checked_add(digit.into())
+        })
     }
 
     fn try_for_each_char(&self, mut each: impl FnMut(char) -> fmt::Result) -> fmt::Result {
@@ -186,6 +231,21 @@ mod tests {
         assert_eq!((text.as_str(), text.raw()), (None, RAW));
         assert_eq!(Text::new("plain").as_str(), Some("plain"));
         assert_eq!(format!("{:?}", Text::new(r#"\u0022\n\\é"#)), r#""\"\n\\é""#);
+    }
+
+    #[test]
+    fn words_and_numbers_are_found_behind_escapes() {
+        for command in ["ota http://h", r"OTA  \u0068ttp://h", r"\u006fta\u0020\thttp://h"] {
+            assert_eq!(Text::new(command).after_word("ota").unwrap(), "http://h", "{command}");
+        }
+        for command in ["", "ota", "ota ", "otahttp://h", "reboot now", r"\u0"] {
+            assert_eq!(Text::new(command).after_word("ota"), None, "{command}");
+        }
+        assert_eq!(Text::new(r"4\u00343").decimal(), Some(443));
+        for text in ["", "-1", "+1", "1.0", "1e3", " 1", "18446744073709551616"] {
+            assert_eq!(Text::new(text).decimal(), None, "{text}");
+        }
+        assert!(Text::new(r"Up\u0064ate").eq_ignore_ascii_case("UPDATE"));
     }
 
     #[test]

@@ -1,6 +1,25 @@
 //! Whether a text can be asked for over HTTP at all. The fetcher takes it apart.
 
-use crate::text::Text;
+use crate::text::{Bytes, Text};
+
+/// What an AWS job's author writes where the service is to put a presigned URL; `-v2` may follow.
+const PRESIGNED: &str = "${aws:iot:s3-presigned-url";
+
+/// Whether the text is the request for a presigned URL that AWS should have granted.
+pub(crate) fn is_unsigned(url: Text<'_>) -> bool {
+    starts_with(url, PRESIGNED).is_some()
+}
+
+/// Whether the text is a URL over TLS.
+pub(crate) fn is_https(url: Text<'_>) -> bool {
+    starts_with(url, "https://").is_some()
+}
+
+/// What follows `start`, in any case.
+fn starts_with<'a>(url: Text<'a>, start: &str) -> Option<Bytes<'a>> {
+    let mut rest = url.bytes();
+    start.bytes().all(|wanted| rest.next().is_some_and(|byte| byte.eq_ignore_ascii_case(&wanted))).then_some(rest)
+}
 
 /// Checks the unescaped text.
 ///
@@ -11,11 +30,8 @@ pub(crate) fn check(url: Text<'_>) -> Result<(), &'static str> {
     if !url.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err("printable ASCII without spaces");
     }
-    let after = |scheme: &str| {
-        let mut rest = url.bytes();
-        scheme.bytes().all(|wanted| rest.next().is_some_and(|byte| byte.eq_ignore_ascii_case(&wanted))).then_some(rest)
-    };
-    let mut rest = after("https://").or_else(|| after("http://")).ok_or("http:// or https://")?;
+    let rest = starts_with(url, "https://").or_else(|| starts_with(url, "http://"));
+    let mut rest = rest.ok_or("http:// or https://")?;
     match rest.next() {
         None | Some(b'/' | b'?' | b'#') => Err("a host"),
         Some(_) => Ok(()),
@@ -40,5 +56,15 @@ mod tests {
         for bad in ["http://h/a b", r"http://h/\r\nA:b", r"http://h/\u0000", "http://h/\u{7f}", "http://ü"] {
             assert_eq!(check(Text::new(bad)), Err("printable ASCII without spaces"), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_aws_did_not_replace_is_known() {
+        for text in ["${aws:iot:s3-presigned-url:https://s3/b/k}", r"$\u007baws:iot:s3-presigned-url-v2:https:\/\/s3}"]
+        {
+            assert!(is_unsigned(Text::new(text)), "{text}");
+        }
+        assert!(!is_unsigned(Text::new("https://h/${aws:iot:s3-presigned-url")));
+        assert!(is_https(Text::new("HTTPS://h")) && !is_https(Text::new("http://h")));
     }
 }

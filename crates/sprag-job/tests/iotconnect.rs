@@ -96,7 +96,6 @@ fn bad_documents_say_what_is_wrong_and_where() {
         // Not for us.
         ("{}".into(), Kind::UnknownDialect, "document@0", false),
         (" [1]".into(), Kind::UnknownDialect, "document@1", false),
-        (r#"{"cmdType":"0x02","data":{}}"#.into(), Kind::UnknownDialect, "document@0", false),
         (r#"{"v":"2.0","ct":1,"ack":"7"}"#.into(), Kind::UnknownDialect, "document@0", false),
         (r#"{"v":"2.1","ct":0,"ack":"7"}"#.into(), Kind::NotAnOta { ct: 0 }, "ct@16", false),
         (r#"{"v":"2.1","ct":2,"ack":"7","urls":[]}"#.into(), Kind::NotAnOta { ct: 2 }, "ct@16", false),

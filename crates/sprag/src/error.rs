@@ -16,6 +16,8 @@ pub enum Error<E> {
         /// How many it names.
         count: usize,
     },
+    /// The job's artifact has no URL: it comes by an MQTT stream only.
+    NoUrl,
     /// The job's id is longer than [`ID_MAX`](crate::ID_MAX), so that it could not be remembered across the reboot.
     JobId {
         /// Its length in bytes.
@@ -47,6 +49,7 @@ impl<E> Error<E> {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Artifacts { .. } => "job-artifacts",
+            Self::NoUrl => "job-no-url",
             Self::JobId { .. } => "job-id-too-long",
             Self::Url(error) => error.reason(),
             Self::Fetch(error) => error.reason(),
@@ -65,7 +68,7 @@ impl<E> Error<E> {
         E: embedded_io_async::Error,
     {
         match self {
-            Self::Artifacts { .. } | Self::JobId { .. } | Self::SameVersion { .. } => false,
+            Self::Artifacts { .. } | Self::NoUrl | Self::JobId { .. } | Self::SameVersion { .. } => false,
             Self::Url(error) => error.is_retryable(),
             Self::Fetch(error) => error.is_retryable() || error.needs_new_url() || error.needs_start_over(),
             Self::Flash(error) => error.is_retryable(),
@@ -84,7 +87,7 @@ impl<E> Error<E> {
     /// when it was tried.
     pub(crate) fn status(&self) -> Status {
         match self {
-            Self::Artifacts { .. } | Self::JobId { .. } | Self::Url(_) => Status::Rejected,
+            Self::Artifacts { .. } | Self::NoUrl | Self::JobId { .. } | Self::Url(_) => Status::Rejected,
             _ => Status::Failed,
         }
     }
@@ -124,6 +127,7 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Artifacts { count } => write!(f, "the job names {count} artifacts for this device, not one"),
+            Self::NoUrl => f.write_str("the job names no URL, only an MQTT stream"),
             Self::JobId { length } => {
                 write!(f, "the job's id is {length} bytes long, longer than {}", crate::ID_MAX)
             }

@@ -1,6 +1,6 @@
 //! What of a job survives the reboot, as it lies in the journal.
 
-use sprag_job::{Dialect, Status};
+use sprag_job::{Dialect, Job, Status};
 use sprag_verify::Version;
 
 /// The longest job id that can be remembered: AWS's limit; IoTConnect's ids have 36 bytes.
@@ -12,7 +12,7 @@ const DIALECT_MAX: usize = 24;
 
 /// The version of the layout below. A record of another version is as good as none.
 const VERSION: u8 = 1;
-const SIZE_MAX: usize = 2 + 8 + 3 + ID_MAX + REASON_MAX + DIALECT_MAX;
+const SIZE_MAX: usize = 2 + 8 + 8 + 3 + ID_MAX + REASON_MAX + DIALECT_MAX;
 
 const REPORTED: u8 = 0x80;
 
@@ -66,7 +66,8 @@ impl Phase {
 /// | 0 | version of this layout, 1 |
 /// | 1 | phase 1 to 7; 0x80 is added when the final report was made |
 /// | 2..10 | version of the image, as in an MCUboot header |
-/// | 10.. | dialect, id, reason: each a length byte and its text |
+/// | 10..18 | identity of the job, `u64` little-endian |
+/// | 18.. | dialect, id, reason: each a length byte and its text |
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -77,6 +78,8 @@ pub struct JobRecord {
     pub reported: bool,
     /// The version of its image; zeros until the image has been verified.
     pub version: Version,
+    /// What stays the same when it is sent again: [`Job::identity`](sprag_job::Job::identity).
+    pub identity: u64,
     /// The dialect that it came in.
     pub dialect: Dialect,
     /// Its id.
@@ -86,6 +89,11 @@ pub struct JobRecord {
 }
 
 impl JobRecord {
+    /// Whether this is that job, delivered again. Some ids do not tell two jobs apart: ota-update's, and none at all.
+    pub(crate) fn is_of(&self, job: &Job<'_>) -> bool {
+        job.id() == self.id.as_str() && self.dialect == job.dialect() && self.identity == job.identity()
+    }
+
     pub(crate) fn encode(&self) -> heapless::Vec<u8, SIZE_MAX> {
         let mut bytes = heapless::Vec::new();
         let reported = if self.reported { REPORTED } else { 0 };
@@ -94,6 +102,7 @@ impl JobRecord {
         // Everything fits by the sizes of the types; were it not so, `decode` would not take the record.
         let _ = bytes.extend_from_slice(&head);
         let _ = bytes.extend_from_slice(&self.version.to_bytes());
+        let _ = bytes.extend_from_slice(&self.identity.to_le_bytes());
         for text in texts {
             let _ = bytes.push(u8::try_from(text.len()).unwrap_or(u8::MAX));
             let _ = bytes.extend_from_slice(text.as_bytes());
@@ -104,6 +113,7 @@ impl JobRecord {
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let (&[layout, phase], rest) = bytes.split_first_chunk()?;
         let (version, rest) = rest.split_first_chunk::<8>()?;
+        let (identity, rest) = rest.split_first_chunk::<8>()?;
         let (dialect, rest) = text(rest)?;
         let (id, rest) = text(rest)?;
         let (reason, rest) = text(rest)?;
@@ -114,6 +124,7 @@ impl JobRecord {
             phase: Phase::of(phase & !REPORTED)?,
             reported: phase & REPORTED != 0,
             version: Version::from_bytes(*version),
+            identity: u64::from_le_bytes(*identity),
             dialect: Dialect::from_name(dialect)?,
             id: heapless::String::try_from(id).ok()?,
             reason: heapless::String::try_from(reason).ok()?,
@@ -139,6 +150,7 @@ mod tests {
                     phase: Phase::of(code).unwrap(),
                     reported,
                     version: Version { major: 1, minor: 2, revision: 3, build: 4 },
+                    identity: 0x0123_4567_89ab_cdef,
                     dialect: Dialect::IotConnect21,
                     id: heapless::String::try_from("x".repeat(ID_MAX).as_str()).unwrap(),
                     reason: heapless::String::try_from("r".repeat(REASON_MAX).as_str()).unwrap(),

@@ -103,7 +103,8 @@ impl Report {
         self.record.version
     }
 
-    /// The bytes to publish, written to `out`.
+    /// The bytes to publish, written to `out`; empty when there is nothing to publish, because the job has no id to answer
+    /// to.
     ///
     /// # Errors
     /// [`TooSmall`] names the size that would do.
@@ -213,7 +214,7 @@ where
             return Err(Error::Boot(sprag_boot::Error::OnTrial));
         }
         match self.job().await? {
-            Some(record) if record.id == id && record.dialect == job.dialect() => match (record.phase, state) {
+            Some(record) if record.is_of(job) => match (record.phase, state) {
                 (Phase::Ended(status), _) => return Ok(Outcome::AlreadyEnded(status)),
                 (Phase::Staging | Phase::Staged | Phase::Restarting, State::Staged(_)) => {
                     return Ok(Outcome::RebootToTest);
@@ -234,6 +235,7 @@ where
             phase: Phase::Started,
             reported: false,
             version: Version::default(),
+            identity: job.identity(),
             dialect: job.dialect(),
             id: heapless::String::try_from(id).map_err(|_| Error::JobId { length: id.len() })?,
             reason: heapless::String::new(),
@@ -347,7 +349,7 @@ where
             let count = job.artifacts().filter(|artifact| artifact.tag().is_none()).count();
             return Err(Error::Artifacts { count });
         };
-        let url = Url::parse(artifact.url().bytes())?;
+        let url = Url::parse(artifact.location().ok_or(Error::NoUrl)?.bytes())?;
         // Nothing may be staged while the slot is written to.
         self.boot.unstage().await?;
         let mut starts = 1u8;

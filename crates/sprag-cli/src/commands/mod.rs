@@ -2,6 +2,7 @@
 
 mod device;
 mod fetch;
+mod job;
 mod serve;
 
 use std::fmt;
@@ -14,6 +15,8 @@ pub(crate) enum Command {
     Serve(serve::Serve),
     #[command(subcommand)]
     Device(device::Device),
+    #[command(subcommand)]
+    Job(job::Job),
 }
 
 impl Command {
@@ -22,6 +25,7 @@ impl Command {
             Self::Fetch(fetch) => fetch.run().await,
             Self::Serve(serve) => serve.run().await,
             Self::Device(device) => device.run().await,
+            Self::Job(job) => job.run(),
         }
     }
 }

@@ -7,10 +7,12 @@
 //! `v` is a string on the wire and a number in the documentation. `cmd` may be changed by a template and is not looked
 //! at. Gateways find the tag of the child device in `tg` of an entry.
 
+use crate::artifact::Artifact;
+use crate::artifacts::{Scope, Source};
 use crate::dialect::Dialect;
 use crate::error::{ParseError, ParseErrorKind as Kind};
 use crate::field::Field;
-use crate::job::{Artifact, Job};
+use crate::job::Job;
 use crate::json::Value;
 use crate::out::{Out, TooSmall, Words};
 use crate::path::Path;
@@ -39,7 +41,7 @@ pub(crate) fn subject<'a>(root: Value<'a>) -> Option<(Dialect, Text<'a>)> {
     Some((Dialect::IotConnect21, field(root, "ack").text().ok()?))
 }
 
-fn is_ours(root: Value<'_>) -> bool {
+pub(crate) fn is_ours(root: Value<'_>) -> bool {
     field(root, "v").word().is_some_and(|version| version == VERSION)
 }
 
@@ -57,24 +59,20 @@ fn job<'a>(root: Value<'a>) -> Result<Job<'a>, ParseError<'a>> {
     let version = field(root, "sw").optional_text()?;
     let hardware = field(root, "hw").optional_text()?;
     let elements = field(root, "urls").list()?;
-    for (index, element) in elements.enumerate() {
-        artifact(element, index)?;
-    }
-    Ok(Job { dialect: Dialect::IotConnect21, id, version, hardware, elements })
+    let scope = Scope { object: root, prefix: "" };
+    let source = Source::many(Dialect::IotConnect21, scope, "urls", elements);
+    Job { id, version, hardware, source }.checked()
 }
 
-/// The entry of `urls` at `index`.
-pub(crate) fn artifact<'a>(element: Value<'a>, index: usize) -> Result<Artifact<'a>, ParseError<'a>> {
-    let path = Path::item("urls", index);
-    if element.members().is_none() {
-        return Err(ParseError::new(Kind::WrongType { expected: "an object" }, path, element.offset()));
-    }
+/// An entry of `urls`.
+pub(crate) fn artifact<'a>(element: Value<'a>, path: Path) -> Result<Artifact<'a>, ParseError<'a>> {
+    Field::at(element, path).object()?;
     let field = |name| Field::of(element, path.dot(name));
+    let url = field("url");
     Ok(Artifact {
-        url: field("url").url()?,
         name: field("fileName").optional_text()?,
         tag: field("tg").optional_text()?,
-        size: None,
+        ..Artifact::at(url.url()?, url)
     })
 }
 
@@ -87,6 +85,9 @@ pub(crate) fn ack<'b>(
     out: &'b mut [u8],
 ) -> Result<&'b str, TooSmall> {
     let mut out = Out::new(out);
+    if id.is_empty() {
+        return out.finish();
+    }
     out.raw(r#"{"d":{"ack":"#);
     out.string(id);
     if let Some(child) = child {

@@ -1,0 +1,144 @@
+//! One file of a job.
+
+use core::fmt;
+
+use crate::digest::Digest;
+use crate::error::{ParseError, ParseErrorKind as Kind};
+use crate::field::Field;
+use crate::location::Location;
+use crate::protocols::Protocols;
+use crate::signature::Signature;
+use crate::text::Text;
+
+/// One file of a [`Job`](crate::Job). What a dialect does not say is `None`.
+#[derive(Clone, Copy)]
+pub struct Artifact<'a> {
+    pub(crate) location: Option<Location<'a>>,
+    pub(crate) name: Option<Text<'a>>,
+    pub(crate) tag: Option<Text<'a>>,
+    pub(crate) size: Option<u32>,
+    pub(crate) digest: Option<Digest<'a>>,
+    pub(crate) signature: Option<Signature<'a>>,
+    pub(crate) certificate: Option<Text<'a>>,
+    pub(crate) protocols: Protocols,
+    pub(crate) file_type: Option<u32>,
+    pub(crate) file_id: Option<u32>,
+    pub(crate) stream: Option<Text<'a>>,
+    /// Where the URL stands.
+    pub(crate) place: Field<'a>,
+}
+
+impl fmt::Debug for Artifact<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Artifact");
+        shown.field("name", &self.name).field("tag", &self.tag).field("size", &self.size);
+        shown.field("location", &self.location).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Artifact<'a> {
+    /// One that lies at a URL, of which nothing else is known.
+    pub(crate) fn at(url: Text<'a>, place: Field<'a>) -> Self {
+        Self { location: Some(Location::Url(url)), ..Self::nowhere(place, Protocols::HTTP) }
+    }
+
+    /// One that has no URL.
+    pub(crate) fn nowhere(place: Field<'a>, protocols: Protocols) -> Self {
+        Self {
+            location: None,
+            name: None,
+            tag: None,
+            size: None,
+            digest: None,
+            signature: None,
+            certificate: None,
+            protocols,
+            file_type: None,
+            file_id: None,
+            stream: None,
+            place,
+        }
+    }
+
+    /// Its URL, when the document has it in one text: `http://` or `https://`, a host, and then printable ASCII of any
+    /// length. Percent escapes are as the cloud wrote them and must reach the server so, for the signature covers them;
+    /// JSON's escapes are undone by [`Text::bytes`].
+    ///
+    /// Empty, which no fetcher takes, when the URL is spread over the document (ota-update) or there is none (an AWS
+    /// stream over MQTT): [`location`](Self::location) covers every dialect.
+    pub fn url(&self) -> Text<'a> {
+        match self.location {
+            Some(Location::Url(url)) => url,
+            _ => Text::EMPTY,
+        }
+    }
+
+    /// Where it lies, in any dialect. `None` when it comes by an MQTT [`stream`](Self::stream) only.
+    pub fn location(&self) -> Option<Location<'a>> {
+        self.location
+    }
+
+    /// The file's name: `fileName` in IoTConnect, `filepath` in `afr_ota`, `name` in `aws-jobs`, `File` in ota-update.
+    pub fn name(&self) -> Option<Text<'a>> {
+        self.name
+    }
+
+    /// The child device it is for, when a gateway gets the job: `tg` in IoTConnect 2.1, `tag` in 2.0 and `aws-jobs`.
+    pub fn tag(&self) -> Option<Text<'a>> {
+        self.tag
+    }
+
+    /// Its size in bytes: `filesize` in `afr_ota`, `size` in `aws-jobs`. IoTConnect and ota-update never say.
+    pub fn size(&self) -> Option<u64> {
+        self.size.map(u64::from)
+    }
+
+    /// What its bytes must digest to: `sha256` in `aws-jobs`.
+    pub fn digest(&self) -> Option<Digest<'a>> {
+        self.digest
+    }
+
+    /// The signature over it: `sig-…` in `afr_ota`, `signature` in `aws-jobs`.
+    pub fn signature(&self) -> Option<Signature<'a>> {
+        self.signature
+    }
+
+    /// The name of the certificate that the signature is to be verified with: `certfile` in `afr_ota`.
+    pub fn certificate(&self) -> Option<Text<'a>> {
+        self.certificate
+    }
+
+    /// The ways in which it is offered.
+    pub fn protocols(&self) -> Protocols {
+        self.protocols
+    }
+
+    /// What kind of file it is: `fileType` in `afr_ota` and `aws-jobs`, where 0 is firmware by convention.
+    pub fn file_type(&self) -> Option<u32> {
+        self.file_type
+    }
+
+    /// Its number within the stream: `fileid` in `afr_ota`.
+    pub fn file_id(&self) -> Option<u32> {
+        self.file_id
+    }
+
+    /// The MQTT file stream that delivers it: `streamname` in `afr_ota`.
+    pub fn stream(&self) -> Option<Text<'a>> {
+        self.stream
+    }
+
+    /// Refuses an artifact that would come over plain HTTP or MQTT.
+    ///
+    /// # Errors
+    /// [`ParseErrorKind::NotHttps`](crate::ParseErrorKind::NotHttps), or
+    /// [`ParseErrorKind::Missing`](crate::ParseErrorKind::Missing) when it has no URL at all, at the URL's place in the
+    /// document.
+    pub fn require_https(&self) -> Result<(), ParseError<'a>> {
+        match self.location {
+            Some(location) if location.is_https() => Ok(()),
+            Some(_) => Err(self.place.fault(Kind::NotHttps)),
+            None => Err(self.place.fault(Kind::Missing)),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The artifacts of a job, one after the other.
+
+use core::iter::FusedIterator;
+
+use crate::artifact::Artifact;
+use crate::dialect::Dialect;
+use crate::error::ParseError;
+use crate::json::{Elements, Value};
+use crate::parse;
+use crate::path::Path;
+
+/// The dialect's own document, and where it lies in what arrived.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scope<'a> {
+    pub(crate) object: Value<'a>,
+    /// From the root; empty when it is the root.
+    pub(crate) prefix: &'static str,
+}
+
+/// Where a document has its artifacts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source<'a> {
+    dialect: Dialect,
+    scope: Scope<'a>,
+    /// The field that has them.
+    list: &'static str,
+    items: Items<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Items<'a> {
+    Sole(Option<Value<'a>>),
+    Many { elements: Elements<'a>, index: usize },
+}
+
+impl<'a> Source<'a> {
+    pub(crate) fn many(dialect: Dialect, scope: Scope<'a>, list: &'static str, elements: Elements<'a>) -> Self {
+        Self { dialect, scope, list, items: Items::Many { elements, index: 0 } }
+    }
+
+    pub(crate) fn sole(dialect: Dialect, scope: Scope<'a>, field: &'static str, value: Value<'a>) -> Self {
+        Self { dialect, scope, list: field, items: Items::Sole(Some(value)) }
+    }
+
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    pub(crate) fn scope(&self) -> Scope<'a> {
+        self.scope
+    }
+
+    /// The next one, or why it is none.
+    pub(crate) fn try_next(&mut self) -> Option<Result<Artifact<'a>, ParseError<'a>>> {
+        let (value, path) = match &mut self.items {
+            Items::Sole(value) => (value.take()?, Path::sole(self.list)),
+            Items::Many { elements, index } => {
+                let item = (elements.next()?, Path::item(self.list, *index));
+                *index = index.saturating_add(1);
+                item
+            }
+        };
+        Some(parse::artifact(self.dialect, self.scope, value, path.within(self.scope.prefix)))
+    }
+}
+
+/// The artifacts of a job, read from the document one at a time. Made by [`Job::artifacts`](crate::Job::artifacts).
+#[derive(Clone)]
+pub struct Artifacts<'a>(pub(crate) Source<'a>);
+
+impl core::fmt::Debug for Artifacts<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_tuple("Artifacts").finish_non_exhaustive()
+    }
+}
+
+impl<'a> Iterator for Artifacts<'a> {
+    type Item = Artifact<'a>;
+
+    fn next(&mut self) -> Option<Artifact<'a>> {
+        // Each has been found sound when the job was read.
+        self.0.try_next()?.ok()
+    }
+}
+
+impl FusedIterator for Artifacts<'_> {}

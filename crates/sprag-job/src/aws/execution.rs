@@ -1,0 +1,149 @@
+//! The envelope that AWS IoT Jobs puts around a job document.
+
+use core::fmt;
+
+use super::documents;
+use super::execution_status::ExecutionStatus;
+use crate::error::ParseError;
+use crate::field::Field;
+use crate::job::Job;
+use crate::json::{self, Value};
+use crate::path::Path;
+use crate::text::Text;
+
+/// The longest `jobId`, in bytes.
+pub const JOB_ID_MAX: usize = 64;
+
+const PREFIX: &str = "execution";
+
+/// A job execution as `notify-next`, `start-next/accepted` and `…/get/accepted` carry it. It borrows from the payload.
+#[derive(Clone, Copy)]
+pub struct Execution<'a> {
+    job_id: Text<'a>,
+    status: Option<ExecutionStatus>,
+    version_number: Option<u64>,
+    execution_number: Option<u64>,
+    details: Option<Value<'a>>,
+    document: Option<Value<'a>>,
+    offset: usize,
+}
+
+impl fmt::Debug for Execution<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the document: whoever holds a presigned URL can fetch.
+        let mut shown = f.debug_struct("Execution");
+        shown.field("job_id", &self.job_id).field("status", &self.status);
+        shown.field("version_number", &self.version_number).finish_non_exhaustive()
+    }
+}
+
+/// Reads the payload of `notify-next`, `start-next/accepted`, `$next/get/accepted` or `{jobId}/get/accepted`.
+///
+/// `None` when nothing is pending: there is no `execution`, or nothing in it. The job document may be anything.
+///
+/// # Errors
+/// What is not JSON, and an envelope without a `jobId` of 1 to 64 of `a-z A-Z 0-9 _ -`.
+pub fn execution(payload: &[u8]) -> Result<Option<Execution<'_>>, ParseError<'_>> {
+    let (root, sound) = json::document(payload);
+    sound.map_err(|error| error.about(documents::subject(root)))?;
+    Field::at(root, Path::DOCUMENT).object()?;
+    Execution::of(root)
+}
+
+fn field<'a>(object: Value<'a>, name: &'static str) -> Field<'a> {
+    Field::of(object, Path::field(name).within(PREFIX))
+}
+
+/// The id of the execution that `root` has, if it is fit to be one.
+pub(crate) fn job_id<'a>(root: Value<'a>) -> Option<Text<'a>> {
+    checked_id(Field::of(root, Path::field(PREFIX)).as_object()?).ok()
+}
+
+/// `clientToken` of the request that `payload`, which has been found sound, answers.
+pub(crate) fn client_token(payload: &[u8]) -> Option<Text<'_>> {
+    Field::of(json::document(payload).0, Path::field("clientToken")).as_text()
+}
+
+fn checked_id<'a>(object: Value<'a>) -> Result<Text<'a>, ParseError<'a>> {
+    let field = field(object, "jobId");
+    let id = field.text()?;
+    let sound = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    // It goes into topics: anything else would lead elsewhere.
+    if sound && id.len() <= JOB_ID_MAX { Ok(id) } else { Err(field.wrong("1 to 64 of a-z A-Z 0-9 _ -")) }
+}
+
+impl<'a> Execution<'a> {
+    pub(crate) fn of(root: Value<'a>) -> Result<Option<Self>, ParseError<'a>> {
+        let envelope = Field::of(root, Path::field(PREFIX));
+        if envelope.value().is_none() {
+            return Ok(None);
+        }
+        let object = envelope.object()?;
+        if object.members().is_none_or(|mut members| members.next().is_none()) {
+            return Ok(None);
+        }
+        let job_id = checked_id(object)?;
+        let number = |name| field(object, name).optional_u64();
+        let read = || {
+            Ok(Self {
+                job_id,
+                status: field(object, "status").optional_text()?.map(ExecutionStatus::of),
+                version_number: number("versionNumber")?,
+                execution_number: number("executionNumber")?,
+                details: field(object, "statusDetails").as_object(),
+                document: field(object, "jobDocument").value(),
+                offset: object.offset(),
+            })
+        };
+        read().map(Some).map_err(|error: ParseError<'a>| error.about(documents::subject(root)))
+    }
+
+    /// `jobId`: 1 to 64 of `a-z A-Z 0-9 _ -`, without escapes worth the name.
+    pub fn job_id(&self) -> Text<'a> {
+        self.job_id
+    }
+
+    /// `status`. The service always sends it.
+    pub fn status(&self) -> Option<ExecutionStatus> {
+        self.status
+    }
+
+    /// `versionNumber`, which grows with every update and may be 0: what an update's `expectedVersion` must be. The
+    /// service always sends it.
+    pub fn version_number(&self) -> Option<u64> {
+        self.version_number
+    }
+
+    /// `executionNumber`: which of the tries of the job on this thing it is.
+    pub fn execution_number(&self) -> Option<u64> {
+        self.execution_number
+    }
+
+    /// The value of a key in `statusDetails`, if it is there and a string.
+    pub fn status_detail(&self, key: &str) -> Option<Text<'a>> {
+        self.details?.members()?.filter(|(name, _)| *name == key).last()?.1.string()
+    }
+
+    /// `jobDocument` as it lies in the payload: sound JSON, most often an object, to be read with any parser. `None`
+    /// when the answer came without it.
+    pub fn document(&self) -> Option<&'a [u8]> {
+        self.document.map(|document| document.raw().as_bytes())
+    }
+
+    /// Reads the job document in the dialects `afr-ota` and `aws-jobs`, as far as they are enabled.
+    ///
+    /// # Errors
+    /// As [`parse`](crate::parse): [`UnknownDialect`](crate::ParseErrorKind::UnknownDialect) for a document that is
+    /// somebody's own. Every one names the job.
+    pub fn job(&self) -> Result<Job<'a>, ParseError<'a>> {
+        documents::job(self)
+    }
+
+    pub(crate) fn document_field(&self) -> Field<'a> {
+        let path = Path::field("jobDocument").within(PREFIX);
+        match self.document {
+            Some(document) => Field::at(document, path),
+            None => Field::absent(path, self.offset),
+        }
+    }
+}

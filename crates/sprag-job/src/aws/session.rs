@@ -1,0 +1,284 @@
+//! The device's side of AWS IoT Jobs, as a state machine without I/O.
+
+use super::details;
+use super::event::{SelfTest, Verdict};
+use super::job_id::JobId;
+use super::settings::Settings;
+use super::thinning::{Thinning, percent};
+use super::topics;
+use super::update::{self, JobsError, Update};
+use crate::out::{Out, TooSmall};
+use crate::publish::{NoRoom, Publish};
+use crate::status::Status;
+
+/// After how many seconds without an answer an update counts as lost.
+const ANSWER_SECONDS: u32 = 60;
+
+/// What must survive the reboot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Saved {
+    /// The job in hand.
+    pub job_id: JobId,
+    /// The version that the next update expects; `None` sends it without.
+    pub version: Option<u64>,
+}
+
+/// The device's side of AWS IoT Jobs for one thing: what to subscribe to, what to publish, what arrived messages mean.
+/// No I/O, no clock: sockets are the caller's, and time comes in as seconds from any start.
+///
+/// - After every (re)connection: subscribe to each of [`filters`](Self::filter), call [`connected`](Self::connected).
+/// - Whenever something happened: publish what [`next_request`](Self::next_request) gives until it gives `None`.
+/// - Give every message to [`arrived`](Self::arrived) and act on its [`Event`](super::Event).
+/// - Keep [`saved`](Self::saved) when it changes; after the reboot, build the machine with [`restore`](Self::restore).
+///
+/// One job is in hand at a time, and each comes to one end: the device's [`finish`](Self::finish), or the cloud's
+/// [`Event::Gone`](super::Event::Gone). Jobs done before come no second time, whatever is delivered twice.
+///
+/// ```
+/// use sprag_job::aws::{AwsJobs, Event, Settings, Verdict};
+///
+/// let (mut topic, mut payload) = ([0; 226], [0; 512]);
+/// let mut jobs = AwsJobs::new("pump-7", Settings::default())?;
+/// jobs.connected();
+/// let request = jobs.next_request(&mut topic, &mut payload)?.unwrap();
+/// assert_eq!(request.topic, "$aws/things/pump-7/jobs/start-next");
+/// assert_eq!(request.payload, r#"{"clientToken":"0"}"#);
+///
+/// let answer = br#"{"clientToken":"0","execution":{"jobId":"j1","status":"IN_PROGRESS","versionNumber":1,"jobDocument":{}}}"#;
+/// let event = jobs.arrived("$aws/things/pump-7/jobs/start-next/accepted", answer);
+/// assert!(matches!(event, Event::Job(_)));
+///
+/// let update = jobs.finish(0, Verdict::Rejected, "wrong board", None, &mut topic, &mut payload)?;
+/// assert_eq!(update.topic, "$aws/things/pump-7/jobs/j1/update");
+/// assert!(update.payload.starts_with(r#"{"status":"REJECTED","statusDetails":{"reason":"wrong board"},"expectedVersion":"1","#));
+/// # Ok::<(), sprag_job::aws::JobsError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct AwsJobs<'t> {
+    pub(crate) thing: &'t str,
+    pub(crate) settings: Settings,
+    pub(crate) hand: Option<Hand>,
+    pub(crate) want: Want,
+    pub(crate) asked: Option<Asked>,
+    pub(crate) token: u32,
+}
+
+/// The job in hand.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hand {
+    pub(crate) id: JobId,
+    pub(crate) version: Option<u64>,
+    pub(crate) sent: Option<Sent>,
+    pub(crate) thin: Thinning,
+}
+
+/// An update that has not been answered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sent {
+    pub(crate) token: u32,
+    pub(crate) at: u32,
+    pub(crate) status: Status,
+    /// The version that comes of it.
+    pub(crate) next: Option<u64>,
+}
+
+/// The request that is to be published next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Want {
+    Nothing,
+    StartNext,
+    Describe,
+}
+
+/// The request that has not been answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) what: Want,
+    pub(crate) token: u32,
+}
+
+impl Hand {
+    pub(crate) fn new(id: JobId, version: Option<u64>) -> Self {
+        Self { id, version, sent: None, thin: Thinning::default() }
+    }
+}
+
+impl<'t> AwsJobs<'t> {
+    /// A machine for the thing of that name, with nothing in hand.
+    ///
+    /// # Errors
+    /// [`JobsError::ThingName`].
+    pub fn new(thing: &'t str, settings: Settings) -> Result<Self, JobsError> {
+        if !topics::is_thing(thing) {
+            return Err(JobsError::ThingName);
+        }
+        let token = settings.first_token;
+        Ok(Self { thing, settings, hand: None, want: Want::Nothing, asked: None, token })
+    }
+
+    /// A machine that goes on with the job that was in hand before the reboot.
+    ///
+    /// # Errors
+    /// [`JobsError::ThingName`].
+    pub fn restore(thing: &'t str, settings: Settings, saved: Saved) -> Result<Self, JobsError> {
+        let hand = Some(Hand::new(saved.job_id, saved.version));
+        Ok(Self { hand, ..Self::new(thing, settings)? })
+    }
+
+    /// What must survive the reboot: the job in hand. `None` when there is none.
+    pub fn saved(&self) -> Option<Saved> {
+        self.hand.map(|hand| Saved { job_id: hand.id, version: hand.version })
+    }
+
+    /// How many topic filters there are to subscribe to: they fit in one SUBSCRIBE of AWS's broker.
+    pub const FILTERS: usize = topics::FILTERS.len();
+
+    /// The topic filter at `index`, written to `out`; `None` from [`FILTERS`](Self::FILTERS) on.
+    ///
+    /// # Errors
+    /// [`TooSmall`]: [`TOPIC_MAX`](super::TOPIC_MAX) bytes always do.
+    pub fn filter<'b>(&self, index: usize, out: &'b mut [u8]) -> Option<Result<&'b str, TooSmall>> {
+        topics::FILTERS.get(index).map(|filter| topics::write(self.thing, filter, "", out))
+    }
+
+    /// To be called when the connection is there (again) and the filters are subscribed to: what was under way is
+    /// forgotten, and the service is asked what is to be done.
+    pub fn connected(&mut self) {
+        self.asked = None;
+        self.want = Want::StartNext;
+        if let Some(hand) = &mut self.hand {
+            hand.sent = None;
+        }
+    }
+
+    /// Asks for the document of the job in hand anew, with fresh URLs, for a download whose URL has expired. The answer
+    /// is [`Event::Fresh`](super::Event::Fresh).
+    pub fn refresh(&mut self) {
+        if self.hand.is_some() && self.want == Want::Nothing {
+            self.want = Want::Describe;
+        }
+    }
+
+    /// What the machine itself wants published: `start-next` or a describe. `None` when there is nothing.
+    ///
+    /// # Errors
+    /// [`JobsError::NoRoom`]; the request is still wanted then.
+    pub fn next_request<'b>(
+        &mut self,
+        topic: &'b mut [u8],
+        payload: &'b mut [u8],
+    ) -> Result<Option<Publish<'b>>, JobsError> {
+        let (want, token) = (self.want, self.token);
+        let publish = match (want, &self.hand) {
+            (Want::StartNext, _) => {
+                let payload = update::start_next(&self.settings, token, payload);
+                update::publish((self.thing, "start-next", ""), topic, payload)?
+            }
+            (Want::Describe, Some(hand)) => {
+                update::publish((self.thing, hand.id.as_str(), "/get"), topic, update::describe(token, payload))?
+            }
+            _ => {
+                self.want = Want::Nothing;
+                return Ok(None);
+            }
+        };
+        self.asked = Some(Asked { what: want, token });
+        self.want = Want::Nothing;
+        self.token = token.wrapping_add(1);
+        Ok(Some(publish))
+    }
+
+    /// Reports progress: `received` of `total` bytes at `now`, in seconds. Thinned as [`Settings`] say, so it may be
+    /// called for every block; held back while an update waits for its answer, a minute at most.
+    ///
+    /// # Errors
+    /// [`JobsError::NoJob`], [`JobsError::NoRoom`].
+    pub fn progress<'b>(
+        &mut self,
+        now: u32,
+        received: u64,
+        total: u64,
+        topic: &'b mut [u8],
+        payload: &'b mut [u8],
+    ) -> Result<Option<Publish<'b>>, JobsError> {
+        let percent = percent(received, total);
+        let hand = self.hand.as_mut().ok_or(JobsError::NoJob)?;
+        if hand.sent.is_some_and(|sent| now.wrapping_sub(sent.at) >= ANSWER_SECONDS) {
+            hand.sent = None;
+        }
+        if hand.sent.is_some() || !hand.thin.is_due(&self.settings, now, percent) {
+            return Ok(None);
+        }
+        let mut digits = [0; 3];
+        let mut text = Out::new(&mut digits);
+        let _ = core::fmt::Write::write_fmt(&mut text, format_args!("{percent}"));
+        let text = text.finish().map_err(|error| JobsError::NoRoom(NoRoom::Payload(error)))?;
+        let details = [("progress", text), ("", ""), ("", "")];
+        let publish = self.update(now, Status::Downloading, details, topic, payload)?;
+        if let Some(hand) = &mut self.hand {
+            hand.thin.reported(now, percent);
+        }
+        Ok(Some(publish))
+    }
+
+    /// Says how far the self-test is, `IN_PROGRESS`: [`SelfTest::Ready`] before the reboot, [`SelfTest::Active`] after
+    /// it. `version` is that of the image that says so (`updatedBy`), which AWS's own libraries write in hexadecimal;
+    /// it may be empty.
+    ///
+    /// # Errors
+    /// [`JobsError::NoJob`], [`JobsError::Detail`], [`JobsError::NoRoom`].
+    pub fn self_test<'b>(
+        &mut self,
+        now: u32,
+        step: SelfTest,
+        version: &str,
+        topic: &'b mut [u8],
+        payload: &'b mut [u8],
+    ) -> Result<Publish<'b>, JobsError> {
+        let details = [("self_test", step.name()), ("updatedBy", version), ("", "")];
+        self.update(now, Status::Downloading, details, topic, payload)
+    }
+
+    /// Ends the job in hand. It stays in hand until the service has [accepted](super::Event::Accepted) it: on
+    /// [`Event::Retry`](super::Event::Retry), and after a reconnection, say the same again.
+    ///
+    /// `reason` may be empty; else it is of 1 to 1024 characters without control characters.
+    ///
+    /// # Errors
+    /// [`JobsError::NoJob`], [`JobsError::Detail`], [`JobsError::NoRoom`].
+    pub fn finish<'b>(
+        &mut self,
+        now: u32,
+        verdict: Verdict,
+        reason: &str,
+        self_test: Option<SelfTest>,
+        topic: &'b mut [u8],
+        payload: &'b mut [u8],
+    ) -> Result<Publish<'b>, JobsError> {
+        let step = self_test.as_ref().map_or("", SelfTest::name);
+        self.update(now, verdict.status(), [("reason", reason), ("self_test", step), ("", "")], topic, payload)
+    }
+
+    fn update<'b>(
+        &mut self,
+        now: u32,
+        status: Status,
+        details: [(&str, &str); 3],
+        topic: &'b mut [u8],
+        payload: &'b mut [u8],
+    ) -> Result<Publish<'b>, JobsError> {
+        for (_, value) in details.iter().filter(|(_, value)| !value.is_empty()) {
+            details::check_value(value).map_err(JobsError::Detail)?;
+        }
+        let hand = self.hand.as_mut().ok_or(JobsError::NoJob)?;
+        // Right behind another update, its version is the one that comes of that.
+        let version = hand.sent.map_or(hand.version, |sent| sent.next);
+        let token = self.token;
+        let payload = update::update(&self.settings, &Update { status, details, version, token }, payload);
+        let publish = update::publish((self.thing, hand.id.as_str(), "/update"), topic, payload)?;
+        hand.sent = Some(Sent { token, at: now, status, next: version.and_then(|version| version.checked_add(1)) });
+        self.token = token.wrapping_add(1);
+        Ok(publish)
+    }
+}

@@ -1,0 +1,47 @@
+//! Which progress is worth a message.
+
+use super::settings::Settings;
+
+/// What was reported last, and when.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Thinning {
+    last: Option<(u32, u8)>,
+}
+
+pub(crate) fn percent(received: u64, total: u64) -> u8 {
+    let percent = u128::from(received).saturating_mul(100).checked_div(total.into()).unwrap_or(0);
+    u8::try_from(percent.min(100)).unwrap_or(100)
+}
+
+impl Thinning {
+    /// Whether `percent` is to be reported at `now`.
+    pub(crate) fn is_due(&self, settings: &Settings, now: u32, percent: u8) -> bool {
+        let Some((at, before)) = self.last else { return true };
+        // The clock may wrap.
+        let passed = now.wrapping_sub(at);
+        let grown = percent.saturating_sub(before) >= settings.progress_percent.max(1);
+        let half = settings.step_timeout_minutes.map(|minutes| u32::from(minutes).saturating_mul(30));
+        grown && passed >= settings.progress_seconds || half.is_some_and(|half| passed >= half)
+    }
+
+    pub(crate) fn reported(&mut self, now: u32, percent: u8) {
+        self.last = Some((now, percent));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_thinned_by_both_measures_and_keeps_the_step_alive() {
+        let settings = Settings { step_timeout_minutes: Some(10), ..Settings::default() };
+        let mut thin = Thinning::default();
+        assert!(thin.is_due(&settings, u32::MAX - 5, 0));
+        thin.reported(u32::MAX - 5, 0);
+        for (now, percent, due) in [(0, 50, false), (30, 9, false), (30, 10, true), (293, 0, false), (294, 0, true)] {
+            assert_eq!(thin.is_due(&settings, now, percent), due, "{now} {percent}");
+        }
+        assert_eq!((percent(0, 0), percent(1, 3), percent(u64::MAX, u64::MAX), percent(9, 3)), (0, 33, 100, 100));
+    }
+}

@@ -1,0 +1,22 @@
+//! IoTConnect (Avnet): the documents of device messages 2.1 and 2.0, their acks, and the
+//! conversation about them.
+
+#[cfg(feature = "iotconnect-20")]
+pub(crate) mod ack_20;
+#[cfg(feature = "iotconnect")]
+pub(crate) mod pending;
+#[cfg(feature = "iotconnect")]
+mod session;
+#[cfg(feature = "iotconnect")]
+mod topics;
+#[cfg(feature = "iotconnect-20")]
+pub(crate) mod v20;
+#[cfg(feature = "iotconnect")]
+pub(crate) mod v21;
+
+#[cfg(feature = "iotconnect-20")]
+pub use ack_20::{Sdk, Sender, ack_20};
+#[cfg(feature = "iotconnect")]
+pub use session::{Event, IotConnect};
+#[cfg(feature = "iotconnect")]
+pub use topics::{Identity, Topics, identity};

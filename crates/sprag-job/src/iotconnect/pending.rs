@@ -1,0 +1,78 @@
+//! IoTConnect's answer to `{"mt":205}`, the request for an OTA that was missed.
+//!
+//! ```json
+//! {"d":{"ct":205,"ec":0,"ota":{"ver":{"sw":"1.5","hw":"1"},"urls":[{"url":"https://…","fileName":"a.bin"}]}}}
+//! ```
+//!
+//! What is sure of it is `ota.ver.sw`, `ota.ver.hw` and `ota.urls`; the `d` around it is that of every answer on the
+//! identity topic, and is not required here. An `ack` in `ota`, or beside it, is the job's id. Without one the job has
+//! an empty id and no ack can be sent for it.
+
+use crate::artifacts::{Scope, Source};
+use crate::dialect::Dialect;
+use crate::error::{ParseError, ParseErrorKind as Kind};
+use crate::field::Field;
+use crate::job::Job;
+use crate::json::Value;
+use crate::path::Path;
+use crate::text::Text;
+
+/// `ct` of the answer.
+const PENDING: i64 = 205;
+
+/// The object that has `ota`, and the path to it.
+fn envelope(root: Value<'_>) -> (Value<'_>, &'static str) {
+    Field::of(root, Path::field("d")).as_object().map_or((root, ""), |inner| (inner, "d"))
+}
+
+fn ota<'a>(envelope: Value<'a>) -> Option<Value<'a>> {
+    let ota = Field::of(envelope, Path::field("ota")).as_object()?;
+    let has = |name| Field::of(ota, Path::field(name)).value().is_some();
+    (has("urls") || has("ver")).then_some(ota)
+}
+
+fn is_answer(envelope: Value<'_>) -> bool {
+    Field::of(envelope, Path::field("ct")).integer().is_ok_and(|ct| ct == PENDING)
+}
+
+pub(crate) fn is_ours(root: Value<'_>) -> bool {
+    let (envelope, _) = envelope(root);
+    ota(envelope).is_some() || is_answer(envelope)
+}
+
+/// Reads a sound document; `None` when it is no such answer.
+pub(crate) fn parse<'a>(root: Value<'a>) -> Option<Result<Job<'a>, ParseError<'a>>> {
+    let (envelope, prefix) = envelope(root);
+    match ota(envelope) {
+        Some(ota) => Some(job(envelope, ota, prefix).map_err(|error| error.about(subject(root)))),
+        None if is_answer(envelope) => {
+            Some(Err(Field::of(envelope, Path::field("ota").within(prefix)).fault(Kind::NothingPending)))
+        }
+        None => None,
+    }
+}
+
+pub(crate) fn subject<'a>(root: Value<'a>) -> Option<(Dialect, Text<'a>)> {
+    let (envelope, _) = envelope(root);
+    let id = id(envelope, ota(envelope)?, "").ok()?;
+    (!id.is_empty()).then_some((Dialect::IotConnect21, id))
+}
+
+fn id<'a>(envelope: Value<'a>, ota: Value<'a>, prefix: &'static str) -> Result<Text<'a>, ParseError<'a>> {
+    let inner = Field::of(ota, Path::field("ota.ack").within(prefix));
+    let id = inner.or(Field::of(envelope, Path::field("ack").within(prefix))).optional_text()?;
+    Ok(id.unwrap_or(Text::EMPTY))
+}
+
+fn job<'a>(envelope: Value<'a>, ota: Value<'a>, prefix: &'static str) -> Result<Job<'a>, ParseError<'a>> {
+    let ver = Field::of(ota, Path::field("ota.ver").within(prefix)).as_object().unwrap_or(ota);
+    let elements = Field::of(ota, Path::field("ota.urls").within(prefix)).list()?;
+    let scope = Scope { object: ota, prefix };
+    let job = Job {
+        id: id(envelope, ota, prefix)?,
+        version: Field::of(ver, Path::field("ota.ver.sw").within(prefix)).optional_text()?,
+        hardware: Field::of(ver, Path::field("ota.ver.hw").within(prefix)).optional_text()?,
+        source: Source::many(Dialect::IotConnect21, scope, "ota.urls", elements),
+    };
+    job.checked()
+}

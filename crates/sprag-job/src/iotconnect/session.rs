@@ -1,0 +1,144 @@
+//! The device's side of IoTConnect, as a state machine without I/O.
+
+use super::topics::Topics;
+use crate::error::{ParseError, ParseErrorKind as Kind};
+use crate::job::Job;
+use crate::out::{Out, TooSmall};
+use crate::parse::parse;
+use crate::publish::{NoRoom, Publish};
+use crate::status::Status;
+
+/// What a message means.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// Not on the command topic.
+    NotForUs,
+    /// An OTA to do. Once it is kept safe, [`remember`](IotConnect::remember) it.
+    Job(Job<'a>),
+    /// An OTA that was [remembered](IotConnect::remember): delivered twice. Nothing to do, or say again how it ended.
+    Duplicate(Job<'a>),
+    /// The answer to [`pending`](IotConnect::pending): no OTA was missed.
+    Idle,
+    /// A command or another message, with the `ct` of it: for the rest of the application.
+    Other(i64),
+    /// The payload makes no sense. It may name a job all the same: see [`ParseError::rejection`].
+    Malformed(ParseError<'a>),
+}
+
+/// The device's side of IoTConnect: where to listen, where acks go, which OTA is new. Of the last `SEEN` OTAs it
+/// remembers the ids, for the service repeats itself.
+///
+/// ```
+/// use sprag_job::{Status, iotconnect::{Event, IotConnect, Topics}};
+///
+/// let mut cloud = IotConnect::<8>::new(Topics::Aws { client_id: "pump-7" });
+/// let (mut topic, mut payload) = ([0; 128], [0; 256]);
+/// assert_eq!(cloud.topics().command(&mut topic).unwrap(), "iot/pump-7/cmd");
+///
+/// let message = br#"{"v":"2.1","ct":1,"ack":"0a1b","urls":[{"url":"https://h/a"}]}"#;
+/// let Event::Job(job) = cloud.arrived("iot/pump-7/cmd", message) else { panic!() };
+/// cloud.remember(&job);
+/// assert!(matches!(cloud.arrived("iot/pump-7/cmd", message), Event::Duplicate(_)));
+///
+/// let ack = cloud.ack(&job, Status::Downloading, "", &mut topic, &mut payload)?.unwrap();
+/// assert_eq!(ack.topic, "$aws/rules/msg_d2c_ack/pump-7/2.1/6");
+/// assert_eq!(ack.payload, r#"{"d":{"ack":"0a1b","type":1,"st":2,"msg":""}}"#);
+/// # Ok::<(), sprag_job::NoRoom>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct IotConnect<'t, const SEEN: usize> {
+    topics: Topics<'t>,
+    /// Newest first; 0 is none.
+    seen: [u64; SEEN],
+}
+
+impl<'t, const SEEN: usize> IotConnect<'t, SEEN> {
+    /// A machine that remembers nothing.
+    pub fn new(topics: Topics<'t>) -> Self {
+        Self::restore(topics, [0; SEEN])
+    }
+
+    /// A machine that remembers what [`seen`](Self::seen) gave before the reboot.
+    pub fn restore(topics: Topics<'t>, seen: [u64; SEEN]) -> Self {
+        Self { topics, seen }
+    }
+
+    /// What must survive the reboot: a number for each remembered OTA.
+    pub fn seen(&self) -> [u64; SEEN] {
+        self.seen
+    }
+
+    /// The topics.
+    pub fn topics(&self) -> &Topics<'t> {
+        &self.topics
+    }
+
+    /// Remembers an OTA: by its id, or by [its identity](Job::identity) when it has none.
+    pub fn remember(&mut self, job: &Job<'_>) {
+        let key = key(job);
+        if !self.seen.contains(&key)
+            && let Some(oldest) = self.seen.last_mut()
+        {
+            *oldest = key;
+            self.seen.rotate_right(1);
+        }
+    }
+
+    /// Takes a message. What it means borrows from `payload`.
+    pub fn arrived<'a>(&mut self, topic: &str, payload: &'a [u8]) -> Event<'a> {
+        if !self.topics.is_command(topic) {
+            return Event::NotForUs;
+        }
+        match parse(payload) {
+            Ok(job) if self.seen.contains(&key(&job)) => Event::Duplicate(job),
+            Ok(job) => Event::Job(job),
+            Err(error) => match error.kind() {
+                Kind::NotAnOta { ct } => Event::Other(ct),
+                Kind::NothingPending => Event::Idle,
+                _ => Event::Malformed(error),
+            },
+        }
+    }
+
+    /// Writes the request for an OTA that was missed, `{"mt":205}`; to be published after each connection. `None` on
+    /// Azure without the topics of an identity reply.
+    ///
+    /// # Errors
+    /// [`NoRoom`].
+    pub fn pending<'b>(&self, topic: &'b mut [u8], payload: &'b mut [u8]) -> Option<Result<Publish<'b>, NoRoom>> {
+        let topic = self.topics.identity(topic)?;
+        let mut out = Out::new(payload);
+        out.raw(r#"{"mt":205}"#);
+        Some(both(topic, out.finish()))
+    }
+
+    /// Writes the ack of a job whose document is at hand; `None` when [there is nothing to publish](Job::report). For
+    /// the one whose document is gone, write [`report`](crate::report) to [`Topics::ack`].
+    ///
+    /// # Errors
+    /// [`NoRoom`].
+    pub fn ack<'b>(
+        &self,
+        job: &Job<'_>,
+        status: Status,
+        message: &str,
+        topic: &'b mut [u8],
+        payload: &'b mut [u8],
+    ) -> Result<Option<Publish<'b>>, NoRoom> {
+        let payload = job.report(status, message, payload);
+        if payload == Ok("") {
+            return Ok(None);
+        }
+        both(self.topics.ack(topic), payload).map(Some)
+    }
+}
+
+fn key(job: &Job<'_>) -> u64 {
+    let key = if job.id().is_empty() { job.identity() } else { crate::identity::of_text(job.id()) };
+    key.max(1)
+}
+
+fn both<'b>(topic: Result<&'b str, TooSmall>, payload: Result<&'b str, TooSmall>) -> Result<Publish<'b>, NoRoom> {
+    Ok(Publish { topic: topic.map_err(NoRoom::Topic)?, payload: payload.map_err(NoRoom::Payload)? })
+}

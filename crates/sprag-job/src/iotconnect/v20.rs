@@ -1,0 +1,120 @@
+//! IoTConnect device message 2.0 and its older forms (Avnet): the OTA command, `cmdType` "0x02".
+//!
+//! ```json
+//! {"cmdType":"0x02","data":{"cpid":"…","uniqueId":"…","command":"ota","ack":false,"ackId":"<guid>","cmdType":"0x02",
+//!   "ver":{"sw":"0.2","hw":"0.1"},"urls":[{"url":"https://…"}]}}
+//! ```
+//!
+//! SDKs hand on the inner object alone. In the oldest form `urls` has strings, or there is none and `command` is
+//! `ota https://…`. Gateways find the tag of the child device in `tag` of an entry.
+
+use crate::artifact::Artifact;
+use crate::artifacts::{Scope, Source};
+use crate::dialect::Dialect;
+use crate::error::{ParseError, ParseErrorKind as Kind};
+use crate::field::Field;
+use crate::job::Job;
+use crate::json::Value;
+use crate::path::Path;
+use crate::text::Text;
+
+/// `cmdType` of an OTA; "0x01" is a command, others are the SDK's own.
+const OTA: i64 = 2;
+
+fn field<'a>(scope: Scope<'a>, name: &'static str) -> Field<'a> {
+    Field::of(scope.object, Path::field(name).within(scope.prefix))
+}
+
+/// The inner object, in `data` or bare, and the command type: `None` when it is no message of this kind.
+fn envelope<'a>(root: Value<'a>) -> Option<(Scope<'a>, Field<'a>)> {
+    let outer = Scope { object: root, prefix: "" };
+    let kind = field(outer, "cmdType");
+    if let Some(data) = field(outer, "data").as_object() {
+        let inner = Scope { object: data, prefix: "data" };
+        let kind = kind.or(field(inner, "cmdType"));
+        kind.as_text()?;
+        return Some((inner, kind));
+    }
+    kind.as_text()?;
+    Some((outer, kind))
+}
+
+/// `"0x02"` as a number.
+fn number(kind: Field<'_>) -> Option<i64> {
+    let mut digits = kind.as_text()?.bytes();
+    if digits.next() != Some(b'0') || !matches!(digits.next(), Some(b'x' | b'X')) {
+        return None;
+    }
+    digits.try_fold(0i64, |number, digit| {
+        let digit = char::from(digit).to_digit(16)?;
+        number.checked_mul(16)?.checked_add(digit.into())
+    })
+}
+
+pub(crate) fn is_ours(root: Value<'_>) -> bool {
+    envelope(root).is_some()
+}
+
+/// Reads a sound document; `None` when it is not device message 2.0.
+pub(crate) fn parse<'a>(root: Value<'a>) -> Option<Result<Job<'a>, ParseError<'a>>> {
+    let (scope, kind) = envelope(root)?;
+    Some(job(scope, kind).map_err(|error| error.about(subject(root))))
+}
+
+/// The OTA that a document is about, which need not be sound.
+pub(crate) fn subject<'a>(root: Value<'a>) -> Option<(Dialect, Text<'a>)> {
+    let (scope, kind) = envelope(root)?;
+    check(kind).ok()?;
+    Some((Dialect::IotConnect20, field(scope, "ackId").text().ok()?))
+}
+
+fn check<'a>(kind: Field<'a>) -> Result<(), ParseError<'a>> {
+    match number(kind) {
+        Some(OTA) => Ok(()),
+        Some(ct) => Err(kind.fault(Kind::NotAnOta { ct })),
+        None => Err(kind.wrong("a number like 0x02")),
+    }
+}
+
+fn job<'a>(scope: Scope<'a>, kind: Field<'a>) -> Result<Job<'a>, ParseError<'a>> {
+    check(kind)?;
+    // An ack that is not wanted needs no id, though most have one.
+    let wanted = !field(scope, "ack").value().is_some_and(|ack| ack.is_false());
+    let ack = field(scope, "ackId");
+    let id = if wanted || ack.value().is_some() { ack.text()? } else { Text::EMPTY };
+    let (mut version, mut hardware) = (None, None);
+    let ver = field(scope, "ver");
+    if ver.value().is_some() {
+        let ver = ver.object()?;
+        version = Field::of(ver, Path::field("ver.sw").within(scope.prefix)).optional_text()?;
+        hardware = Field::of(ver, Path::field("ver.hw").within(scope.prefix)).optional_text()?;
+    }
+    let (urls, command) = (field(scope, "urls"), field(scope, "command"));
+    let source = match (urls.value(), command.value()) {
+        (None, Some(value)) if command.as_text().is_some_and(|command| command.after_word("ota").is_some()) => {
+            Source::sole(Dialect::IotConnect20, scope, "command", value)
+        }
+        _ => Source::many(Dialect::IotConnect20, scope, "urls", urls.list()?),
+    };
+    Job { id, version, hardware, source }.checked()
+}
+
+/// An entry of `urls`, an object or a string, or the command itself.
+pub(crate) fn artifact<'a>(value: Value<'a>, path: Path) -> Result<Artifact<'a>, ParseError<'a>> {
+    let whole = Field::at(value, path);
+    if let Some(text) = whole.as_text() {
+        let text = text.after_word("ota").unwrap_or(text);
+        if text.is_empty() {
+            return Err(whole.fault(Kind::Empty));
+        }
+        return Ok(Artifact::at(whole.url_in(text)?, whole));
+    }
+    whole.as_object().ok_or(whole.wrong("an object or a string"))?;
+    let field = |name| Field::of(value, path.dot(name));
+    let url = field("url");
+    Ok(Artifact {
+        name: field("fileName").optional_text()?,
+        tag: field("tag").optional_text()?,
+        ..Artifact::at(url.url()?, url)
+    })
+}

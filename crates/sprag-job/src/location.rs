@@ -1,0 +1,241 @@
+//! Where an artifact lies: a URL, in one text or in parts.
+
+use core::fmt::{self, Write};
+use core::iter::FusedIterator;
+
+use crate::text::{Bytes, Text};
+use crate::url;
+
+/// How bytes are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Scheme {
+    /// `http`.
+    Http,
+    /// `https`.
+    Https,
+    /// `mqtt`: the broker sends the file, nothing is fetched.
+    Mqtt,
+}
+
+impl Scheme {
+    /// Its name in a URL.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Mqtt => "mqtt",
+        }
+    }
+}
+
+/// Where an artifact lies. Its [`bytes`](Self::bytes) are those of the URL, however the document spreads it: a fetcher
+/// that takes bytes takes any dialect.
+///
+/// ```
+/// # #[cfg(feature = "ota-update")] {
+/// use sprag_job::{Location, parse};
+///
+/// let document = br#"{"Message":"Update Available","Board":"B","Version":"2.0.0","Connection":"HTTPS",
+///     "Server":"updates.example","Port":"8443","File":"/b.bin?slot=2"}"#;
+/// let location = parse(document)?.artifacts().next().unwrap().location().unwrap();
+/// assert!(matches!(location, Location::Parts { port: Some(8443), .. }));
+/// assert!(location.bytes().eq(*b"https://updates.example:8443/b.bin?slot=2"));
+/// # }
+/// # Ok::<(), sprag_job::ParseError<'static>>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Location<'a> {
+    /// A whole URL, as [`Artifact::url`](crate::Artifact::url).
+    Url(Text<'a>),
+    /// The parts of one (ota-update).
+    Parts {
+        /// From `Connection`.
+        scheme: Scheme,
+        /// From `Server` or `Broker`; empty when it is the host that served the job, which only the caller knows: see
+        /// [`served_by`](Self::served_by).
+        host: Text<'a>,
+        /// From `Port`; `None` is the scheme's default.
+        port: Option<u16>,
+        /// From `File`: path and query. A `/` is put before it if it has none.
+        path: Text<'a>,
+    },
+}
+
+impl fmt::Debug for Location<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Neither path nor query: whoever holds a presigned URL can fetch. `Display` shows them.
+        match self {
+            Self::Url(_) => f.debug_tuple("Url").finish_non_exhaustive(),
+            Self::Parts { scheme, host, port, .. } => {
+                let mut shown = f.debug_struct("Parts");
+                shown.field("scheme", scheme).field("host", host).field("port", port).finish_non_exhaustive()
+            }
+        }
+    }
+}
+
+impl<'a> Location<'a> {
+    /// The URL's bytes, without a buffer. Percent escapes stay, JSON's are undone.
+    ///
+    /// Without a host (see [`served_by`](Self::served_by)) it is a URL without one, which no fetcher takes.
+    pub fn bytes(&self) -> LocationBytes<'a> {
+        let (whole, scheme, host, port, path) = match *self {
+            Self::Url(url) => (url, "", Text::EMPTY, None, Text::EMPTY),
+            Self::Parts { scheme, host, port, path } => (Text::EMPTY, scheme.name(), host, port, path),
+        };
+        let parts = !scheme.is_empty();
+        let slash = parts && path.bytes().next() != Some(b'/');
+        LocationBytes {
+            scheme: scheme.as_bytes(),
+            divider: if parts { b"://" } else { b"" },
+            host: if parts { host.bytes() } else { whole.bytes() },
+            port: Port::of(port),
+            slash: if slash { b"/" } else { b"" },
+            path: path.bytes(),
+        }
+    }
+
+    /// The same place, with `host` where the document leaves out who serves it. A `host` that could not stand in a URL
+    /// (anything but letters, digits, `.`, `-`, `_`, or an IPv6 address in brackets) is not taken.
+    pub fn served_by(self, host: &'a str) -> Self {
+        let named = Text::new(host);
+        match self {
+            Self::Parts { scheme, host, port, path } if host.is_empty() && is_host(named) => {
+                Self::Parts { scheme, host: named, port, path }
+            }
+            other => other,
+        }
+    }
+
+    /// Whether the bytes come over TLS.
+    pub fn is_https(&self) -> bool {
+        match self {
+            Self::Url(text) => url::is_https(*text),
+            Self::Parts { scheme, .. } => *scheme == Scheme::Https,
+        }
+    }
+}
+
+impl fmt::Display for Location<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A URL that has been checked is ASCII.
+        self.bytes().try_for_each(|byte| f.write_char(char::from(byte)))
+    }
+}
+
+/// Whether a URL can name this host.
+pub(crate) fn is_host(host: Text<'_>) -> bool {
+    let bracketed = host.bytes().next() == Some(b'[');
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    if bracketed {
+        let last = host.bytes().last() == Some(b']') && host.len() > 2;
+        last && host.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.' | b'[' | b']'))
+    } else {
+        !host.is_empty() && host.bytes().all(is_part)
+    }
+}
+
+/// `:443`, or nothing.
+#[derive(Debug, Clone)]
+struct Port {
+    rest: u16,
+    /// What the digit that comes next counts; 0 when none does.
+    unit: u16,
+    colon: bool,
+}
+
+impl Port {
+    fn of(port: Option<u16>) -> Self {
+        let rest = port.unwrap_or(0);
+        let unit = match rest {
+            0..10 => 1,
+            10..100 => 10,
+            100..1_000 => 100,
+            1_000..10_000 => 1_000,
+            _ => 10_000,
+        };
+        Self { rest, unit: if port.is_some() { unit } else { 0 }, colon: port.is_some() }
+    }
+
+    fn next(&mut self) -> Option<u8> {
+        if core::mem::take(&mut self.colon) {
+            return Some(b':');
+        }
+        let digit = self.rest.checked_div(self.unit)?;
+        self.rest = self.rest.checked_rem(self.unit)?;
+        self.unit /= 10;
+        Some(u8::try_from(digit).ok()? | b'0')
+    }
+}
+
+/// The bytes of a URL. Made by [`Location::bytes`].
+#[derive(Debug, Clone)]
+pub struct LocationBytes<'a> {
+    scheme: &'static [u8],
+    divider: &'static [u8],
+    /// The host, or the whole URL.
+    host: Bytes<'a>,
+    port: Port,
+    slash: &'static [u8],
+    path: Bytes<'a>,
+}
+
+impl Iterator for LocationBytes<'_> {
+    type Item = u8;
+
+    fn next(&mut self) -> Option<u8> {
+        fn pop(bytes: &mut &'static [u8]) -> Option<u8> {
+            let (&first, rest) = bytes.split_first()?;
+            *bytes = rest;
+            Some(first)
+        }
+        pop(&mut self.scheme)
+            .or_else(|| pop(&mut self.divider))
+            .or_else(|| self.host.next())
+            .or_else(|| self.port.next())
+            .or_else(|| pop(&mut self.slash))
+            .or_else(|| self.path.next())
+    }
+}
+
+impl FusedIterator for LocationBytes<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    fn parts<'a>(host: &'a str, port: Option<u16>, path: &'a str) -> Location<'a> {
+        Location::Parts { scheme: Scheme::Http, host: Text::new(host), port, path: Text::new(path) }
+    }
+
+    #[test]
+    fn parts_make_a_url() {
+        for (host, port, path, url) in [
+            ("h", None, "/a?b=%2F", "http://h/a?b=%2F"),
+            ("h", Some(80), "a", "http://h:80/a"),
+            ("h", Some(0), r"\/a", "http://h:0/a"),
+            ("h", Some(7), "", "http://h:7/"),
+            ("h", Some(1_000), "", "http://h:1000/"),
+            ("h", Some(10_203), "", "http://h:10203/"),
+            ("[::1]", Some(65_535), "/", "http://[::1]:65535/"),
+        ] {
+            assert_eq!(parts(host, port, path).to_string(), url);
+        }
+        assert_eq!(Location::Url(Text::new(r"https:\/\/h\/a")).to_string(), "https://h/a");
+    }
+
+    #[test]
+    fn the_host_that_served_the_job_fills_the_gap() {
+        let here = parts("", None, "/a");
+        assert_eq!(here.to_string(), "http:///a");
+        assert_eq!(here.served_by("h.example").to_string(), "http://h.example/a");
+        assert_eq!(parts("i", None, "/a").served_by("h").to_string(), "http://i/a");
+        for host in ["", "a b", r"h\n", "h/x", "u@h", "[]", "::1", "h:80"] {
+            assert_eq!(here.served_by(host), here, "{host}");
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Documents that are no jobs: what is wrong, where, and whose they are.
+#![cfg(all(
+    feature = "iotconnect",
+    feature = "iotconnect-20",
+    feature = "aws-jobs",
+    feature = "afr-ota",
+    feature = "ota-update"
+))]
+
+use sprag_job::{Dialect, ParseErrorKind as Kind, detect, parse};
+
+/// Each with `kind`, `path`, and the id it can be refused by. The offset is that of `#` before the value, which is
+/// taken out first.
+fn check(table: &[(&str, Kind, &str, Option<&str>)]) {
+    for (marked, kind, path, id) in table {
+        let offset = marked.find('#').expect("a mark");
+        let document = marked.replacen('#', "", 1);
+        let error = parse(document.as_bytes()).expect_err(&document);
+        let found = (error.kind(), error.path().to_string(), error.offset(), error.id().map(|id| id.to_string()));
+        assert_eq!(found, (*kind, path.to_string(), offset, id.map(String::from)), "{document}");
+        assert_eq!(error.dialect().is_some(), id.is_some());
+    }
+}
+
+const STRING: Kind = Kind::WrongType { expected: "a string" };
+const OBJECT: Kind = Kind::WrongType { expected: "an object" };
+const U32: Kind = Kind::WrongType { expected: "an integer from 0 to 4294967295" };
+const HTTP: Kind = Kind::BadUrl { expected: "http:// or https://" };
+
+#[test]
+fn iotconnect_20() {
+    let item = Kind::WrongType { expected: "an object or a string" };
+    check(&[
+        (r##"{"cmdType":"0x02","data":#{}}"##, Kind::Missing, "data.ackId", None),
+        (r##"{"cmdType":#"0x01","data":{"ackId":"7"}}"##, Kind::NotAnOta { ct: 1 }, "cmdType", None),
+        (r##"{"data":{"cmdType":#"0x16","ackId":"7"}}"##, Kind::NotAnOta { ct: 22 }, "data.cmdType", None),
+        (r##"{"cmdType":#"ota","ackId":"7"}"##, Kind::WrongType { expected: "a number like 0x02" }, "cmdType", None),
+        (r##"{"cmdType":"0x02","ackId":#7}"##, STRING, "ackId", None),
+        (r##"{"cmdType":"0x02","ack":false,"ackId":#""}"##, Kind::Empty, "ackId", None),
+        (r##"{"cmdType":"0x02","ackId":"7","ver":#"1"}"##, OBJECT, "ver", Some("7")),
+        (r##"{"cmdType":"0x02","ackId":"7","ver":{"sw":#1}}"##, STRING, "ver.sw", Some("7")),
+        (r##"#{"cmdType":"0x02","ackId":"7"}"##, Kind::Missing, "urls", Some("7")),
+        (r##"#{"cmdType":"0x02","ackId":"7","command":"ota"}"##, Kind::Missing, "urls", Some("7")),
+        (r##"{"cmdType":"0x02","data":{"ackId":"7","urls":#[]}}"##, Kind::Empty, "data.urls", Some("7")),
+        (r##"{"cmdType":"0x02","data":{"ackId":"7","urls":[#""]}}"##, Kind::Empty, "data.urls[0]", Some("7")),
+        (r##"{"cmdType":"0x02","data":{"ackId":"7","urls":["http://h",#5]}}"##, item, "data.urls[1]", Some("7")),
+        (r##"{"cmdType":"0x02","data":{"ackId":"7","urls":[#"h"]}}"##, HTTP, "data.urls[0]", Some("7")),
+        (r##"{"cmdType":"0x02","ackId":"7","urls":[#{}]}"##, Kind::Missing, "urls[0].url", Some("7")),
+        (r##"{"cmdType":"0x02","ackId":"7","command":#"ota ftp://h"}"##, HTTP, "command", Some("7")),
+    ]);
+}
+
+#[test]
+fn pending_otas() {
+    check(&[
+        (r##"{"d":#{"ct":205,"ec":0,"ota":null}}"##, Kind::NothingPending, "d.ota", None),
+        (r##"{"d":{"ota":#{"ver":{"sw":"1"}}}}"##, Kind::Missing, "d.ota.urls", None),
+        (r##"{"ota":{"ack":"7","urls":[{"url":#"x"}]}}"##, HTTP, "ota.urls[0].url", Some("7")),
+        (r##"{"ota":{"ack":"7","ver":{"sw":#1},"urls":[{"url":"http://h"}]}}"##, STRING, "ota.ver.sw", Some("7")),
+    ]);
+}
+
+#[test]
+fn executions() {
+    let id = Kind::WrongType { expected: "1 to 64 of a-z A-Z 0-9 _ -" };
+    let u64 = Kind::WrongType { expected: "an integer from 0 to 18446744073709551615" };
+    let long = format!(r##"{{"execution":{{"jobId":#"{}"}}}}"##, "j".repeat(65));
+    check(&[
+        // Not faults.
+        (r##"#{"timestamp":1700000000}"##, Kind::NothingPending, "execution", None),
+        (r##"#{"timestamp":1,"clientToken":"t"}"##, Kind::NothingPending, "execution", None),
+        (r##"{"timestamp":1,"execution":#{}}"##, Kind::NothingPending, "execution", None),
+        // Envelopes.
+        (r##"#{"timestamp":1,"x":1}"##, Kind::UnknownDialect, "document", None),
+        (r##"{"execution":#{"status":"QUEUED"}}"##, Kind::Missing, "execution.jobId", None),
+        (r##"{"execution":{"jobId":#""}}"##, Kind::Empty, "execution.jobId", None),
+        (r##"{"execution":{"jobId":#5}}"##, STRING, "execution.jobId", None),
+        (r##"{"execution":{"jobId":#"a/b"}}"##, id, "execution.jobId", None),
+        (&long, id, "execution.jobId", None),
+        (r##"{"execution":{"jobId":"j","versionNumber":#-1}}"##, u64, "execution.versionNumber", Some("j")),
+        (r##"{"execution":{"jobId":"j","status":#1}}"##, STRING, "execution.status", Some("j")),
+        (r##"{"execution":#{"jobId":"j"}}"##, Kind::Missing, "execution.jobDocument", Some("j")),
+        (r##"{"execution":{"jobId":"j","jobDocument":#"{}"}}"##, OBJECT, "execution.jobDocument", Some("j")),
+        // A document that makes no sense here still names its job.
+        (
+            r##"{"execution":{"jobId":"j","jobDocument":#{"mine":1}}}"##,
+            Kind::UnknownDialect,
+            "execution.jobDocument",
+            Some("j"),
+        ),
+    ]);
+    let error = parse(br#"{"execution":{"jobId":"j","jobDocument":{"mine":1}}}"#).unwrap_err();
+    let mut out = [0; 100];
+    let report = r#"{"status":"REJECTED","statusDetails":{"reason":"unknown-dialect"}}"#;
+    assert_eq!(error.rejection(error.reason(), &mut out), Ok(Some(report)));
+}
+
+#[test]
+fn afr_ota() {
+    let files = |entry: &str| format!(r##"{{"afr_ota":{{"protocols":["HTTP"],"files":[{entry}]}}}}"##);
+    let with = |field: &str| files(&format!(r##"{{"update_data_url":"https://h",{field}}}"##));
+    let unknown = Kind::WrongType { expected: "a signature of a known algorithm" };
+    let url = "afr_ota.files[0].update_data_url";
+    check(&[
+        (r##"{"afr_ota":#[]}"##, OBJECT, "afr_ota", None),
+        (r##"{"afr_ota":#{}}"##, Kind::Missing, "afr_ota.files", None),
+        (r##"{"afr_ota":{"files":#[]}}"##, Kind::Empty, "afr_ota.files", None),
+        (
+            r##"{"execution":{"jobId":"j","jobDocument":{"afr_ota":{"files":[#1]}}}}"##,
+            OBJECT,
+            "execution.jobDocument.afr_ota.files[0]",
+            Some("j"),
+        ),
+        (
+            r##"{"afr_ota":{"protocols":#5,"files":[{}]}}"##,
+            Kind::WrongType { expected: "an array" },
+            "afr_ota.protocols",
+            None,
+        ),
+        (r##"{"afr_ota":#{"protocols":["MQTT"],"files":[{}]}}"##, Kind::Missing, "afr_ota.streamname", None),
+        (&files("#{}"), Kind::Missing, url, None),
+        (
+            &files(r##"{"update_data_url":#"${aws:iot:s3-presigned-url-v2:https://s3.r.amazonaws.com/b/k}"}"##),
+            Kind::PresignedPlaceholder,
+            url,
+            None,
+        ),
+        (
+            &files(r##"{"update_data_url":#"${aws:iot:s3-presigned-url:https://s3/b/k}"}"##),
+            Kind::PresignedPlaceholder,
+            url,
+            None,
+        ),
+        (&files(r##"{"update_data_url":#"s3://b/k"}"##), HTTP, url, None),
+        (&with(r##""filesize":#-1"##), U32, "afr_ota.files[0].filesize", None),
+        (&with(r##""filesize":#"""##), U32, "afr_ota.files[0].filesize", None),
+        (&with(r##""filesize":#4294967296"##), U32, "afr_ota.files[0].filesize", None),
+        (&with(r##""filesize":#1.0"##), U32, "afr_ota.files[0].filesize", None),
+        (&with(r##""fileid":#"x""##), U32, "afr_ota.files[0].fileid", None),
+        (&with(r##""fileType":#[]"##), U32, "afr_ota.files[0].fileType", None),
+        (&with(r##""filepath":#1"##), STRING, "afr_ota.files[0].filepath", None),
+        (&with(r##""sig-sha256-ecdsa":#"""##), Kind::Empty, "afr_ota.files[0].sig-*", None),
+        (&with(r##""sig-sha512-x":#"AA==""##), unknown, "afr_ota.files[0].sig-*", None),
+    ]);
+}
+
+#[test]
+fn the_default_document() {
+    let with = |field: &str| format!(r##"{{"operation":"ota","artifact":{{"url":"https://h",{field}}}}}"##);
+    let both = Kind::WrongType { expected: "absent beside `artifact`" };
+    let hex = Kind::WrongType { expected: "64 hexadecimal digits" };
+    let algorithm = Kind::WrongType { expected: "a known algorithm" };
+    check(&[
+        (r##"#{"operation":"reboot"}"##, Kind::UnknownDialect, "document", None),
+        (r##"#{"operation":"ota"}"##, Kind::Missing, "artifact", None),
+        (r##"{"operation":"ota","artifact":#[]}"##, OBJECT, "artifact", None),
+        (r##"{"operation":"ota","artifact":#{}}"##, Kind::Missing, "artifact.url", None),
+        (r##"{"operation":"ota","artifact":{},"files":#[]}"##, both, "files", None),
+        (r##"{"operation":"ota","files":#[]}"##, Kind::Empty, "files", None),
+        (r##"{"operation":"ota","version":#2,"files":[{}]}"##, STRING, "version", None),
+        (
+            r##"{"operation":"ota","files":[{"url":#"${aws:iot:s3-presigned-url:x}"}]}"##,
+            Kind::PresignedPlaceholder,
+            "files[0].url",
+            None,
+        ),
+        (&with(r##""size":#-5"##), U32, "artifact.size", None),
+        (&with(r##""sha256":#"ab""##), hex, "artifact.sha256", None),
+        (&with(r##""sha256":#5"##), STRING, "artifact.sha256", None),
+        (
+            &with(r##""signature":#5"##),
+            Kind::WrongType { expected: "an object or a string" },
+            "artifact.signature",
+            None,
+        ),
+        (&with(r##""signature":{"algorithm":#"rot13","value":"x"}"##), algorithm, "artifact.signature.algorithm", None),
+        (&with(r##""signature":#{"algorithm":"ed25519"}"##), Kind::Missing, "artifact.signature.value", None),
+    ]);
+}
+
+#[test]
+fn ota_update() {
+    let with = |fields: &str| format!(r##"{{"Message":"Update Available","Board":"B","Version":"2.0.0",{fields}}}"##);
+    let port = Kind::WrongType { expected: "a port from 1 to 65535, as a string" };
+    check(&[
+        (r##"{"Message":#"No Update Available"}"##, Kind::NothingPending, "Message", None),
+        (r##"{"Message":#"Success","Connection":"HTTP"}"##, Kind::NothingPending, "Message", None),
+        (r##"#{"Message":"Hello"}"##, Kind::UnknownDialect, "document", None),
+        (r##"#{"Message":"Update Available","File":"/f"}"##, Kind::Missing, "Version", Some("/f")),
+        (r##"#{"Message":"Update Available","Version":"1","File":"/f"}"##, Kind::Missing, "Board", Some("/f")),
+        (&format!("#{}", with(r##""File":"/f""##)), Kind::Missing, "Connection", Some("/f")),
+        (
+            &with(r##""File":"/f","connection":#"FTP""##),
+            Kind::WrongType { expected: "MQTT, HTTP or HTTPS" },
+            "Connection",
+            Some("/f"),
+        ),
+        (&format!("#{}", with(r##""Connection":"HTTP""##)), Kind::Missing, "File", None),
+        (&with(r##""Connection":"HTTP","File":"/f","Port":#443"##), STRING, "Port", Some("/f")),
+        (&with(r##""Connection":"HTTP","File":"/f","Port":#"""##), port, "Port", Some("/f")),
+        (&with(r##""Connection":"HTTP","File":"/f","Port":#"65536""##), port, "Port", Some("/f")),
+        (
+            &with(r##""Connection":"HTTP","File":"/f","Server":#"a/b""##),
+            Kind::BadUrl { expected: "a host" },
+            "Server",
+            Some("/f"),
+        ),
+        (
+            &with(r##""Connection":"HTTP","File":#"/f\r\nX:1""##),
+            Kind::BadUrl { expected: "printable ASCII without spaces" },
+            "File",
+            Some("/f\r\nX:1"),
+        ),
+    ]);
+}
+
+#[test]
+fn https_can_be_required() {
+    for (document, place) in [
+        (r#"{"v":2.1,"ct":1,"ack":"7","urls":[{"url":"https://h"},{"url":"http://h"}]}"#, Some("urls[1].url")),
+        (r#"{"v":2.1,"ct":1,"ack":"7","urls":[{"url":"HTTPS://h"}]}"#, None),
+        (r#"{"cmdType":"0x02","ackId":"7","command":"ota http://h"}"#, Some("command")),
+        (
+            r#"{"Message":"Update Available","Board":"B","Version":"2","Connection":"HTTP","File":"7"}"#,
+            Some("Connection"),
+        ),
+        (
+            r#"{"execution":{"jobId":"7","jobDocument":{"afr_ota":{"streamname":"s","files":[{"filesize":1}]}}}}"#,
+            Some("execution.jobDocument.afr_ota.files[0].update_data_url"),
+        ),
+    ] {
+        let found = parse(document.as_bytes()).unwrap().require_https();
+        assert_eq!(found.map_err(|error| error.path().to_string()).err().as_deref(), place, "{document}");
+        assert!(found.err().is_none_or(|error| error.id().unwrap() == "7"));
+    }
+}
+
+#[test]
+fn a_dialect_is_told_without_reading_the_job() {
+    for (document, dialect) in [
+        (r#"{"v":"2.1","ct":0}"#, Dialect::IotConnect21),
+        (r#"{"d":{"ct":205}}"#, Dialect::IotConnect21),
+        (r#"{"cmdType":"0x01","data":{}}"#, Dialect::IotConnect20),
+        (r#"{"execution":{"jobId":"j","jobDocument":{"operation":"ota"}}}"#, Dialect::AwsJobs),
+        (r#"{"execution":{"jobId":"j","jobDocument":{"afr_ota":1}}}"#, Dialect::AfrOta),
+        (r#"{"message":"no update available"}"#, Dialect::OtaUpdate),
+    ] {
+        assert_eq!(detect(document.as_bytes()), Ok(dialect), "{document}");
+    }
+    for (document, kind) in [
+        ("{}", Kind::UnknownDialect),
+        (r#"{"execution":{"jobId":"j"}}"#, Kind::UnknownDialect),
+        (r#"{"timestamp":1}"#, Kind::NothingPending),
+        (r#"{"execution":{}}"#, Kind::NothingPending),
+        (r#"{"v":"2.1""#, Kind::CutShort),
+    ] {
+        assert_eq!(detect(document.as_bytes()).map_err(|error| error.kind()), Err(kind), "{document}");
+    }
+}
