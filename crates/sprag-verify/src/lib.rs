@@ -12,6 +12,7 @@
 )]
 #![doc = include_str!("../README.md")]
 
+mod digest;
 mod error;
 mod key;
 pub mod mcuboot;
@@ -19,6 +20,7 @@ mod policy;
 mod reader;
 mod version;
 
+pub use digest::sha256;
 pub use error::Error;
 pub use key::PublicKey;
 pub use policy::Policy;

@@ -3,8 +3,8 @@
 //! Formats: MCUboot, `docs/design.md` ("Image format") and `boot/bootutil/include/bootutil/image.h`.
 
 use embedded_storage_async::nor_flash::ReadNorFlash;
-use sha2::{Digest, Sha256};
 
+use crate::digest;
 use crate::error::Error;
 use crate::key::PublicKey;
 use crate::policy::Policy;
@@ -93,7 +93,7 @@ pub async fn verify<F: ReadNorFlash>(
     if end != promised {
         return Err(Error::Length { image: end, promised });
     }
-    let digest = digest(&mut reader, header.covered).await?;
+    let digest = digest::of(&mut reader, header.covered).await?;
     judge(&mut reader, header.covered, end, &digest, policy).await?;
     policy.check_version(header.version)?;
     Ok(Image { version: header.version, size: end, digest })
@@ -160,17 +160,6 @@ async fn check_tlvs<F: ReadNorFlash>(reader: &mut Reader<'_, F>, area: u32, end:
         at = tlv(reader, at, end).await?.next;
     }
     Ok(())
-}
-
-async fn digest<F: ReadNorFlash>(reader: &mut Reader<'_, F>, length: u32) -> Result<[u8; 32], Error> {
-    let mut hash = Sha256::new();
-    let mut at = 0u32;
-    while at < length {
-        let bytes = reader.some(at, length.saturating_sub(at)).await?;
-        hash.update(bytes);
-        at = at.saturating_add(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-    }
-    Ok(hash.finalize().into())
 }
 
 /// Walks the TLVs that vouch for the image: every digest must match, and a trusted key must have signed.

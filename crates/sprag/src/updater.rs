@@ -369,6 +369,12 @@ where
         events(Event::Verifying);
         let (slot, buffer) = self.slot.slot();
         let image = mcuboot::verify(slot, size, &self.policy, buffer).await?;
+        if let Some(promised) = artifact.digest() {
+            let found = sprag_verify::sha256(slot, size, buffer).await?;
+            if !promised.bytes().eq(found) {
+                return Err(Error::Verify(sprag_verify::Error::Digest));
+            }
+        }
         if self.running == Some(image.version) {
             return Err(Error::SameVersion { version: image.version });
         }

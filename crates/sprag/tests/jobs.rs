@@ -210,6 +210,26 @@ fn the_version_that_runs_is_refused_without_a_policy_that_says_so() {
     assert_eq!(run(&mut updater, &document), Err(Error::SameVersion { version: Version::new(1, 0, 0) }));
 }
 
+/// A digest in the job must be that of the bytes in flash, however well they are signed.
+#[test]
+#[cfg(feature = "aws-jobs")]
+fn a_digest_in_the_job_counts() {
+    use sha2::Digest;
+    let image = image_of(2, 3000);
+    let digest = |bytes: &[u8]| sha2::Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect::<String>();
+    for (sha256, expected) in [(digest(&image), Ok(Outcome::RebootToTest)), (digest(b"other"), Err("digest-mismatch"))]
+    {
+        let (flash, server) = (device(), HttpServer::new(image.clone()));
+        let document = format!(
+            r#"{{"execution":{{"jobId":"a","status":"QUEUED","versionNumber":1,"jobDocument":{{"operation":"ota","version":"2","artifact":{{"url":"http://h/2","size":{},"sha256":"{sha256}"}}}}}}}}"#,
+            image.len()
+        );
+        with(&flash, &server, |updater| {
+            assert_eq!(run(updater, &document).map_err(|error| error.reason()), expected);
+        });
+    }
+}
+
 /// The image is refused for its size before a byte of it is erased or written.
 #[test]
 fn an_image_that_does_not_fit_changes_nothing_in_the_slot() {
