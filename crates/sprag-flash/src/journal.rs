@@ -114,8 +114,7 @@ impl<'b, F: NorFlash> Journal<'b, F> {
     async fn move_on(&mut self, from: &Found, kind: u8, payload: &[u8]) -> Result<Found, Error> {
         let (old, sequence) = from.bank.unwrap_or((1, 0));
         let (bank, sequence) = (1u32.saturating_sub(old), sequence.wrapping_add(1));
-        let start = bank.saturating_mul(self.bank_size());
-        let end = start.saturating_add(self.bank_size());
+        let (start, end) = (self.offset(bank, 0), self.offset(bank, self.bank_size()));
         self.flash.erase(start, end).await.map_err(|e| Error::Journal(e.kind()))?;
 
         let mut at = self.unit_size(HEADER)?;
@@ -186,7 +185,7 @@ impl<'b, F: NorFlash> Journal<'b, F> {
 
     async fn scan_bank(&mut self, bank: u32, found: &mut Found) -> Result<(), Error> {
         let mut at = self.unit_size(HEADER)?;
-        while at.saturating_add(self.unit_size(FRONT.saturating_add(CHECK))?) <= self.bank_size() {
+        while at.saturating_add(self.record_size(0)?) <= self.bank_size() {
             self.read(bank, at, FRONT).await?;
             let Some(&[kind, version, low, high]) = self.scratch.first_chunk::<FRONT>() else { return Ok(()) };
             if [kind, version, low, high] == [self.geometry.erased; FRONT] {
@@ -201,7 +200,7 @@ impl<'b, F: NorFlash> Journal<'b, F> {
             let fits = at.saturating_add(size) <= self.bank_size() && version == VERSION;
             let place = usize::from(kind).checked_sub(1).and_then(|kind| found.last.get_mut(kind));
             let (true, Some(place)) = (fits, place) else { return Ok(()) };
-            let checked = FRONT.saturating_add(usize::from(length)).saturating_add(CHECK);
+            let checked = framed(usize::from(length));
             if self.geometry.padded(checked) > self.scratch.len() {
                 return Ok(());
             }
@@ -249,7 +248,7 @@ impl<'b, F: NorFlash> Journal<'b, F> {
 
     /// Programs the record that stands at the front of the scratch buffer, padded to whole units.
     async fn write_scratch(&mut self, bank: u32, at: u32, payload: usize) -> Result<bool, Error> {
-        let length = FRONT.saturating_add(payload).saturating_add(CHECK);
+        let length = framed(payload);
         let padded = self.geometry.padded(length);
         for byte in self.scratch.iter_mut().take(padded).skip(length) {
             *byte = self.geometry.erased;
@@ -259,7 +258,7 @@ impl<'b, F: NorFlash> Journal<'b, F> {
 
     /// Programs the first `length` bytes of the scratch buffer; whether they read back.
     async fn program(&mut self, bank: u32, at: u32, length: usize) -> Result<bool, Error> {
-        let offset = bank.saturating_mul(self.bank_size()).saturating_add(at);
+        let offset = self.offset(bank, at);
         let bytes = self.scratch.get(..length).ok_or(Error::Buffer { needed: length })?;
         self.flash.write(offset, bytes).await.map_err(|e| Error::Journal(e.kind()))?;
         let before = CRC.checksum(bytes);
@@ -270,7 +269,7 @@ impl<'b, F: NorFlash> Journal<'b, F> {
     /// Reads at least `length` bytes to the front of the scratch buffer.
     async fn read(&mut self, bank: u32, at: u32, length: usize) -> Result<(), Error> {
         let padded = self.geometry.padded(length);
-        let offset = bank.saturating_mul(self.bank_size()).saturating_add(at);
+        let offset = self.offset(bank, at);
         let bytes = self.scratch.get_mut(..padded).ok_or(Error::Buffer { needed: padded })?;
         self.flash.read(offset, bytes).await.map_err(|e| Error::Journal(e.kind()))
     }
@@ -286,6 +285,11 @@ impl<'b, F: NorFlash> Journal<'b, F> {
         Ok(padded)
     }
 
+    /// Where a place in a bank lies in the region.
+    fn offset(&self, bank: u32, at: u32) -> u32 {
+        bank.saturating_mul(self.bank_size()).saturating_add(at)
+    }
+
     /// Half the region, in whole sectors.
     fn bank_size(&self) -> u32 {
         let capacity = u32::try_from(self.flash.capacity()).unwrap_or(u32::MAX);
@@ -298,12 +302,12 @@ impl<'b, F: NorFlash> Journal<'b, F> {
     }
 
     fn record_size(&self, payload: u16) -> Result<u32, Error> {
-        self.unit_size(FRONT.saturating_add(usize::from(payload)).saturating_add(CHECK))
+        self.unit_size(framed(usize::from(payload)))
     }
 
     /// The size of a record with its frame, if the scratch buffer holds it.
     fn scratch_needed(&self, payload: usize) -> Result<usize, Error> {
-        let length = FRONT.saturating_add(payload).saturating_add(CHECK);
+        let length = framed(payload);
         let needed = self.geometry.padded(length);
         if needed <= self.scratch.len() { Ok(length) } else { Err(Error::Buffer { needed }) }
     }
@@ -321,6 +325,11 @@ impl<'b, F: NorFlash> Journal<'b, F> {
 
 fn slot_of(last: &[Option<(u32, u16)>; KINDS as usize], kind: u8) -> Result<&Option<(u32, u16)>, Error> {
     usize::from(kind).checked_sub(1).and_then(|kind| last.get(kind)).ok_or(Error::Record)
+}
+
+/// The size of a record in bytes, before padding.
+fn framed(payload: usize) -> usize {
+    FRONT.saturating_add(payload).saturating_add(CHECK)
 }
 
 fn bank_header(sequence: u32) -> [u8; HEADER] {

@@ -344,10 +344,9 @@ where
     }
 
     async fn update(&mut self, job: &Job<'_>, record: &mut JobRecord, events: &mut dyn FnMut(Event)) -> Result_<(), C> {
-        let mut own = job.artifacts().filter(|artifact| artifact.tag().is_none());
-        let (Some(artifact), None) = (own.next(), own.next()) else {
-            let count = job.artifacts().filter(|artifact| artifact.tag().is_none()).count();
-            return Err(Error::Artifacts { count });
+        let own = job.artifacts().filter(|artifact| artifact.tag().is_none());
+        let (Some(artifact), 1) = (own.clone().next(), own.clone().count()) else {
+            return Err(Error::Artifacts { count: own.count() });
         };
         let url = Url::parse(artifact.location().ok_or(Error::NoUrl)?.bytes())?;
         // Nothing may be staged while the slot is written to.
