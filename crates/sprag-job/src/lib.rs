@@ -59,6 +59,8 @@ mod report;
 mod signature;
 mod status;
 mod text;
+#[cfg(any(feature = "aws", feature = "iotconnect"))]
+mod thinning;
 mod url;
 
 pub use artifact::Artifact;

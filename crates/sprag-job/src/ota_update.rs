@@ -132,7 +132,7 @@ pub enum Answer {
 
 /// Writes the result of an update from what [`Job::id`] was: `{"Message":"Success","File":"…"}`.
 ///
-/// [`Status::Done`] is `Success`, [`Status::Failed`] and [`Status::Rejected`] are `Failure`. Empty, which is nothing
+/// [`Status::Done`] is `Success`, the other ends are `Failure`. Empty, which is nothing
 /// to publish, for [`Status::Downloading`].
 ///
 /// # Errors
@@ -155,7 +155,7 @@ pub(crate) fn write<'b>(answer: Answer, id: Words<'_>, status: Status, out: &'b 
     out.raw(match status {
         Status::Downloading => return out.finish(),
         Status::Done => r#"{"Message":"Success","#,
-        Status::Failed | Status::Rejected => r#"{"Message":"Failure","#,
+        Status::Failed | Status::Refused | Status::Rejected => r#"{"Message":"Failure","#,
     });
     out.raw(match answer {
         Answer::File => r#""File":"#,

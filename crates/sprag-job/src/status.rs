@@ -12,9 +12,12 @@ pub enum Status {
     /// The new firmware is up and running: after the reboot and its self-test, not before. IoTConnect: `st` 3
     /// (2.1) or 7 (2.0); AWS: `SUCCEEDED`; ota-update: `Success`.
     Done,
-    /// Download, flash, self-test or start failed; the old firmware runs. IoTConnect: `st` 4; AWS: `FAILED`,
-    /// after which the service may try again; ota-update: `Failure`.
+    /// Download, flash, self-test or start failed; the old firmware runs, and another try may end better. IoTConnect:
+    /// `st` 4; AWS: `FAILED`, after which the service may try again; ota-update: `Failure`.
     Failed,
+    /// Tried, and refused for good: what came is not what may run here. The same job will not end better. IoTConnect:
+    /// `st` 4; AWS: `REJECTED`; ota-update: `Failure`.
+    Refused,
     /// Not attempted: the job makes no sense here, and sending it again won't help. IoTConnect: `st` 1
     /// (2.1) or 4 (2.0); AWS: `REJECTED`; ota-update: `Failure`.
     Rejected,
@@ -26,6 +29,7 @@ impl fmt::Display for Status {
             Self::Downloading => "downloading",
             Self::Done => "done",
             Self::Failed => "failed",
+            Self::Refused => "refused",
             Self::Rejected => "rejected",
         })
     }

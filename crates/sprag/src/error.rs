@@ -83,11 +83,12 @@ impl<E> Error<E> {
         matches!(self, Self::Fetch(error) if error.needs_new_url())
     }
 
-    /// What a job that ends with this error is to be reported as: rejected when its document makes no sense, failed
-    /// when it was tried.
+    /// What a job that ends with this error is to be reported as: rejected when its document makes no sense, refused
+    /// when what it names may not run here, failed when this device could not do it.
     pub(crate) fn status(&self) -> Status {
         match self {
             Self::Artifacts { .. } | Self::NoUrl | Self::JobId { .. } | Self::Url(_) => Status::Rejected,
+            Self::Fetch(_) | Self::Verify(_) | Self::SameVersion { .. } => Status::Refused,
             _ => Status::Failed,
         }
     }

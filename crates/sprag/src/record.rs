@@ -41,6 +41,7 @@ impl Phase {
             Self::Restarting => 4,
             Self::Ended(Status::Done) => 5,
             Self::Ended(Status::Rejected) => 7,
+            Self::Ended(Status::Refused) => 8,
             Self::Ended(_) => 6,
         }
     }
@@ -54,6 +55,7 @@ impl Phase {
             5 => Self::Ended(Status::Done),
             6 => Self::Ended(Status::Failed),
             7 => Self::Ended(Status::Rejected),
+            8 => Self::Ended(Status::Refused),
             _ => return None,
         })
     }
@@ -64,7 +66,7 @@ impl Phase {
 /// | byte | what |
 /// |---|---|
 /// | 0 | version of this layout, 1 |
-/// | 1 | phase 1 to 7; 0x80 is added when the final report was made |
+/// | 1 | phase 1 to 8; 0x80 is added when the final report was made |
 /// | 2..10 | version of the image, as in an MCUboot header |
 /// | 10..18 | identity of the job, `u64` little-endian |
 /// | 18.. | dialect, id, reason: each a length byte and its text |
@@ -144,7 +146,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        for code in 1..=7 {
+        for code in 1..=8 {
             for reported in [false, true] {
                 let record = JobRecord {
                     phase: Phase::of(code).unwrap(),

@@ -30,8 +30,7 @@ pub enum Event<'a> {
     Fresh(Execution<'a>),
     /// The job in hand is over without the device: stop, and say nothing.
     Gone(Gone),
-    /// An update was accepted. After [`Status::Done`], [`Status::Failed`] and [`Status::Rejected`] the job is over and
-    /// nothing is in hand.
+    /// An update was accepted. After any but [`Status::Downloading`] the job is over and nothing is in hand.
     Accepted(Status),
     /// An update of that status missed a change on the service's side, which is known by now: send it again if it still
     /// matters, as a final one does.

@@ -37,7 +37,6 @@ mod job_id;
 pub(crate) mod report;
 mod session;
 mod settings;
-mod thinning;
 mod topics;
 mod update;
 

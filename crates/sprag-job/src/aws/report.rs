@@ -10,7 +10,7 @@ pub(crate) fn word(status: Status) -> &'static str {
         Status::Downloading => "IN_PROGRESS",
         Status::Done => "SUCCEEDED",
         Status::Failed => "FAILED",
-        Status::Rejected => "REJECTED",
+        Status::Refused | Status::Rejected => "REJECTED",
     }
 }
 

@@ -4,12 +4,12 @@ use super::details;
 use super::event::{SelfTest, Verdict};
 use super::job_id::JobId;
 use super::settings::Settings;
-use super::thinning::{Thinning, percent};
 use super::topics;
 use super::update::{self, JobsError, Update};
 use crate::out::{Out, TooSmall};
 use crate::publish::{NoRoom, Publish};
 use crate::status::Status;
+use crate::thinning::{Thinning, percent};
 
 /// After how many seconds without an answer an update counts as lost.
 const ANSWER_SECONDS: u32 = 60;
@@ -160,6 +160,12 @@ impl<'t> AwsJobs<'t> {
         }
     }
 
+    /// Whether a request or an update has not been answered yet. When the service is silent for too long, act as after a
+    /// reconnection: [`connected`](Self::connected).
+    pub fn is_waiting(&self) -> bool {
+        self.asked.is_some() || self.hand.is_some_and(|hand| hand.sent.is_some())
+    }
+
     /// What the machine itself wants published: `start-next` or a describe. `None` when there is nothing.
     ///
     /// # Errors
@@ -207,7 +213,7 @@ impl<'t> AwsJobs<'t> {
         if hand.sent.is_some_and(|sent| now.wrapping_sub(sent.at) >= ANSWER_SECONDS) {
             hand.sent = None;
         }
-        if hand.sent.is_some() || !hand.thin.is_due(&self.settings, now, percent) {
+        if hand.sent.is_some() || !hand.thin.is_due(&self.settings.pace(), now, percent) {
             return Ok(None);
         }
         let mut digits = [0; 3];

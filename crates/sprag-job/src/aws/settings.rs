@@ -1,5 +1,7 @@
 //! How a conversation with AWS IoT Jobs is held.
 
+use crate::thinning::Pace;
+
 /// How `expectedVersion` is written. The service takes both; the documentation of its MQTT operations and AWS's C
 /// library quote it, the service model has a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -27,6 +29,13 @@ pub struct Settings {
     pub expected_version: ExpectedVersion,
     /// What `clientToken` counts from. Another number after each start keeps answers to requests from before apart.
     pub first_token: u32,
+}
+
+impl Settings {
+    pub(crate) fn pace(&self) -> Pace {
+        let half = self.step_timeout_minutes.map(|minutes| u32::from(minutes).saturating_mul(30));
+        Pace { percent: self.progress_percent, seconds: self.progress_seconds, at_least: half }
+    }
 }
 
 impl Default for Settings {

@@ -30,7 +30,7 @@ pub struct Sdk<'a> {
 }
 
 /// Writes the whole ack of an OTA in device message 2.0 (`mt` 11), `childId` included for a gateway's child:
-/// `st` is 7 (firmware executed) for [`Status::Done`], 4 (failed) for [`Status::Failed`] and [`Status::Rejected`].
+/// `st` is 7 (firmware executed) for [`Status::Done`], 4 (failed) for the other ends.
 ///
 /// Empty, which is nothing to publish, for [`Status::Downloading`], which 2.0 has no word for, and without an `id`.
 ///
@@ -73,7 +73,7 @@ pub(crate) fn write<'b>(
         Status::Downloading => return out.finish(),
         _ if id.is_empty() => return out.finish(),
         Status::Done => "7",
-        Status::Failed | Status::Rejected => "4",
+        Status::Failed | Status::Refused | Status::Rejected => "4",
     };
     let mut field = |name: &str, words: Words<'_>| {
         out.raw(name);

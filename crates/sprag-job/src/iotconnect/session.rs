@@ -1,12 +1,15 @@
 //! The device's side of IoTConnect, as a state machine without I/O.
 
 use super::topics::Topics;
+use crate::dialect::Dialect;
 use crate::error::{ParseError, ParseErrorKind as Kind};
 use crate::job::Job;
 use crate::out::{Out, TooSmall};
 use crate::parse::parse;
 use crate::publish::{NoRoom, Publish};
+use crate::report::report;
 use crate::status::Status;
+use crate::thinning::{Pace, Thinning, percent};
 
 /// What a message means.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +54,8 @@ pub struct IotConnect<'t, const SEEN: usize> {
     topics: Topics<'t>,
     /// Newest first; 0 is none.
     seen: [u64; SEEN],
+    pace: Pace,
+    thin: Thinning,
 }
 
 impl<'t, const SEEN: usize> IotConnect<'t, SEEN> {
@@ -61,7 +66,15 @@ impl<'t, const SEEN: usize> IotConnect<'t, SEEN> {
 
     /// A machine that remembers what [`seen`](Self::seen) gave before the reboot.
     pub fn restore(topics: Topics<'t>, seen: [u64; SEEN]) -> Self {
-        Self { topics, seen }
+        let pace = Pace { percent: 10, seconds: 30, at_least: None };
+        Self { topics, seen, pace, thin: Thinning::default() }
+    }
+
+    /// Reports progress only when it has grown by this many percent and this many seconds have passed. At first: 10 and 30.
+    #[must_use]
+    pub fn progress_every(mut self, percent: u8, seconds: u32) -> Self {
+        self.pace = Pace { percent, seconds, at_least: None };
+        self
     }
 
     /// What must survive the reboot: a number for each remembered OTA.
@@ -74,6 +87,51 @@ impl<'t, const SEEN: usize> IotConnect<'t, SEEN> {
         &self.topics
     }
 
+    /// Reports progress of the OTA of that dialect and [id](Job::id): `received` of `total` bytes at `now`, in seconds
+    /// from any start. Thinned as [`progress_every`](Self::progress_every) says, so it may be called for every block.
+    ///
+    /// # Errors
+    /// [`NoRoom`].
+    pub fn progress<'b>(
+        &mut self,
+        (dialect, id): (Dialect, &str),
+        now: u32,
+        (received, total): (u64, u64),
+        topic: &'b mut [u8],
+        payload: &'b mut [u8],
+    ) -> Result<Option<Publish<'b>>, NoRoom> {
+        let percent = percent(received, total);
+        if !self.thin.is_due(&self.pace, now, percent) {
+            return Ok(None);
+        }
+        let mut message = [0; 5];
+        let mut text = Out::new(&mut message);
+        let _ = core::fmt::Write::write_fmt(&mut text, format_args!("{percent} %"));
+        let message = text.finish().map_err(NoRoom::Payload)?;
+        let publish = self.ack_for((dialect, id), Status::Downloading, message, topic, payload)?;
+        self.thin.reported(now, percent);
+        Ok(publish)
+    }
+
+    /// Writes the ack of an OTA whose document is gone, after the reboot for example, from its dialect and its
+    /// [id](Job::id); `None` when [there is nothing to publish](Job::report).
+    ///
+    /// # Errors
+    /// [`NoRoom`].
+    pub fn ack_for<'b>(
+        &self,
+        (dialect, id): (Dialect, &str),
+        status: Status,
+        message: &str,
+        topic: &'b mut [u8],
+        payload: &'b mut [u8],
+    ) -> Result<Option<Publish<'b>>, NoRoom> {
+        match report(dialect, id, None, status, message, payload) {
+            Ok("") => Ok(None),
+            payload => both(self.topics.ack(topic), payload).map(Some),
+        }
+    }
+
     /// Remembers an OTA: by its id, or by [its identity](Job::identity) when it has none.
     pub fn remember(&mut self, job: &Job<'_>) {
         let key = key(job);
@@ -82,6 +140,7 @@ impl<'t, const SEEN: usize> IotConnect<'t, SEEN> {
         {
             *oldest = key;
             self.seen.rotate_right(1);
+            self.thin = Thinning::default();
         }
     }
 
@@ -114,7 +173,7 @@ impl<'t, const SEEN: usize> IotConnect<'t, SEEN> {
     }
 
     /// Writes the ack of a job whose document is at hand; `None` when [there is nothing to publish](Job::report). For
-    /// the one whose document is gone, write [`report`](crate::report) to [`Topics::ack`].
+    /// one whose document is gone: [`ack_for`](Self::ack_for).
     ///
     /// # Errors
     /// [`NoRoom`].

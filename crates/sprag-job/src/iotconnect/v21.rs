@@ -98,7 +98,7 @@ pub(crate) fn ack<'b>(
     out.raw(match status {
         Status::Downloading => "2",
         Status::Done => "3",
-        Status::Failed => "4",
+        Status::Failed | Status::Refused => "4",
         Status::Rejected => "1",
     });
     out.raw(r#","msg":"#);

@@ -1,6 +1,15 @@
 //! Which progress is worth a message.
 
-use super::settings::Settings;
+/// How often progress is reported at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pace {
+    /// It has grown by this many percent …
+    pub(crate) percent: u8,
+    /// … and this many seconds have passed.
+    pub(crate) seconds: u32,
+    /// Without growth, it is reported all the same after this many seconds.
+    pub(crate) at_least: Option<u32>,
+}
 
 /// What was reported last, and when.
 #[derive(Debug, Clone, Copy, Default)]
@@ -15,13 +24,12 @@ pub(crate) fn percent(received: u64, total: u64) -> u8 {
 
 impl Thinning {
     /// Whether `percent` is to be reported at `now`.
-    pub(crate) fn is_due(&self, settings: &Settings, now: u32, percent: u8) -> bool {
+    pub(crate) fn is_due(&self, pace: &Pace, now: u32, percent: u8) -> bool {
         let Some((at, before)) = self.last else { return true };
         // The clock may wrap.
         let passed = now.wrapping_sub(at);
-        let grown = percent.saturating_sub(before) >= settings.progress_percent.max(1);
-        let half = settings.step_timeout_minutes.map(|minutes| u32::from(minutes).saturating_mul(30));
-        grown && passed >= settings.progress_seconds || half.is_some_and(|half| passed >= half)
+        let grown = percent.saturating_sub(before) >= pace.percent.max(1);
+        grown && passed >= pace.seconds || pace.at_least.is_some_and(|seconds| passed >= seconds)
     }
 
     pub(crate) fn reported(&mut self, now: u32, percent: u8) {
@@ -35,12 +43,12 @@ mod tests {
 
     #[test]
     fn progress_is_thinned_by_both_measures_and_keeps_the_step_alive() {
-        let settings = Settings { step_timeout_minutes: Some(10), ..Settings::default() };
+        let pace = Pace { percent: 10, seconds: 30, at_least: Some(300) };
         let mut thin = Thinning::default();
-        assert!(thin.is_due(&settings, u32::MAX - 5, 0));
+        assert!(thin.is_due(&pace, u32::MAX - 5, 0));
         thin.reported(u32::MAX - 5, 0);
         for (now, percent, due) in [(0, 50, false), (30, 9, false), (30, 10, true), (293, 0, false), (294, 0, true)] {
-            assert_eq!(thin.is_due(&settings, now, percent), due, "{now} {percent}");
+            assert_eq!(thin.is_due(&pace, now, percent), due, "{now} {percent}");
         }
         assert_eq!((percent(0, 0), percent(1, 3), percent(u64::MAX, u64::MAX), percent(9, 3)), (0, 33, 100, 100));
     }
