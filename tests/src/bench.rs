@@ -1,21 +1,38 @@
 //! What a scenario is played on: a cloud, a device, and the images between them.
 
+use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use ed25519_dalek::SigningKey;
-use sprag_cli::device::{Device, End, Happening, Settings};
+use sprag::job::iotconnect::IotConnect as Conversation;
+use sprag::mqtt::{Account, Avnet, Event};
+use sprag_cli::device::{Device, Happening, Settings};
 use sprag_cli::layout::Layout;
 use sprag_cli::net::HostConnector;
+use sprag_cli::online;
 use sprag_cli::s3::{Config, Server};
 use sprag_cli::tally::Tally;
 use sprag_testkit::image::{McuBootImage, Version};
 use tempfile::TempDir;
+use tokio::sync::Notify;
+
+use crate::broker;
+use crate::cloud::iotconnect::{IotConnect, is_final};
 
 /// The payload of the new image: one byte more than a megabyte, so that it ends behind every boundary.
 pub const PAYLOAD: usize = 1024 * 1024 + 1;
 /// What an IoTConnect command is acknowledged by.
 pub const ACK_ID: &str = "6a1f3b52-0c8e-4c5a-9d35-1f0e8d2b7c44";
+
+/// Devices so far: each has a name of its own at the broker.
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// Far more time than any scenario takes.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 const BUCKET: &str = "firmware";
 const KEY: &str = "device/app.signed.bin";
@@ -62,8 +79,9 @@ pub struct Bench {
     signing: SigningKey,
     /// What the device cost so far, over all its runs.
     pub tally: Tally,
-    /// Reports of the device so far.
-    pub acks: Vec<String>,
+    /// The cloud that gives the job and hears the reports.
+    pub cloud: IotConnect,
+    broker: SocketAddr,
     /// Bytes on the wire so far, both ways, TLS included.
     pub wire_bytes: u64,
     /// Sectors that the updater erased so far.
@@ -82,14 +100,18 @@ impl Bench {
         let root = dir.path().join("s3");
         std::fs::create_dir(&root)?;
         let server = Server::start(Config::new(root)).await?;
+        let broker = broker::embedded()?;
+        let device = format!("device-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let cloud = IotConnect::new(&device, &broker.ip().to_string(), broker.port()).await;
         let bench = Self {
             server,
+            cloud,
+            broker,
             settings: Settings::default(),
             random,
             layout: Layout::parse(LAYOUT)?,
             signing,
             tally: Tally::default(),
-            acks: Vec::new(),
             wire_bytes: 0,
             erases: 0,
             dir,
@@ -139,30 +161,86 @@ impl Bench {
         Device::open(&self.flash_path(), &self.layout, self.signing.verifying_key().to_bytes(), self.settings)
     }
 
-    /// Lets a device run the job with this URL, until it is done or can't go on; everything is counted.
+    /// Lets a device run until the cloud has heard how its job ended, or the power fails; everything is counted.
     ///
     /// # Errors
     /// The device does not boot.
-    pub async fn run(&mut self, device: &Device, url: &str, tell: &mut impl FnMut(&Happening)) -> anyhow::Result<End> {
-        ensure!(url.len() >= 1200, "the presigned URL has {} bytes: too short to prove anything", url.len());
-        let document = job(url);
-        let job = sprag::job::parse(document.as_bytes()).map_err(|error| anyhow::anyhow!("{error}"))?;
+    pub async fn run(&mut self, device: &Device, tell: &mut impl FnMut(&Happening)) -> anyhow::Result<End> {
         let connector = HostConnector::trusting_pem(self.server.ca_pem().context("the server has no certificate")?)?;
+        let host = self.broker.ip().to_string();
+        let account = Account {
+            scheme: sprag::fetch::Scheme::Http,
+            host: &host,
+            port: self.broker.port(),
+            client_id: self.cloud.device(),
+            login: None,
+        };
+        let mut outgoing = [0; 256];
+        let mut broker = online::broker(&connector, account, &mut outgoing);
+        let conversation = || Avnet::<8>::new(Conversation::new(self.cloud.topics()));
+
         let before = device.updater_erases();
-        let (tally, acks) = (&mut self.tally, &mut self.acks);
-        let end = device
-            .run(&job, &connector, &mut |happening| {
-                tally.count(&happening);
-                if let Happening::Ack(ack) = &happening {
-                    acks.push(ack.clone());
-                }
-                tell(&happening);
-            })
-            .await;
+        let mut heard = self.cloud.acks().len();
+        let mut acked = self.cloud.acked();
+        let (tally, reported, tell) = (&mut self.tally, Notify::new(), RefCell::new(tell));
+        let mut on = |happening| {
+            tally.count(&happening);
+            if let Happening::Cloud(Event::Reported { .. }) = happening {
+                reported.notify_one();
+            }
+            (tell.borrow_mut())(&happening);
+        };
+        let mut tell_acks = || {
+            for ack in self.cloud.acks().into_iter().skip(heard) {
+                (tell.borrow_mut())(&Happening::Ack(ack));
+                heard += 1;
+            }
+        };
+        let serve = online::serve(device, &mut broker, &connector, online::limits(), conversation, &mut on);
+        let listen = async {
+            while acked.changed().await.is_ok() {
+                tell_acks();
+            }
+        };
+        let end = tokio::select! {
+            Err(error) = serve => End::Dead(error),
+            // By the device's own word; the cloud has it then, or is about to.
+            () = reported.notified() => {
+                self.cloud.ended().await;
+                End::Reported
+            }
+            () = listen => bail!("the cloud is gone"),
+            () = tokio::time::sleep(PATIENCE) => bail!("the device did not come to an end"),
+        };
+        tell_acks();
         self.wire_bytes += connector.wire_bytes();
         self.erases += device.updater_erases() - before;
-        end
+        Ok(end)
     }
+
+    /// Has the cloud give the device a job with this URL, when it asks next.
+    ///
+    /// # Errors
+    /// The URL is too short to prove anything.
+    pub fn give(&self, url: &str) -> anyhow::Result<()> {
+        ensure!(url.len() >= 1200, "the presigned URL has {} bytes: too short to prove anything", url.len());
+        self.cloud.command(job(url));
+        Ok(())
+    }
+
+    /// The final reports that the cloud heard.
+    pub fn finals(&self) -> Vec<String> {
+        self.cloud.acks().into_iter().filter(|ack| is_final(ack)).collect()
+    }
+}
+
+/// How a run of a device ended.
+#[derive(Debug)]
+pub enum End {
+    /// The cloud has heard how its job ended.
+    Reported,
+    /// The device is dead: its power failed.
+    Dead(anyhow::Error),
 }
 
 /// An IoTConnect 2.1 OTA message, with the URL as .NET writes it into JSON.

@@ -46,7 +46,7 @@ impl Outcome {
             wire_bytes: bench.wire_bytes,
             bytes_twice: bench.tally.bytes.saturating_sub(bytes),
             sectors_erased: bench.erases,
-            acks: bench.acks.clone(),
+            acks: bench.cloud.acks(),
         }
     }
 }

@@ -64,6 +64,8 @@ pub enum Happening {
     SelfTest(SelfTest),
     /// A report to the cloud, as published.
     Ack(String),
+    /// Something happened in the conversation with the cloud: never its `Update` or `SelfTest`.
+    Cloud(sprag::mqtt::Event),
 }
 
 /// How a run ended.
@@ -94,7 +96,7 @@ pub struct Device {
     boot_erases: AtomicU64,
     layout: Layout,
     key: [u8; 32],
-    settings: Settings,
+    pub(crate) settings: Settings,
 }
 
 /// What lies in a device's flash.
@@ -121,10 +123,11 @@ pub struct SlotState {
     pub trailer: Trailer,
 }
 
-type HostUpdater<'b> = Updater<'b, 'b, &'b HostConnector, TokioDelay, Region, Region, McuBoot<Region, Region>>;
+pub(crate) type HostUpdater<'b> =
+    Updater<'b, 'b, &'b HostConnector, TokioDelay, Region, Region, McuBoot<Region, Region>>;
 
 /// What the firmware keeps in RAM, new after each reset.
-struct Ram {
+pub(crate) struct Ram {
     page: [u8; PAGE],
     scratch: [u8; SCRATCH],
     key: PublicKey,
@@ -196,7 +199,12 @@ impl Device {
         SlotWriter::new(self.region(&self.layout.secondary), geometry, journal, page)
     }
 
-    fn updater<'b>(&self, ram: &'b mut Ram, connector: &'b HostConnector, running: Version) -> HostUpdater<'b> {
+    pub(crate) fn updater<'b>(
+        &self,
+        ram: &'b mut Ram,
+        connector: &'b HostConnector,
+        running: Version,
+    ) -> HostUpdater<'b> {
         let slot = self.slot_writer(&mut ram.scratch, &mut ram.page);
         let mut fetcher = Fetcher::new(connector, TokioDelay).retry(self.settings.retry).limits(Limits::default());
         if let Some(size) = self.settings.range_size {
@@ -205,7 +213,7 @@ impl Device {
         Updater::new(fetcher, slot, Policy::signed_by(&ram.key).newer_than(running), self.mcuboot())
     }
 
-    fn ram(&self) -> Ram {
+    pub(crate) fn ram(&self) -> Ram {
         Ram { page: [0; PAGE], scratch: [0; SCRATCH], key: PublicKey::ed25519(self.key) }
     }
 

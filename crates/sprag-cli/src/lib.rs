@@ -7,5 +7,6 @@ pub mod key;
 pub mod layout;
 pub mod narrate;
 pub mod net;
+pub mod online;
 pub mod s3;
 pub mod tally;

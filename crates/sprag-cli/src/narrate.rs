@@ -61,6 +61,31 @@ impl<W: Write> Narrator<W> {
             Happening::SelfTest(SelfTest::Hang) => self.line("  self-test hangs: the watchdog resets the device"),
             Happening::Ack(ack) => self.line(&format!("  reports {ack}")),
             Happening::Update(event) => self.update(event),
+            Happening::Cloud(event) => self.cloud(event),
+        }
+    }
+
+    fn cloud(&mut self, event: &sprag::mqtt::Event) {
+        use sprag::mqtt::Event;
+        match event {
+            Event::Connected => self.line("  listens to the broker"),
+            Event::Disconnected { during, retry_ms } => {
+                self.line(&format!("  the broker is gone ({during}): trying again in {retry_ms} ms"));
+            }
+            Event::Refused { reason } => self.line(&format!("  refuses a job document: {reason}")),
+            Event::Waiting { reason, fresh_url: true, .. } => {
+                self.finish_bar();
+                self.line(&format!("  {reason}: asks for the job's document again"));
+            }
+            Event::Waiting { reason, wait_ms, .. } => {
+                self.finish_bar();
+                self.line(&format!("  {reason}: goes on in {wait_ms} ms"));
+            }
+            Event::Stopped => {
+                self.finish_bar();
+                self.line("  the cloud took the job back: stops");
+            }
+            _ => {}
         }
     }
 

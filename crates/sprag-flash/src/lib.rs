@@ -21,5 +21,5 @@ mod writer;
 pub use error::Error;
 pub use geometry::Geometry;
 pub use journal::Journal;
-pub use session::{IDENTITY_MAX, JOB, Session};
+pub use session::{CONVERSATION, IDENTITY_MAX, JOB, Session};
 pub use writer::{SlotWriter, Transfer};

@@ -7,6 +7,8 @@ pub(crate) const SESSION: u8 = 1;
 pub(crate) const PROGRESS: u8 = 2;
 /// The record that belongs to the caller: what of a job must survive the reboot.
 pub const JOB: u8 = 3;
+/// A second record that belongs to the caller: what of the conversation with the cloud must survive the reboot.
+pub const CONVERSATION: u8 = 4;
 
 const TOTAL: usize = 4;
 

@@ -57,6 +57,14 @@ impl Dialect {
         }
     }
 
+    /// Whether its jobs come as executions of AWS IoT Jobs.
+    pub fn is_aws(&self) -> bool {
+        #[cfg(feature = "aws")]
+        return crate::aws::documents::has(*self);
+        #[cfg(not(feature = "aws"))]
+        false
+    }
+
     /// The dialect of that [`name`](Self::name), if it is enabled.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|dialect| dialect.name() == name)

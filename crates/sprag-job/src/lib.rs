@@ -53,7 +53,6 @@ mod out;
 mod parse;
 mod path;
 mod protocols;
-#[cfg(any(feature = "aws", feature = "iotconnect"))]
 mod publish;
 mod report;
 mod signature;
@@ -75,7 +74,6 @@ pub use out::TooSmall;
 pub use parse::{detect, parse};
 pub use path::Path;
 pub use protocols::Protocols;
-#[cfg(any(feature = "aws", feature = "iotconnect"))]
 pub use publish::{NoRoom, Publish};
 pub use report::report;
 pub use signature::{Signature, SignatureAlgorithm};

@@ -13,6 +13,8 @@
 #![doc = include_str!("../README.md")]
 
 mod error;
+#[cfg(feature = "mqtt")]
+pub mod mqtt;
 mod record;
 mod updater;
 

@@ -4,7 +4,7 @@ use embedded_hal_async::delay::DelayNs;
 use embedded_storage_async::nor_flash::NorFlash;
 use sprag_boot::{BootControl, State, Swap};
 use sprag_fetch::{Connector, ETAG_MAX, Etag, Fetcher, Url};
-use sprag_flash::{JOB, SlotWriter};
+use sprag_flash::{CONVERSATION, JOB, SlotWriter};
 use sprag_job::{Dialect, Job, Status, TooSmall};
 use sprag_verify::{Policy, Version, mcuboot};
 
@@ -310,6 +310,48 @@ where
     /// Reads only.
     pub async fn job(&mut self) -> Result_<Option<JobRecord>, C> {
         Ok(self.slot.journal().get(JOB).await?.and_then(JobRecord::decode))
+    }
+
+    /// Forgets how the last job ended, so that the same one can be run again: AWS IoT Jobs tries failed ones anew under
+    /// the id they had. Does nothing while the job has not ended, or its final report is owed.
+    ///
+    /// # Errors
+    /// [`Error::Flash`].
+    ///
+    /// # Cancellation safety
+    /// Dropped early, the job is forgotten or not.
+    pub async fn forget_ended(&mut self) -> Result_<(), C> {
+        match self.job().await? {
+            Some(JobRecord { phase: Phase::Ended(_), reported: true, .. }) => {
+                Ok(self.slot.journal().put(JOB, &[]).await?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Keeps what of the conversation with the cloud must survive the reboot, in a record of its own (kind 4).
+    ///
+    /// # Errors
+    /// [`Error::Flash`].
+    ///
+    /// # Cancellation safety
+    /// Dropped early, what was kept before is kept, or this.
+    pub async fn keep(&mut self, conversation: &[u8]) -> Result_<(), C> {
+        if self.kept().await?.is_some_and(|kept| kept == conversation) {
+            return Ok(());
+        }
+        Ok(self.slot.journal().put(CONVERSATION, conversation).await?)
+    }
+
+    /// What was [kept](Self::keep).
+    ///
+    /// # Errors
+    /// [`Error::Flash`].
+    ///
+    /// # Cancellation safety
+    /// Reads only.
+    pub async fn kept(&mut self) -> Result_<Option<&[u8]>, C> {
+        Ok(self.slot.journal().get(CONVERSATION).await?)
     }
 
     /// The final report that is owed, if any. It stays owed until [`reported`](Self::reported).

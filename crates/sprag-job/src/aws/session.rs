@@ -122,8 +122,14 @@ impl<'t> AwsJobs<'t> {
     /// # Errors
     /// [`JobsError::ThingName`].
     pub fn restore(thing: &'t str, settings: Settings, saved: Saved) -> Result<Self, JobsError> {
-        let hand = Some(Hand::new(saved.job_id, saved.version));
-        Ok(Self { hand, ..Self::new(thing, settings)? })
+        let mut jobs = Self::new(thing, settings)?;
+        jobs.take_up(saved);
+        Ok(jobs)
+    }
+
+    /// Takes the job that was in hand before the reboot in hand again.
+    pub fn take_up(&mut self, saved: Saved) {
+        self.hand = Some(Hand::new(saved.job_id, saved.version));
     }
 
     /// What must survive the reboot: the job in hand. `None` when there is none.
@@ -157,6 +163,15 @@ impl<'t> AwsJobs<'t> {
     pub fn refresh(&mut self) {
         if self.hand.is_some() && self.want == Want::Nothing {
             self.want = Want::Describe;
+        }
+    }
+
+    /// Whether [`next_request`](Self::next_request) has something to publish.
+    pub fn has_request(&self) -> bool {
+        match self.want {
+            Want::Nothing => false,
+            Want::StartNext => true,
+            Want::Describe => self.hand.is_some(),
         }
     }
 

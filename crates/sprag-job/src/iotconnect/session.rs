@@ -77,6 +77,11 @@ impl<'t, const SEEN: usize> IotConnect<'t, SEEN> {
         self
     }
 
+    /// Remembers what [`seen`](Self::seen) gave before the reboot, and nothing else.
+    pub fn recall(&mut self, seen: [u64; SEEN]) {
+        self.seen = seen;
+    }
+
     /// What must survive the reboot: a number for each remembered OTA.
     pub fn seen(&self) -> [u64; SEEN] {
         self.seen
@@ -104,9 +109,9 @@ impl<'t, const SEEN: usize> IotConnect<'t, SEEN> {
         if !self.thin.is_due(&self.pace, now, percent) {
             return Ok(None);
         }
-        let mut message = [0; 5];
+        let mut message = [0; 18];
         let mut text = Out::new(&mut message);
-        let _ = core::fmt::Write::write_fmt(&mut text, format_args!("{percent} %"));
+        let _ = core::fmt::Write::write_fmt(&mut text, format_args!("downloading, {percent} %"));
         let message = text.finish().map_err(NoRoom::Payload)?;
         let publish = self.ack_for((dialect, id), Status::Downloading, message, topic, payload)?;
         self.thin.reported(now, percent);

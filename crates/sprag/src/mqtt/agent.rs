@@ -1,0 +1,354 @@
+//! The device's task: does the jobs that the link hands over, one after the other, each to its end.
+
+use embassy_futures::select::{Either, Either3, select, select3};
+use embedded_hal_async::delay::DelayNs;
+use embedded_storage_async::nor_flash::NorFlash;
+use sprag_boot::BootControl;
+use sprag_fetch::{Connector, RetryPolicy};
+use sprag_job::Job;
+use sprag_verify::Version;
+
+use super::backoff::Backoff;
+use super::client::Broker;
+use super::cloud::{Cloud, ReadJob, Scratch};
+use super::event::Event;
+use super::exchange::{Document, Exchange, Say, Stop};
+use super::link::Link;
+use crate::error::Error;
+use crate::record::Phase;
+use crate::updater::{Outcome, Startup, Updater};
+
+/// What bounds the conversation. The defaults suit cellular links and AWS's broker.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// For a connection, TLS and MQTT's CONNECT included, in milliseconds.
+    pub connect_ms: u32,
+    /// For a message to be taken by the connection, or to come in once it has begun, in milliseconds.
+    pub send_ms: u32,
+    /// For the broker's acknowledgement, in seconds.
+    pub answer_seconds: u32,
+    /// A PINGREQ goes out after this many seconds in which nothing was sent; after twice as many in which nothing came,
+    /// the connection is given up. Shorter than the keep-alive that the MQTT client has agreed on.
+    pub keep_alive_seconds: u32,
+    /// The waits between connections. They are tried for ever: `attempts` does not count.
+    pub reconnect: RetryPolicy,
+    /// The waits between the runs of a job that stopped. Without progress, the job ends as failed after `attempts`.
+    pub rerun: RetryPolicy,
+}
+
+impl Limits {
+    /// The defaults. **`seed` is to differ between devices** (serial number, MAC address): a fleet that lost its broker
+    /// together must not come back together.
+    pub fn new(seed: u32) -> Self {
+        Self {
+            connect_ms: 30_000,
+            send_ms: 20_000,
+            answer_seconds: 20,
+            keep_alive_seconds: 60,
+            reconnect: RetryPolicy { attempts: u8::MAX, first_ms: 1_000, longest_ms: 120_000, seed },
+            rerun: RetryPolicy { attempts: 12, first_ms: 5_000, longest_ms: 900_000, seed },
+        }
+    }
+}
+
+/// For how long the reset waits for the cloud to know of it, in milliseconds: the update matters more.
+const RESTART_MS: u32 = 30_000;
+
+/// The caller's buffers.
+#[derive(Debug)]
+pub struct Buffers<'b> {
+    /// Holds a job document: the longest that is taken.
+    pub document: &'b mut [u8],
+    /// Holds a topic: 226 bytes for AWS ([`TOPIC_MAX`](sprag_job::aws::TOPIC_MAX)).
+    pub topic: &'b mut [u8],
+    /// Holds what is published: 512 bytes do.
+    pub payload: &'b mut [u8],
+}
+
+/// The device is to be reset now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub struct Reset;
+
+/// A device's whole life with its cloud: listens for jobs, runs them with an [`Updater`], reports each to its one end, and
+/// carries on where it was after every loss of the broker, of the power, or of patience.
+///
+/// Two tasks in one future: the link keeps the connection to the broker, the other works on the job. A download goes on
+/// while the broker is away.
+#[derive(Debug)]
+pub struct Agent<K, T, D> {
+    cloud: K,
+    clock: T,
+    delay: D,
+    limits: Limits,
+}
+
+impl<K: Cloud, T: Fn() -> u32, D: DelayNs + Clone> Agent<K, T, D> {
+    /// An agent for this cloud. `clock` gives seconds from any start; it may wrap.
+    pub fn new(cloud: K, clock: T, delay: D, limits: Limits) -> Self {
+        Self { cloud, clock, delay, limits }
+    }
+
+    /// Runs until the device is to be reset, however long that takes. To be called once after each start, in the place of
+    /// [`Updater::start`]; the application goes on beside it, in tasks of its own.
+    ///
+    /// `running` is as for [`Updater::start`]. `self_test` is called when this image is on trial: `true` confirms it,
+    /// `false` gives it up; while it is under way, the cloud can be spoken to, so it may wait for
+    /// [`Event::Connected`].
+    ///
+    /// # Errors
+    /// Flash or bootloader fail: [`Error::Flash`], [`Error::Boot`].
+    ///
+    /// # Cancellation safety
+    /// Dropping the future is like a power cut: the next start goes on.
+    pub async fn run<M, C, F, S, J, B>(
+        &mut self,
+        updater: &mut Updater<'_, '_, C, F, S, J, B>,
+        broker: &mut M,
+        running: Version,
+        buffers: Buffers<'_>,
+        self_test: impl AsyncFnOnce() -> bool,
+        events: &mut dyn FnMut(Event),
+    ) -> Result<Reset, Error<C::Error>>
+    where
+        M: Broker,
+        C: Connector,
+        F: DelayNs,
+        S: NorFlash,
+        J: NorFlash,
+        B: BootControl,
+    {
+        let startup = updater.start(running).await?;
+        let record = updater.job().await?;
+        self.cloud.restore(record.as_ref(), updater.kept().await?.unwrap_or_default());
+
+        let exchange = Exchange::new(events);
+        let (room, read) = (buffers.document.len(), self.cloud.read());
+        let mut device = Device {
+            exchange: &exchange,
+            delay: self.delay.clone(),
+            read,
+            again: K::IS_ONE_BY_ONE,
+            reruns: Backoff::new(self.limits.rerun),
+        };
+        let mut link = Link {
+            cloud: &mut self.cloud,
+            exchange: &exchange,
+            clock: &self.clock,
+            delay: self.delay.clone(),
+            limits: self.limits,
+            scratch: Scratch { topic: buffers.topic, payload: buffers.payload },
+            spare: Some(buffers.document),
+            room,
+        };
+        match select(device.run(updater, startup, running, self_test), link.run(broker)).await {
+            Either::First(result) => result,
+            Either::Second(never) => never,
+        }
+    }
+}
+
+/// The side of the device.
+struct Device<'x, 'b, 'e, D> {
+    exchange: &'x Exchange<'b, 'e>,
+    delay: D,
+    read: ReadJob,
+    /// Whether a job that has ended is done again when it is given again.
+    again: bool,
+    reruns: Backoff,
+}
+
+/// What comes after a job, or a part of one.
+enum Next {
+    Reset,
+    /// Another document, or for this reason a fresh one of the same job.
+    Listen(&'static str),
+}
+
+type Result_<T, C> = Result<T, Error<<C as Connector>::Error>>;
+
+impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
+    async fn run<C: Connector, F: DelayNs, S: NorFlash, J: NorFlash, B: BootControl>(
+        &mut self,
+        updater: &mut Updater<'_, '_, C, F, S, J, B>,
+        startup: Startup,
+        running: Version,
+        self_test: impl AsyncFnOnce() -> bool,
+    ) -> Result_<Reset, C> {
+        match startup {
+            Startup::Staged => return Ok(Reset),
+            Startup::Trial => {
+                self.exchange.say(Say::Testing { version: running });
+                let passed = self_test().await;
+                self.exchange.event(Event::SelfTest { passed });
+                if !passed {
+                    updater.reject().await?;
+                    return Ok(Reset);
+                }
+                updater.confirm().await?;
+            }
+            Startup::Idle | Startup::Unfinished => {}
+        }
+        let mut reason = "no-document";
+        loop {
+            self.report(updater).await?;
+            let Some(Document { buffer, length, state }) = self.listen(updater, reason).await? else { continue };
+            let next = match (self.read)(buffer.get(..length).unwrap_or_default()) {
+                Ok(job) => {
+                    updater.keep(&state).await?;
+                    self.work(updater, &job).await
+                }
+                // The link has read it before.
+                Err(error) => Ok(Next::Listen(error.reason())),
+            };
+            self.exchange.returned.signal(buffer);
+            match next? {
+                Next::Reset => return Ok(Reset),
+                Next::Listen(why) => reason = why,
+            }
+        }
+    }
+
+    /// Makes the final report that is owed, if one is, however long the broker is away.
+    async fn report<C: Connector, F: DelayNs, S: NorFlash, J: NorFlash, B: BootControl>(
+        &mut self,
+        updater: &mut Updater<'_, '_, C, F, S, J, B>,
+    ) -> Result_<(), C> {
+        while let Some(report) = updater.report().await? {
+            let status = report.status();
+            self.exchange.say(Say::End(report));
+            self.exchange.told.wait().await;
+            updater.reported().await?;
+            self.exchange.event(Event::Reported { status });
+        }
+        Ok(())
+    }
+
+    /// Waits for a document. While a job is unfinished, for this reason, the cloud is asked for a fresh one of it, and in
+    /// the end it is given up.
+    async fn listen<C: Connector, F: DelayNs, S: NorFlash, J: NorFlash, B: BootControl>(
+        &mut self,
+        updater: &mut Updater<'_, '_, C, F, S, J, B>,
+        reason: &'static str,
+    ) -> Result_<Option<Document<'b>>, C> {
+        let exchange = self.exchange;
+        exchange.stop.reset();
+        if !is_unfinished(updater).await? {
+            self.reruns.reset();
+            exchange.say(Say::Nothing);
+            return Ok(Some(exchange.document.wait().await));
+        }
+        let Some(wait_ms) = self.reruns.next_ms() else {
+            updater.abandon(reason).await?;
+            return Ok(None);
+        };
+        exchange.wants_document.set(true);
+        exchange.say(Say::Fresh);
+        exchange.event(Event::Waiting { reason, wait_ms, fresh_url: true });
+        let heard = select3(exchange.document.wait(), self.delay.delay_ms(wait_ms), exchange.stop.wait()).await;
+        exchange.wants_document.set(false);
+        match heard {
+            Either3::First(document) => return Ok(Some(document)),
+            Either3::Second(()) => {}
+            Either3::Third(stop) => self.stop(updater, stop).await?,
+        }
+        Ok(None)
+    }
+
+    /// Runs a job until it has come to its end, or takes another document, or a reset.
+    async fn work<C: Connector, F: DelayNs, S: NorFlash, J: NorFlash, B: BootControl>(
+        &mut self,
+        updater: &mut Updater<'_, '_, C, F, S, J, B>,
+        job: &Job<'_>,
+    ) -> Result_<Next, C> {
+        let exchange = self.exchange;
+        exchange.stop.reset();
+        loop {
+            exchange.say(Say::Progress { received: 0, total: 0 });
+            let mut has_grown = false;
+            let mut events = |event: crate::Event| {
+                if let crate::Event::Progress { received, total } = event {
+                    has_grown = true;
+                    exchange.progress(received, total);
+                }
+                exchange.event(Event::Update(event));
+            };
+            let outcome = match select(updater.run(job, &mut events), exchange.stop.wait()).await {
+                Either::First(outcome) => outcome,
+                Either::Second(stop) => {
+                    self.stop(updater, stop).await?;
+                    return Ok(Next::Listen("stopped"));
+                }
+            };
+            let error = match outcome {
+                Ok(Outcome::RebootToTest) => return self.restart(updater).await,
+                Ok(Outcome::AlreadyEnded(_)) if self.again && updater.report().await?.is_none() => {
+                    updater.forget_ended().await?;
+                    continue;
+                }
+                Ok(Outcome::AlreadyEnded(_)) => return Ok(Next::Listen("")),
+                Err(Error::ReportOwed) => {
+                    self.report(updater).await?;
+                    continue;
+                }
+                Err(error) => error,
+            };
+            if has_grown {
+                self.reruns.reset();
+            }
+            if !error.is_retryable() || error.needs_new_url() {
+                return Ok(Next::Listen(error.reason()));
+            }
+            let reason = error.reason();
+            let Some(wait_ms) = self.reruns.next_ms() else {
+                updater.abandon(reason).await?;
+                return Ok(Next::Listen(reason));
+            };
+            exchange.event(Event::Waiting { reason, wait_ms, fresh_url: false });
+            if let Either::Second(stop) = select(self.delay.delay_ms(wait_ms), exchange.stop.wait()).await {
+                self.stop(updater, stop).await?;
+                return Ok(Next::Listen("stopped"));
+            }
+        }
+    }
+
+    /// The image is staged: lets the cloud know, if it is there.
+    async fn restart<C: Connector, F: DelayNs, S: NorFlash, J: NorFlash, B: BootControl>(
+        &mut self,
+        updater: &mut Updater<'_, '_, C, F, S, J, B>,
+    ) -> Result_<Next, C> {
+        let exchange = self.exchange;
+        let version = updater.job().await?.map(|job| job.version).unwrap_or_default();
+        exchange.say(Say::Restarting { version });
+        match select3(exchange.told.wait(), self.delay.delay_ms(RESTART_MS), exchange.stop.wait()).await {
+            Either3::First(state) => updater.keep(&state).await?,
+            Either3::Second(()) => {}
+            Either3::Third(stop) => {
+                self.stop(updater, stop).await?;
+                return Ok(Next::Listen("stopped"));
+            }
+        }
+        Ok(Next::Reset)
+    }
+
+    /// Stops what is being done. A job that another one takes the place of is ended, and reported, when that one begins.
+    async fn stop<C: Connector, F: DelayNs, S: NorFlash, J: NorFlash, B: BootControl>(
+        &mut self,
+        updater: &mut Updater<'_, '_, C, F, S, J, B>,
+        stop: Stop,
+    ) -> Result_<(), C> {
+        self.exchange.event(Event::Stopped);
+        if stop == Stop::Gone && is_unfinished(updater).await? {
+            updater.abandon("cancelled").await?;
+            // By the cloud's own word: it need not be told.
+            updater.reported().await?;
+        }
+        Ok(())
+    }
+}
+
+async fn is_unfinished<C: Connector, F: DelayNs, S: NorFlash, J: NorFlash, B: BootControl>(
+    updater: &mut Updater<'_, '_, C, F, S, J, B>,
+) -> Result_<bool, C> {
+    Ok(updater.job().await?.is_some_and(|job| !matches!(job.phase, Phase::Ended(_))))
+}

@@ -1,0 +1,213 @@
+//! The link's task: keeps a connection to the broker, says what the device has to say, hands over what arrives.
+
+use embassy_futures::select::{Either, Either3, select, select3};
+use embedded_hal_async::delay::DelayNs;
+use sprag_job::Publish;
+
+use super::agent::Limits;
+use super::backoff::Backoff;
+use super::client::{Broker, Client, Incoming};
+use super::cloud::{Cloud, Heard, Scratch};
+use super::event::Event;
+use super::exchange::{Document, Exchange, Say, Stop};
+
+/// How often the link looks at the clock.
+const TICK_MS: u32 = 1_000;
+
+/// What was being done when the connection was lost.
+type Lost = &'static str;
+
+pub(crate) struct Link<'l, 'b, 'e, K, T, D> {
+    pub(crate) cloud: &'l mut K,
+    pub(crate) exchange: &'l Exchange<'b, 'e>,
+    pub(crate) clock: &'l T,
+    pub(crate) delay: D,
+    pub(crate) limits: Limits,
+    pub(crate) scratch: Scratch<'l>,
+    /// The document buffer, unless the device has it.
+    pub(crate) spare: Option<&'b mut [u8]>,
+    /// Its size.
+    pub(crate) room: usize,
+}
+
+/// What is known of one connection.
+struct Line {
+    /// How many acknowledgements are owed; nothing new is begun before they are there.
+    owed: u8,
+    /// When something was heard last.
+    heard: u32,
+    /// When something was sent last.
+    sent: u32,
+    /// The next filter to subscribe to; `None` when all are.
+    filter: Option<usize>,
+}
+
+impl<K: Cloud, T: Fn() -> u32, D: DelayNs> Link<'_, '_, '_, K, T, D> {
+    /// Runs for ever.
+    pub(crate) async fn run<M: Broker>(&mut self, broker: &mut M) -> ! {
+        let mut backoff = Backoff::new(self.limits.reconnect);
+        loop {
+            let during = match within(&mut self.delay, self.limits.connect_ms, broker.connect()).await {
+                Some(mut client) => self.converse(&mut client, &mut backoff).await,
+                None => "connect",
+            };
+            let retry_ms = backoff.forever_ms();
+            self.exchange.event(Event::Disconnected { during, retry_ms });
+            self.delay.delay_ms(retry_ms).await;
+        }
+    }
+
+    /// From the connection to its loss.
+    async fn converse<C: Client>(&mut self, client: &mut C, backoff: &mut Backoff) -> Lost {
+        let now = (self.clock)();
+        let mut line = Line { owed: 0, heard: now, sent: now, filter: Some(0) };
+        loop {
+            if line.owed == 0
+                && let Err(lost) = self.speak(client, &mut line, backoff).await
+            {
+                return lost;
+            }
+            match select3(client.ready(), self.delay.delay_ms(TICK_MS), self.exchange.changed.wait()).await {
+                Either3::First(Ok(())) => {
+                    if let Err(lost) = self.listen(client, &mut line).await {
+                        return lost;
+                    }
+                }
+                Either3::First(Err(_)) => return "receive",
+                Either3::Second(()) | Either3::Third(()) => {}
+            }
+            let now = (self.clock)();
+            let passed = |since: u32, limit: u32| now.wrapping_sub(since) >= limit;
+            if line.owed > 0 && passed(line.sent, self.limits.answer_seconds)
+                || passed(line.heard, self.limits.keep_alive_seconds.saturating_mul(2))
+            {
+                return "silent";
+            }
+        }
+    }
+
+    /// The next thing that is to be sent, if there is any.
+    async fn speak<C: Client>(&mut self, client: &mut C, line: &mut Line, backoff: &mut Backoff) -> Result<(), Lost> {
+        let now = (self.clock)();
+        if let Some(index) = line.filter {
+            if let Some(filter) = self.cloud.filter(index, self.scratch.topic) {
+                let filter = filter.map_err(|_| "topic-buffer")?;
+                let sent = within(&mut self.delay, self.limits.send_ms, client.subscribe(filter)).await;
+                sent.ok_or("subscribe")?;
+                line.filter = index.checked_add(1);
+                line.expect(now);
+                return Ok(());
+            }
+            line.filter = None;
+            backoff.reset();
+            self.cloud.connected();
+            self.exchange.event(Event::Connected);
+        }
+        self.settle();
+        let (cloud, scratch) = (&mut *self.cloud, self.scratch.reborrow());
+        match self.exchange.with_say(|say, number| cloud.next(now, say, number, scratch)) {
+            Ok(Some(publish)) => {
+                let payload = publish.payload.as_bytes();
+                let sent = within(&mut self.delay, self.limits.send_ms, client.publish(publish.topic, payload)).await;
+                sent.ok_or("publish")?;
+                line.expect(now);
+            }
+            Ok(None) if now.wrapping_sub(line.sent) >= self.limits.keep_alive_seconds => {
+                within(&mut self.delay, self.limits.send_ms, client.ping()).await.ok_or("ping")?;
+                line.sent = now;
+            }
+            Ok(None) => {}
+            Err(_) => return Err("payload-buffer"),
+        }
+        Ok(())
+    }
+
+    /// A report that can't be made here is as good as made: the cloud does not ask for it, or no longer.
+    fn settle(&mut self) {
+        let cloud = &mut *self.cloud;
+        if self.exchange.with_say(|say, _| matches!(say, Say::End(report) if !cloud.can_report(report))) {
+            self.exchange.told.signal(self.cloud.state());
+        }
+    }
+
+    /// Takes in what has arrived.
+    async fn listen<C: Client>(&mut self, client: &mut C, line: &mut Line) -> Result<(), Lost> {
+        let incoming = within(&mut self.delay, self.limits.send_ms, client.receive()).await.ok_or("receive")?;
+        let now = (self.clock)();
+        line.heard = now;
+        let (topic, payload) = match incoming {
+            Incoming::Alive => return Ok(()),
+            Incoming::Acknowledged => {
+                line.owed = line.owed.saturating_sub(1);
+                let number = self.exchange.with_say(|_, number| number);
+                if line.owed == 0 && self.cloud.delivered(number) {
+                    self.exchange.told.signal(self.cloud.state());
+                }
+                return Ok(());
+            }
+            Incoming::Message { topic, payload } => (topic, payload),
+        };
+        let number = self.exchange.with_say(|_, number| number);
+        let takes = K::IS_ONE_BY_ONE || self.spare.is_some() || self.exchange.is_working();
+        let room = takes.then_some(self.room);
+        let heard = self.cloud.arrived(now, topic, payload, number, room, self.scratch.reborrow());
+        match heard {
+            Heard::Nothing => {}
+            Heard::Told => self.exchange.told.signal(self.cloud.state()),
+            Heard::NotTaken => {
+                self.exchange.event(Event::NotTaken);
+                self.exchange.told.signal(self.cloud.state());
+            }
+            Heard::Gone => self.exchange.stop.signal(Stop::Gone),
+            Heard::Refused { reason, answer } => {
+                self.exchange.event(Event::Refused { reason });
+                let Some(Publish { topic, payload }) = answer else { return Ok(()) };
+                let sent = client.publish(topic, payload.as_bytes());
+                within(&mut self.delay, self.limits.send_ms, sent).await.ok_or("publish")?;
+                line.expect(now);
+            }
+            Heard::Document { other, ended } => self.hand_over(payload, other, ended).await?,
+        }
+        Ok(())
+    }
+
+    /// Gives a document to the device, if it has use for it.
+    async fn hand_over(&mut self, payload: &[u8], other: bool, ended: bool) -> Result<(), Lost> {
+        if !other && !self.exchange.wants_document.get() {
+            return Ok(());
+        }
+        if other && self.exchange.is_working() {
+            self.exchange.stop.signal(if ended { Stop::Gone } else { Stop::Superseded });
+        }
+        // One that the device has not looked at yet is out of date.
+        let unread = self.exchange.document.try_take().map(|document| document.buffer);
+        let buffer = match self.spare.take().or(unread) {
+            Some(buffer) => buffer,
+            None => match select(self.exchange.returned.wait(), self.delay.delay_ms(self.limits.send_ms)).await {
+                Either::First(buffer) => buffer,
+                // The cloud is asked again on the next connection.
+                Either::Second(()) => return Err("busy"),
+            },
+        };
+        let length = payload.len();
+        if let Some(place) = buffer.get_mut(..length) {
+            place.copy_from_slice(payload);
+            self.exchange.document.signal(Document { buffer, length, state: self.cloud.state() });
+        }
+        Ok(())
+    }
+}
+
+impl Line {
+    fn expect(&mut self, now: u32) {
+        (self.owed, self.sent) = (self.owed.saturating_add(1), now);
+    }
+}
+
+/// What comes of it within the time allowed; its error, whatever it is, ends the connection.
+async fn within<R, E>(delay: &mut impl DelayNs, ms: u32, work: impl Future<Output = Result<R, E>>) -> Option<R> {
+    match select(work, delay.delay_ms(ms)).await {
+        Either::First(result) => result.ok(),
+        Either::Second(()) => None,
+    }
+}

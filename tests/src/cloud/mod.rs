@@ -1,0 +1,4 @@
+//! The cloud's side of the conversations, over a real broker.
+
+pub mod iotconnect;
+pub mod session;
