@@ -89,6 +89,7 @@ impl<E> Error<E> {
         match self {
             Self::Artifacts { .. } | Self::NoUrl | Self::JobId { .. } | Self::Url(_) => Status::Rejected,
             Self::Fetch(_) | Self::Verify(_) | Self::SameVersion { .. } => Status::Refused,
+            Self::Flash(sprag_flash::Error::TooLarge { .. }) => Status::Refused,
             _ => Status::Failed,
         }
     }

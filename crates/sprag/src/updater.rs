@@ -1,5 +1,6 @@
 //! One job, from its document to the image that runs: the order in which the five crates act.
 
+use embassy_futures::yield_now;
 use embedded_hal_async::delay::DelayNs;
 use embedded_storage_async::nor_flash::NorFlash;
 use sprag_boot::{BootControl, State, Swap};
@@ -477,6 +478,8 @@ where
             }
             events(progress(download.session()));
             transfer.commit(count).await?;
+            // Where the network is fast and the flash's driver blocks, nothing else would get its turn.
+            yield_now().await;
         }
         transfer.finish()?;
         Ok(total)

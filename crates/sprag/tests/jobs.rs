@@ -69,6 +69,10 @@ fn failed(id: &str, reason: &str) -> Option<(String, Status, String)> {
     Some((id.to_owned(), Status::Failed, reason.to_owned()))
 }
 
+fn refused(id: &str, reason: &str) -> Option<(String, Status, String)> {
+    Some((id.to_owned(), Status::Refused, reason.to_owned()))
+}
+
 #[test]
 fn a_job_that_is_delivered_twice_is_done_once() {
     let (flash, server) = (device(), HttpServer::new(image_of(2, 3000)));
@@ -87,9 +91,9 @@ fn a_refused_image_is_reported_once_and_not_tried_again() {
     with(&flash, &server, |updater| {
         let document = document("a", "1", "http://h/1");
         assert!(matches!(run(updater, &document), Err(Error::Verify(_))));
-        assert_eq!(run(updater, &document), Ok(Outcome::AlreadyEnded(Status::Failed)));
-        assert_eq!(report(updater), failed("a", "not-newer"));
-        assert_eq!(run(updater, &document), Ok(Outcome::AlreadyEnded(Status::Failed)));
+        assert_eq!(run(updater, &document), Ok(Outcome::AlreadyEnded(Status::Refused)));
+        assert_eq!(report(updater), refused("a", "not-newer"));
+        assert_eq!(run(updater, &document), Ok(Outcome::AlreadyEnded(Status::Refused)));
         assert_eq!(server.requests().len(), 1);
     });
     with(&flash, &server, |updater| {
@@ -239,7 +243,7 @@ fn an_image_that_does_not_fit_changes_nothing_in_the_slot() {
     with(&flash, &server, |updater| {
         let error: TestError = run(updater, &document("a", "2", "http://h/2")).unwrap_err();
         assert_eq!(error.reason(), "image-too-large");
-        assert_eq!(report(updater), failed("a", "image-too-large"));
+        assert_eq!(report(updater), refused("a", "image-too-large"));
     });
     assert_eq!(flash.contents()[..2 * SLOT as usize], before[..2 * SLOT as usize]);
 }

@@ -133,7 +133,7 @@ impl Run {
 
 /// An end in words.
 struct Told {
-    result: &'static str,
+    result: String,
     reason: Option<String>,
     version: Option<String>,
     sentence: String,
@@ -141,7 +141,13 @@ struct Told {
 }
 
 fn tell(end: &End) -> Told {
-    let told = |result, sentence: String| Told { result, reason: None, version: None, sentence, failure: None };
+    let told = |result: &str, sentence: String| Told {
+        result: result.to_owned(),
+        reason: None,
+        version: None,
+        sentence,
+        failure: None,
+    };
     match end {
         End::Updated(version) => Told {
             version: Some(version.to_string()),
@@ -151,8 +157,8 @@ fn tell(end: &End) -> Told {
             told("already-done", "nothing to do: this job is done".to_owned())
         }
         End::AlreadyEnded(status) => Told {
-            failure: Some(Failure::Ended(format!("this job has {status} before; a new try needs a job of its own"))),
-            ..told("already-failed", String::new())
+            failure: Some(Failure::Ended(format!("this job was {status} before; a new try needs a job of its own"))),
+            ..told(&format!("already-{status}"), String::new())
         },
         End::Ended { status, reason, error } => Told {
             reason: Some(reason.clone()),
@@ -160,7 +166,7 @@ fn tell(end: &End) -> Told {
                 "{status}: {}; the old image runs",
                 error.as_deref().unwrap_or(reason)
             ))),
-            ..told(if *status == sprag::job::Status::Rejected { "rejected" } else { "failed" }, String::new())
+            ..told(&status.to_string(), String::new())
         },
         End::Unfinished(error) => Told {
             reason: Some(error.reason().to_owned()),
@@ -271,6 +277,7 @@ fn phase_word(phase: sprag::Phase) -> &'static str {
         Phase::Restarting => "staged, restarting once more",
         Phase::Ended(Status::Done) => "done",
         Phase::Ended(Status::Rejected) => "rejected",
+        Phase::Ended(Status::Refused) => "refused",
         Phase::Ended(_) => "failed",
     }
 }

@@ -11,7 +11,7 @@ use crate::bench::{Bench, NEW, OLD, SMALL, SMALL_ROOM, SMALL_SLOT, ack};
 #[track_caller]
 fn assert_fails(bench: &Bench, reason: &str, says: &[&str]) {
     let before = bench.untouchable();
-    let ran = bench.run().refused(1, &["failed: ", "; the old image runs"]);
+    let ran = bench.run().refused(1, &["refused: ", "; the old image runs"]);
     for text in says {
         assert!(ran.stderr.contains(text), "{text:?} is not in: {}", ran.stderr);
     }
@@ -19,7 +19,7 @@ fn assert_fails(bench: &Bench, reason: &str, says: &[&str]) {
     assert!(bench.untouchable() == before, "more than the secondary slot and the journal was changed");
     bench.assert_old_runs();
     let job = &bench.show()["job"];
-    assert_eq!((&job["phase"], &job["reason"], &job["reported"]), (&"failed".into(), &reason.into(), &true.into()));
+    assert_eq!((&job["phase"], &job["reason"], &job["reported"]), (&"refused".into(), &reason.into(), &true.into()));
 }
 
 /// The job stops: nothing but the secondary slot and the journal was touched, and it can go on.
@@ -117,7 +117,7 @@ fn an_object_that_is_not_there() {
     // That was its end: what is there by now is another job's.
     bench.order(&bench.presign());
     let flash = bench.flash();
-    let ran = bench.run().refused(1, &["this job has failed before", "a job of its own"]);
+    let ran = bench.run().refused(1, &["this job was refused before", "a job of its own"]);
     assert!(!ran.stdout.contains("reports"), "{}", ran.stdout);
     assert!(bench.flash() == flash, "the flash was changed");
     assert_eq!(bench.server().stats().requests, 1);
