@@ -4,7 +4,7 @@
 mod service;
 
 use service::Service;
-use service::device::{at_work, deliver, device, finish, own, progress, request, talk};
+use service::{at_work, deliver, device, finish, own, progress, request, talk};
 use sprag_job::NoRoom;
 use sprag_job::aws::{AwsJobs, BadDetail, Event, ExpectedVersion, Gone, JobsError, Saved, SelfTest, Settings, Verdict};
 
@@ -116,7 +116,7 @@ fn what_the_cloud_takes_back_is_stopped() {
     // Deleted, noticed by notice or by update.
     for notice in [false, true] {
         let (mut jobs, mut service) = at_work();
-        service.jobs.clear();
+        service.0.delete("a");
         let request = if notice {
             let notice = service.notify_next();
             deliver(&mut jobs, &notice);
@@ -216,7 +216,7 @@ fn versions_and_step_timeouts_are_written_as_settings_say() {
     let settings =
         Settings { expected_version: ExpectedVersion::Number, step_timeout_minutes: Some(5), ..Settings::default() };
     let mut jobs = AwsJobs::new("t", settings).unwrap();
-    let mut service = Service::default();
+    let mut service = Service::new();
     service.create("a");
     jobs.connected();
     let start = request(&mut jobs);

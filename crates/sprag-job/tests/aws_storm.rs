@@ -6,7 +6,7 @@ mod service;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use service::Service;
-use service::device::{Message, at_work, deliver, device, finish, progress, request};
+use service::{Message, at_work, deliver, device, finish, progress, request};
 use sprag_job::aws::{AwsJobs, Settings, Verdict};
 
 proptest! {
@@ -15,7 +15,7 @@ proptest! {
     /// Whatever is lost, doubled or taken back: each job ends once, and the device comes to rest.
     #[test]
     fn every_job_ends_exactly_once(faults in vec(0u8..12, 0..120)) {
-        let (mut jobs, mut service) = (device(), Service::default());
+        let (mut jobs, mut service) = (device(), Service::new());
         for id in ["a", "b", "c"] {
             service.create(id);
         }
@@ -45,8 +45,8 @@ proptest! {
                     };
                     jobs.connected();
                 }
-                2 if service.jobs.iter().any(|job| job.status == "IN_PROGRESS") => {
-                    let id = service.jobs.iter().find(|job| job.status == "IN_PROGRESS").unwrap().id.clone();
+                2 if service.0.jobs().iter().any(|job| job.status == "IN_PROGRESS") => {
+                    let id = service.0.jobs().iter().find(|job| job.status == "IN_PROGRESS").unwrap().id.clone();
                     service.cancel(&id);
                     deliver(&mut jobs, &answer);
                 }
@@ -72,7 +72,7 @@ proptest! {
             past.push(answer);
         }
         prop_assert_eq!(jobs.saved(), None);
-        for job in &service.jobs {
+        for job in service.0.jobs() {
             prop_assert!(job.finals.len() == usize::from(job.status == "SUCCEEDED"), "{:?}", job);
             prop_assert!(["SUCCEEDED", "CANCELED"].contains(&job.status), "{:?}", job);
         }

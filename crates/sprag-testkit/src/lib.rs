@@ -1,10 +1,12 @@
 #![forbid(unsafe_code)]
 #![doc = include_str!("../README.md")]
 
+pub mod aws_jobs;
 pub mod flash;
 pub mod http;
 pub mod image;
 pub mod mcuboot;
+pub mod time;
 
 /// Pending once.
 async fn yield_once() {

@@ -1,122 +1,102 @@
-//! The cloud's side of AWS IoT Jobs for one thing, by its documented rules: IN_PROGRESS before QUEUED, a version that
-//! grows with each change, `start-next` that leaves statusDetails alone, no update of what has ended.
+//! A device in conversation with the service.
 #![allow(dead_code)]
 
-pub(crate) mod device;
+use sprag_job::Publish;
+use sprag_job::aws::{AwsJobs, Event, Settings, Verdict};
 
-use serde_json::{Value, json};
+use sprag_testkit::aws_jobs;
 
-#[derive(Debug, Clone)]
-pub(crate) struct Execution {
-    pub(crate) id: String,
-    pub(crate) status: &'static str,
-    pub(crate) version: u64,
-    pub(crate) details: Value,
-    /// Every final status that was accepted.
-    pub(crate) finals: Vec<String>,
-}
+/// A topic and a payload.
+pub(crate) type Message = (String, String);
 
-#[derive(Debug, Default)]
-pub(crate) struct Service {
-    pub(crate) jobs: Vec<Execution>,
-    /// How often a URL was signed.
-    signed: u32,
-}
-
-const ENDS: [&str; 3] = ["SUCCEEDED", "FAILED", "REJECTED"];
+/// The service, and the clock that it goes by.
+pub(crate) struct Service(pub(crate) aws_jobs::Service);
 
 impl Service {
-    pub(crate) fn create(&mut self, id: &str) {
-        let id = id.to_string();
-        self.jobs.push(Execution { id, status: "QUEUED", version: 1, details: json!({}), finals: vec![] });
+    pub(crate) fn new() -> Self {
+        let mut signed = 0;
+        Self(aws_jobs::Service::new("t", move |_| {
+            signed += 1;
+            serde_json::json!({"operation": "ota", "artifact": {"url": format!("https://h/a?signed={signed}")}})
+        }))
     }
 
-    pub(crate) fn job(&mut self, id: &str) -> &mut Execution {
-        self.jobs.iter_mut().find(|job| job.id == id).unwrap()
+    pub(crate) fn create(&mut self, id: &str) {
+        self.0.create(id);
     }
 
     pub(crate) fn cancel(&mut self, id: &str) {
-        let job = self.job(id);
-        (job.status, job.version) = ("CANCELED", job.version + 1);
+        self.0.cancel(id);
     }
 
-    fn head(&self) -> Option<usize> {
-        let at = |status| self.jobs.iter().position(|job| job.status == status);
-        at("IN_PROGRESS").or_else(|| at("QUEUED"))
+    pub(crate) fn job(&mut self, id: &str) -> &mut aws_jobs::Execution {
+        self.0.job(id).unwrap()
     }
 
-    fn describe(&mut self, index: usize) -> Value {
-        self.signed += 1;
-        let job = &self.jobs[index];
-        json!({"jobId": job.id, "status": job.status, "versionNumber": job.version, "executionNumber": 1,
-            "statusDetails": job.details,
-            "jobDocument": {"operation": "ota", "artifact": {"url": format!("https://h/a?signed={}", self.signed)}}})
-    }
-
-    pub(crate) fn notify_next(&mut self) -> (String, String) {
-        let mut payload = json!({"timestamp": 1});
-        if let Some(head) = self.head() {
-            payload["execution"] = self.describe(head);
-        }
-        ("$aws/things/t/jobs/notify-next".into(), payload.to_string())
+    pub(crate) fn notify_next(&mut self) -> Message {
+        let aws_jobs::Message { topic, payload } = self.0.notify_next();
+        (topic, payload)
     }
 
     /// The answer to a request.
-    pub(crate) fn answer(&mut self, topic: &str, payload: &str) -> (String, String) {
-        let request: Value = serde_json::from_str(payload).unwrap();
-        let operation = topic.strip_prefix("$aws/things/t/jobs/").unwrap();
-        let (accepted, mut answer) = match operation.split_once('/') {
-            None => self.start_next(),
-            Some((id, "get")) => match self.jobs.iter().position(|job| job.id == id) {
-                Some(index) => (true, json!({"execution": self.describe(index)})),
-                None => (false, json!({"code": "ResourceNotFound", "message": "gone"})),
-            },
-            Some((id, "update")) => self.update(id, &request),
-            _ => (false, json!({"code": "InvalidTopic"})),
-        };
-        answer["clientToken"] = request["clientToken"].clone();
-        (format!("{topic}/{}", if accepted { "accepted" } else { "rejected" }), answer.to_string())
+    pub(crate) fn answer(&mut self, topic: &str, payload: &str) -> Message {
+        let aws_jobs::Message { topic, payload } = self.0.answer(0, topic, payload.as_bytes()).unwrap();
+        (topic, payload)
     }
+}
 
-    fn start_next(&mut self) -> (bool, Value) {
-        let Some(head) = self.head() else { return (true, json!({"timestamp": 1})) };
-        let job = &mut self.jobs[head];
-        if job.status == "QUEUED" {
-            (job.status, job.version) = ("IN_PROGRESS", job.version + 1);
-        }
-        (true, json!({"timestamp": 1, "execution": self.describe(head)}))
-    }
+pub(crate) fn device() -> AwsJobs<'static> {
+    AwsJobs::new("t", Settings::default()).unwrap()
+}
 
-    fn update(&mut self, id: &str, request: &Value) -> (bool, Value) {
-        let Some(job) = self.jobs.iter_mut().find(|job| job.id == id) else {
-            return (false, json!({"code": "ResourceNotFound"}));
-        };
-        let state =
-            |job: &Execution| json!({"status": job.status, "versionNumber": job.version, "statusDetails": job.details});
-        let expected = &request["expectedVersion"];
-        // The service takes the version as a number and in quotes.
-        let expected = expected.as_u64().or_else(|| expected.as_str()?.parse().ok());
-        if expected.is_some_and(|expected| expected != job.version) {
-            return (false, json!({"code": "VersionMismatch", "executionState": state(job)}));
-        }
-        if !["QUEUED", "IN_PROGRESS"].contains(&job.status) {
-            return (false, json!({"code": "TerminalStateReached", "executionState": state(job)}));
-        }
-        let status = request["status"].as_str().unwrap();
-        match ENDS.iter().find(|end| **end == status) {
-            Some(end) => {
-                job.status = end;
-                job.finals.push(status.into());
-            }
-            None => job.status = "IN_PROGRESS",
-        }
-        for (key, value) in request["statusDetails"].as_object().into_iter().flatten() {
-            assert!(!key.is_empty() && value.as_str().is_some_and(|value| (1..=1024).contains(&value.len())));
-        }
-        if request["statusDetails"].is_object() {
-            job.details = request["statusDetails"].clone();
-        }
-        job.version += 1;
-        (true, json!({"timestamp": 1, "executionState": state(job)}))
+pub(crate) fn own(publish: Publish<'_>) -> Message {
+    (publish.topic.into(), publish.payload.into())
+}
+
+pub(crate) fn request(jobs: &mut AwsJobs<'_>) -> Option<Message> {
+    jobs.next_request(&mut [0; 226], &mut [0; 512]).unwrap().map(own)
+}
+
+pub(crate) fn progress(jobs: &mut AwsJobs<'_>, now: u32, received: u64) -> Option<Message> {
+    jobs.progress(now, received, 100, &mut [0; 226], &mut [0; 512]).unwrap().map(own)
+}
+
+pub(crate) fn finish(jobs: &mut AwsJobs<'_>, verdict: Verdict) -> Message {
+    own(jobs.finish(0, verdict, "why", None, &mut [0; 226], &mut [0; 512]).unwrap())
+}
+
+/// What the event was, in a word.
+pub(crate) fn word(event: Event<'_>) -> String {
+    match event {
+        Event::Job(execution) => format!("job {}", execution.job_id()),
+        Event::Again(execution) => format!("again {}", execution.job_id()),
+        Event::Replaced(execution) => format!("replaced {}", execution.job_id()),
+        Event::Fresh(execution) => format!("fresh {}", execution.job().unwrap().artifacts().next().unwrap().url()),
+        Event::Gone(gone) => format!("gone {gone:?}"),
+        Event::Accepted(status) => format!("accepted {status}"),
+        Event::Retry(status) => format!("retry {status}"),
+        Event::Refused(rejection) => format!("refused {}", rejection.code_text()),
+        other => format!("{other:?}"),
     }
+}
+
+pub(crate) fn deliver(jobs: &mut AwsJobs<'_>, (topic, payload): &Message) -> String {
+    word(jobs.arrived(topic, payload.as_bytes()))
+}
+
+/// The request, its answer, and what comes of it.
+pub(crate) fn talk(jobs: &mut AwsJobs<'_>, service: &mut Service, request: Option<Message>) -> String {
+    let (topic, payload) = request.expect("a request");
+    let answer = service.answer(&topic, &payload);
+    deliver(jobs, &answer)
+}
+
+/// A device with job `a` in hand, and the service that gave it.
+pub(crate) fn at_work() -> (AwsJobs<'static>, Service) {
+    let (mut jobs, mut service) = (device(), Service::new());
+    service.create("a");
+    jobs.connected();
+    let first = request(&mut jobs);
+    assert_eq!(talk(&mut jobs, &mut service, first), "job a");
+    (jobs, service)
 }
