@@ -51,7 +51,8 @@ impl Limits {
     }
 }
 
-/// For how long the reset waits for the cloud to know of it, in milliseconds: the update matters more.
+/// For how long the reset waits for the cloud to know of it, and a stopped job for the document of the next, in
+/// milliseconds.
 const RESTART_MS: u32 = 30_000;
 
 /// The caller's buffers.
@@ -163,6 +164,8 @@ enum Next {
     Reset,
     /// Another document, or for this reason a fresh one of the same job.
     Listen(&'static str),
+    /// The document that is on its way.
+    Other,
 }
 
 type Result_<T, C> = Result<T, Error<<C as Connector>::Error>>;
@@ -189,10 +192,18 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
             }
             Startup::Idle | Startup::Unfinished => {}
         }
-        let mut reason = "no-document";
+        let (mut reason, mut overtaken) = ("no-document", false);
         loop {
             self.report(updater).await?;
-            let Some(Document { buffer, length, state }) = self.listen(updater, reason).await? else { continue };
+            let document = if core::mem::take(&mut overtaken) {
+                match select(self.exchange.document.wait(), self.delay.delay_ms(RESTART_MS)).await {
+                    Either::First(document) => Some(document),
+                    Either::Second(()) => None,
+                }
+            } else {
+                self.listen(updater, reason).await?
+            };
+            let Some(Document { buffer, length, state }) = document else { continue };
             let next = match (self.read)(buffer.get(..length).unwrap_or_default()) {
                 Ok(job) => {
                     updater.keep(&state).await?;
@@ -205,6 +216,7 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
             match next? {
                 Next::Reset => return Ok(Reset),
                 Next::Listen(why) => reason = why,
+                Next::Other => overtaken = true,
             }
         }
     }
@@ -250,7 +262,9 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
         match heard {
             Either3::First(document) => return Ok(Some(document)),
             Either3::Second(()) => {}
-            Either3::Third(stop) => self.stop(updater, stop).await?,
+            Either3::Third(stop) => {
+                let _ = self.stop(updater, stop).await?;
+            }
         }
         Ok(None)
     }
@@ -275,10 +289,7 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
             };
             let outcome = match select(updater.run(job, &mut events), exchange.stop.wait()).await {
                 Either::First(outcome) => outcome,
-                Either::Second(stop) => {
-                    self.stop(updater, stop).await?;
-                    return Ok(Next::Listen("stopped"));
-                }
+                Either::Second(stop) => return self.stop(updater, stop).await,
             };
             let error = match outcome {
                 Ok(Outcome::RebootToTest) => return self.restart(updater).await,
@@ -306,8 +317,7 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
             };
             exchange.event(Event::Waiting { reason, wait_ms, fresh_url: false });
             if let Either::Second(stop) = select(self.delay.delay_ms(wait_ms), exchange.stop.wait()).await {
-                self.stop(updater, stop).await?;
-                return Ok(Next::Listen("stopped"));
+                return self.stop(updater, stop).await;
             }
         }
     }
@@ -323,10 +333,7 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
         match select3(exchange.told.wait(), self.delay.delay_ms(RESTART_MS), exchange.stop.wait()).await {
             Either3::First(state) => updater.keep(&state).await?,
             Either3::Second(()) => {}
-            Either3::Third(stop) => {
-                self.stop(updater, stop).await?;
-                return Ok(Next::Listen("stopped"));
-            }
+            Either3::Third(stop) => return self.stop(updater, stop).await,
         }
         Ok(Next::Reset)
     }
@@ -336,14 +343,14 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
         &mut self,
         updater: &mut Updater<'_, '_, C, F, S, J, B>,
         stop: Stop,
-    ) -> Result_<(), C> {
+    ) -> Result_<Next, C> {
         self.exchange.event(Event::Stopped);
         if stop == Stop::Gone && is_unfinished(updater).await? {
             updater.abandon("cancelled").await?;
             // By the cloud's own word: it need not be told.
             updater.reported().await?;
         }
-        Ok(())
+        Ok(if stop == Stop::Superseded { Next::Other } else { Next::Listen("stopped") })
     }
 }
 

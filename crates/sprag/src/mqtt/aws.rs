@@ -131,10 +131,9 @@ impl Talk for AwsIot<'_> {
         room: Option<usize>,
         out: Scratch<'b>,
     ) -> Heard<'b> {
-        let (other, ended) = match self.jobs.arrived(topic, payload) {
-            Event::Job(_) => (true, false),
-            Event::Replaced(_) => (true, true),
-            Event::Again(_) | Event::Fresh(_) => (false, false),
+        let other = match self.jobs.arrived(topic, payload) {
+            Event::Job(_) | Event::Replaced(_) => true,
+            Event::Again(_) | Event::Fresh(_) => false,
             Event::Gone(_) => return Heard::Gone,
             Event::Accepted(_) if self.said == Some(number) => return Heard::Told,
             Event::Retry(_) => {
@@ -154,7 +153,7 @@ impl Talk for AwsIot<'_> {
             Ok(_) if room.is_none_or(|room| payload.len() > room) => self.refuse(now, "document-too-large", out),
             Ok(job) => match job.require_https() {
                 Err(error) => self.refuse(now, error.reason(), out),
-                Ok(()) => Heard::Document { other, ended },
+                Ok(()) => Heard::Document { other },
             },
         }
     }

@@ -31,8 +31,6 @@ pub enum Heard<'b> {
     /// A job document. `other`: not of the job that is in hand already.
     Document {
         other: bool,
-        /// The cloud has ended the job that was in hand.
-        ended: bool,
     },
     /// A document that makes no sense here: what to answer, where that is known.
     Refused {

@@ -49,7 +49,7 @@ impl<'t, const SEEN: usize> Avnet<'t, SEEN> {
                 let other = self.current.as_ref().is_none_or(|(_, current)| current != id);
                 self.current = heapless::String::try_from(id).ok().map(|id| (job.dialect(), id));
                 self.conversation.remember(job);
-                return Heard::Document { other, ended: false };
+                return Heard::Document { other };
             }
         };
         let answer = self.conversation.ack(job, Status::Rejected, reason, out.topic, out.payload).ok().flatten();
@@ -130,7 +130,9 @@ impl<const SEEN: usize> Talk for Avnet<'_, SEEN> {
         match self.conversation.arrived(topic, payload) {
             Event::Job(job) => self.take(&job, payload.len(), room, out),
             // With a fresh URL perhaps: of use if that is waited for.
-            Event::Duplicate(job) if self.current.as_ref().is_some_and(|(_, id)| job.id() == id.as_str()) => {
+            Event::Duplicate(job)
+                if room.is_some() && self.current.as_ref().is_some_and(|(_, id)| job.id() == id.as_str()) =>
+            {
                 self.take(&job, payload.len(), room, out)
             }
             Event::Malformed(error) => self.refuse(&error, out),

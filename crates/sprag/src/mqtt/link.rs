@@ -140,7 +140,8 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs> Link<'_, '_, '_, K, T, D> {
             Incoming::Acknowledged => {
                 line.owed = line.owed.saturating_sub(1);
                 let number = self.exchange.with_say(|_, number| number);
-                if line.owed == 0 && self.cloud.delivered(number) {
+                // What was said on the connection before is not what a subscription's acknowledgement is about.
+                if line.owed == 0 && line.filter.is_none() && self.cloud.delivered(number) {
                     self.exchange.told.signal(self.cloud.state());
                 }
                 return Ok(());
@@ -166,18 +167,19 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs> Link<'_, '_, '_, K, T, D> {
                 within(&mut self.delay, self.limits.send_ms, sent).await.ok_or("publish")?;
                 line.expect(now);
             }
-            Heard::Document { other, ended } => self.hand_over(payload, other, ended).await?,
+            Heard::Document { other } => self.hand_over(payload, other).await?,
         }
         Ok(())
     }
 
     /// Gives a document to the device, if it has use for it.
-    async fn hand_over(&mut self, payload: &[u8], other: bool, ended: bool) -> Result<(), Lost> {
+    async fn hand_over(&mut self, payload: &[u8], other: bool) -> Result<(), Lost> {
         if !other && !self.exchange.wants_document.get() {
             return Ok(());
         }
         if other && self.exchange.is_working() {
-            self.exchange.stop.signal(if ended { Stop::Gone } else { Stop::Superseded });
+            // Who gives one job at a time has ended the one before.
+            self.exchange.stop.signal(if K::IS_ONE_BY_ONE { Stop::Gone } else { Stop::Superseded });
         }
         // One that the device has not looked at yet is out of date.
         let unread = self.exchange.document.try_take().map(|document| document.buffer);

@@ -1,0 +1,155 @@
+//! A device on the host, with the agent in it: flash, bootloader, an object to fetch.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use ed25519_dalek::SigningKey;
+use embassy_futures::select::{Either, select};
+use sprag::boot::{Layout, McuBoot};
+use sprag::fetch::{Connector, Fetcher, Scheme, TcpConnectError, TcpConnector};
+use sprag::flash::{Geometry, Journal, SlotWriter};
+use sprag::mqtt::{Agent, Buffers, Cloud, Event, Limits, Reset};
+use sprag::verify::{Policy, PublicKey, Version};
+use sprag::{Error, Updater};
+use sprag_testkit::flash::{self, SimFlash};
+use sprag_testkit::http::{HttpServer, Refused};
+use sprag_testkit::image::{self, McuBootImage};
+use sprag_testkit::mcuboot::Bootloader;
+use sprag_testkit::time::VirtualTime;
+
+use super::broker::TestBroker;
+
+const SECTOR: u32 = 1024;
+const SLOT: u32 = 8 * SECTOR;
+const JOURNAL: u32 = 2 * SECTOR;
+const UNIT: u32 = 8;
+const GEOMETRY: Geometry = Geometry { write_size: UNIT, erase_size: SECTOR, erased: 0xFF };
+
+/// Far more resets than any test takes.
+const RESETS_MAX: u32 = 30;
+
+fn key() -> SigningKey {
+    SigningKey::from_bytes(&[1; 32])
+}
+
+pub(crate) fn image_of(major: u8) -> Vec<u8> {
+    let version = image::Version { major, minor: 0, revision: 0, build: 0 };
+    McuBootImage { version, header_size: 32, payload: &[major; 2500] }.sign(&key())
+}
+
+/// `https` without the TLS.
+struct Bare<'s>(TcpConnector<'s, HttpServer, HttpServer>);
+
+impl<'s> Connector for Bare<'s> {
+    type Error = TcpConnectError<Refused, Refused>;
+    type Connection<'c>
+        = <TcpConnector<'s, HttpServer, HttpServer> as Connector>::Connection<'c>
+    where
+        Self: 'c;
+
+    async fn connect<'c>(&'c self, _: Scheme, host: &str, port: u16) -> Result<Self::Connection<'c>, Self::Error> {
+        self.0.connect(Scheme::Http, host, port).await
+    }
+}
+
+pub(crate) struct Device {
+    pub(crate) flash: SimFlash,
+    pub(crate) server: HttpServer,
+    pub(crate) time: VirtualTime,
+    /// What happened, over all lives.
+    pub(crate) events: Rc<RefCell<Vec<Event>>>,
+    /// What the next self-tests come to; `true` when none is left.
+    pub(crate) self_tests: Vec<bool>,
+    pub(crate) resets: u32,
+}
+
+impl Device {
+    pub(crate) fn new() -> Self {
+        let geometry =
+            flash::Geometry { capacity: 2 * SLOT + JOURNAL, write_size: UNIT, erase_size: SECTOR, erased: 0xFF };
+        let flash = SimFlash::in_memory(geometry);
+        flash.program_once();
+        flash.load(0, &image_of(1)).unwrap();
+        Self {
+            flash,
+            server: HttpServer::new(image_of(2)).yielding(),
+            time: VirtualTime::new(),
+            events: Rc::default(),
+            self_tests: Vec::new(),
+            resets: 0,
+        }
+    }
+
+    pub(crate) fn boot(&self) -> Version {
+        let (primary, secondary) = (self.flash.region(0..SLOT), self.flash.region(SLOT..2 * SLOT));
+        let bootloader = Bootloader { primary, secondary, align: UNIT, key: None };
+        let boot = self.flash.spared(|| bootloader.boot()).expect("the device is bricked");
+        let image::Version { major, minor, revision, build } = boot.running;
+        Version { major, minor, revision, build }
+    }
+
+    /// Lives until `done`, through resets; `false` when the power failed before.
+    pub(crate) fn live<K: Cloud>(
+        &mut self,
+        broker: &TestBroker,
+        mut cloud: impl FnMut(u32) -> K,
+        mut done: impl FnMut() -> bool,
+        mut on: impl FnMut(&Event),
+    ) -> bool {
+        for _ in 0..RESETS_MAX {
+            self.resets += 1;
+            let running = self.boot();
+            let passes = self.self_tests.pop().unwrap_or(true);
+            let cloud = cloud(self.resets);
+            match self.time.clone().block_on(self.run(broker.clone(), cloud, running, passes, &mut done, &mut on)) {
+                None => return true,
+                Some(Ok(Reset)) => {}
+                Some(Err(_)) if self.flash.is_dead() => return false,
+                Some(Err(error)) => panic!("{error}"),
+            }
+        }
+        panic!("no end in sight: {:#?}", self.events.borrow());
+    }
+
+    /// One life; `None` when it was done.
+    async fn run<K: Cloud>(
+        &self,
+        mut broker: TestBroker,
+        cloud: K,
+        running: Version,
+        passes: bool,
+        done: &mut impl FnMut() -> bool,
+        on: &mut impl FnMut(&Event),
+    ) -> Option<Result<Reset, Error<TcpConnectError<Refused, Refused>>>> {
+        let (mut page, mut scratch) = ([0; 256], [0; 256]);
+        let key = PublicKey::ed25519(key().verifying_key().to_bytes());
+        let (primary, secondary) = (self.flash.region(0..SLOT), self.flash.region(SLOT..2 * SLOT));
+        let journal = Journal::new(self.flash.region(2 * SLOT..2 * SLOT + JOURNAL), GEOMETRY, &mut scratch);
+        let slot = SlotWriter::new(secondary.clone(), GEOMETRY, journal, &mut page);
+        let boot = McuBoot::new(primary, secondary, Layout::new(SLOT, UNIT, SECTOR, 0xFF));
+        let fetcher = Fetcher::new(Bare(TcpConnector::new(&self.server, &self.server)), self.time.delay());
+        let mut updater = Updater::new(fetcher, slot, Policy::signed_by(&key).newer_than(running), boot);
+
+        let (time, delay) = (self.time.clone(), self.time.delay());
+        let mut agent = Agent::new(cloud, || time.seconds(), delay.clone(), Limits::new(7));
+        let (mut document, mut topic, mut payload) = ([0; 1024], [0; 226], [0; 512]);
+        let buffers = Buffers { document: &mut document, topic: &mut topic, payload: &mut payload };
+        let mut events = |event: Event| {
+            on(&event);
+            self.events.borrow_mut().push(event);
+        };
+        let life = agent.run(&mut updater, &mut broker, running, buffers, async || passes, &mut events);
+        let mut delay = delay;
+        let watch = async {
+            // Looks only when there has been time to do something.
+            while !done() {
+                assert!(self.time.seconds() < 1_000_000, "no end in sight: {:#?}", self.events.borrow());
+                embedded_hal_async::delay::DelayNs::delay_ms(&mut delay, 5_000).await;
+            }
+        };
+        match select(life, watch).await {
+            Either::First(result) => Some(result),
+            Either::Second(()) => None,
+        }
+    }
+}

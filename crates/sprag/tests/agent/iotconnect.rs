@@ -1,0 +1,170 @@
+//! With IoTConnect.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use sprag::job::iotconnect::{IotConnect, Topics};
+use sprag::mqtt::{Avnet, Event};
+use sprag::verify::Version;
+
+use super::broker::{Cut, TestBroker};
+use super::device::{Device, image_of};
+
+const COMMAND: &str = "iot/pump-7/cmd";
+const ACK: &str = "$aws/rules/msg_d2c_ack/pump-7/2.1/6";
+
+/// A device, its broker, and what the cloud heard.
+struct Fleet {
+    device: Device,
+    broker: TestBroker,
+    acks: Rc<RefCell<Vec<String>>>,
+}
+
+fn ota(ack: &str, url: &str) -> String {
+    format!(r#"{{"v":"2.1","ct":1,"cmd":"ota","ack":"{ack}","sw":"2.0.0","hw":"1","urls":[{{"url":"{url}"}}]}}"#)
+}
+
+fn ack(id: &str, status: u8, message: &str) -> String {
+    format!(r#"{{"d":{{"ack":"{id}","type":1,"st":{status},"msg":"{message}"}}}}"#)
+}
+
+impl Fleet {
+    /// `missed` is what the cloud answers to a device that asks, with what it has heard so far.
+    fn new(mut missed: impl FnMut(&[String]) -> Vec<String> + 'static) -> Self {
+        let acks = Rc::new(RefCell::new(Vec::new()));
+        let heard = Rc::clone(&acks);
+        let broker = TestBroker::new(move |topic, payload| {
+            let payload = String::from_utf8(payload.to_vec()).unwrap();
+            if topic == ACK {
+                heard.borrow_mut().push(payload);
+                return Vec::new();
+            }
+            assert_eq!((topic, payload.as_str()), ("$aws/rules/msg_d2c_di/pump-7/2.1/1", r#"{"mt":205}"#));
+            missed(&heard.borrow()).into_iter().map(|answer| (COMMAND.to_owned(), answer.into_bytes())).collect()
+        });
+        Self { device: Device::new(), broker, acks }
+    }
+
+    /// Runs until the cloud has heard `count` final acks, and some time longer.
+    fn run(&mut self, count: usize, on: impl FnMut(&Event)) -> bool {
+        let (acks, time) = (Rc::clone(&self.acks), self.device.time.clone());
+        let mut since = None;
+        let done = move || {
+            let finals = acks.borrow().iter().filter(|ack| !ack.contains(r#""st":2"#)).count();
+            finals >= count && time.seconds() - *since.get_or_insert(time.seconds()) >= 300
+        };
+        let cloud = |_| Avnet::<4>::new(IotConnect::new(Topics::Aws { client_id: "pump-7" }));
+        self.device.live(&self.broker, cloud, done, on)
+    }
+
+    fn finals(&self) -> Vec<String> {
+        self.acks.borrow().iter().filter(|ack| !ack.contains(r#""st":2"#)).cloned().collect()
+    }
+}
+
+fn ended(acks: &[String]) -> bool {
+    acks.iter().any(|ack| !ack.contains(r#""st":2"#))
+}
+
+#[test]
+fn an_ota_that_was_missed_and_its_like_delivered_again() {
+    let command = ota("a", r"https:\/\/h\/app?x=1\u0026y=2");
+    let again = command.clone();
+    // Delivered twice at once, and twice more when it is done.
+    let mut fleet = Fleet::new(move |_| vec![again.clone(), again.clone()]);
+    assert!(fleet.run(1, |_| {}));
+    let broker = fleet.broker.clone();
+    broker.push([(COMMAND.to_owned(), command.clone().into_bytes()), (COMMAND.to_owned(), command.into_bytes())]);
+    assert!(fleet.run(1, |_| {}));
+    assert_eq!(fleet.finals(), [ack("a", 3, "2.0.0 runs and is confirmed")]);
+    assert_eq!(fleet.device.server.requests().len(), 1);
+    assert_eq!(fleet.device.server.requests()[0].target(), "/app?x=1&y=2");
+    let acks = fleet.acks.borrow();
+    assert!(acks[0].contains(r#""st":2,"msg":"downloading, "#), "{acks:?}");
+    assert_eq!(acks[acks.len() - 2], ack("a", 2, "2.0.0 is verified, restarting to test it"));
+}
+
+/// The connection to the broker ends before and after every message.
+#[test]
+fn cut_off_from_the_broker_at_every_message() {
+    let new = || Fleet::new(|acks| if ended(acks) { vec![] } else { vec![ota("a", "https://h/app")] });
+    let mut undisturbed = new();
+    assert!(undisturbed.run(1, |_| {}));
+    let total = undisturbed.broker.messages();
+    for first in 1..=total + 2 {
+        for cut in [Cut::Before, Cut::After] {
+            for second in [None, Some(1), Some(3), Some(5)] {
+                let mut fleet = new();
+                fleet.broker.cut(first, cut);
+                if let Some(second) = second {
+                    fleet.broker.cut(first + second, Cut::After);
+                }
+                assert!(fleet.run(1, |_| {}));
+                let context = format!("{cut:?} message {first}, then {second:?}");
+                // A final ack whose acknowledgement was lost is made again, in the same words.
+                let mut finals = fleet.finals();
+                finals.dedup();
+                assert_eq!(finals, [ack("a", 3, "2.0.0 runs and is confirmed")], "{context}");
+                assert_eq!(fleet.device.server.requests().len(), 1, "{context}");
+                assert_eq!(fleet.device.boot(), Version::new(2, 0, 0), "{context}");
+            }
+        }
+    }
+}
+
+/// Another OTA comes in the middle of one: that one ends as superseded, and the new one is done.
+#[test]
+fn an_ota_that_overtakes_another() {
+    let mut given = false;
+    let first =
+        move |_: &[String]| if std::mem::replace(&mut given, true) { vec![] } else { vec![ota("a", "https://h/a")] };
+    let mut fleet = Fleet::new(first);
+    let (broker, server) = (fleet.broker.clone(), fleet.device.server.clone());
+    let mut overtaken = false;
+    assert!(fleet.run(2, |event| {
+        if let Event::Update(sprag::Event::Progress { .. }) = event
+            && !std::mem::replace(&mut overtaken, true)
+        {
+            server.replace(image_of(3));
+            broker.push([(COMMAND.to_owned(), ota("b", "https://h/b").into_bytes())]);
+        }
+    }));
+    assert_eq!(fleet.finals(), [ack("a", 4, "superseded"), ack("b", 3, "3.0.0 runs and is confirmed")]);
+    assert_eq!(fleet.device.boot(), Version::new(3, 0, 0));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_by_its_name() {
+    let bad = [
+        (r#"{"v":"2.1","ct":1,"ack":"x","urls":[]}"#.to_owned(), "field-empty"),
+        (r#"{"v":"2.1","ct":1,"ack":"x","urls":[{"url":"http://h/a"}]}"#.to_owned(), "https-required"),
+        (r#"{"v":"2.1","ct":1,"ack":"x","urls":[{"url":"ftp://h/a"}]}"#.to_owned(), "bad-url"),
+        (ota("x", &format!("https://h/{}", "a".repeat(1100))), "document-too-large"),
+    ];
+    for (document, reason) in bad {
+        let mut documents = vec![ota("good", "https://h/app"), document];
+        let mut fleet = Fleet::new(move |_| documents.pop().into_iter().collect());
+        let broker = fleet.broker.clone();
+        let mut pushed = false;
+        assert!(fleet.run(2, |event| {
+            if let Event::Refused { .. } = event
+                && !std::mem::replace(&mut pushed, true)
+            {
+                broker.push([(COMMAND.to_owned(), ota("good", "https://h/app").into_bytes())]);
+            }
+        }));
+        assert_eq!(fleet.finals(), [ack("x", 1, reason), ack("good", 3, "2.0.0 runs and is confirmed")]);
+    }
+}
+
+/// An OTA whose server is not there is tried again, with its document asked for after a reset; in the end it has failed.
+#[test]
+fn an_ota_that_can_not_be_fetched_comes_to_an_end() {
+    let mut fleet = Fleet::new(|acks| if ended(acks) { vec![] } else { vec![ota("a", "https://h/app")] });
+    for connection in 0..10_000 {
+        fleet.device.server.fault(connection, sprag_testkit::http::Fault::Refuse);
+    }
+    assert!(fleet.run(1, |_| {}));
+    assert_eq!(fleet.finals(), [ack("a", 4, "connect-failed")]);
+    assert_eq!(fleet.device.boot(), Version::new(1, 0, 0));
+}
