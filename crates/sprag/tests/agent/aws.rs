@@ -190,7 +190,7 @@ fn what_the_cloud_takes_back_while_it_is_downloaded() {
         let mut fleet = Fleet::with_one_job();
         let (service, broker, time) = (Rc::clone(&fleet.service), fleet.broker.clone(), fleet.device.time.clone());
         let mut stopped = false;
-        let done = |service: &Service| other.then(|| service.jobs().iter().all(|job| job.has_ended())).unwrap_or(true);
+        let done = |service: &Service| !other || service.jobs().iter().all(|job| job.has_ended());
         let events = Rc::clone(&fleet.device.events);
         fleet.run_until(
             |service| events.borrow().contains(&Event::Stopped) && done(service),
