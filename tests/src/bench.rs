@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -69,8 +70,8 @@ pub const fn version(major: u8, minor: u8) -> Version {
 #[allow(missing_debug_implementations)] // The server has none.
 pub struct Bench {
     dir: TempDir,
-    /// The cloud.
-    pub server: Server,
+    /// The bucket.
+    pub server: Arc<Server>,
     /// What the device is set to.
     pub settings: Settings,
     /// Random choices of the scenario.
@@ -99,7 +100,7 @@ impl Bench {
         let signing = SigningKey::from_bytes(&std::array::from_fn(|_| random.u8(..)));
         let root = dir.path().join("s3");
         std::fs::create_dir(&root)?;
-        let server = Server::start(Config::new(root)).await?;
+        let server = Arc::new(Server::start(Config::new(root)).await?);
         let broker = broker::embedded()?;
         let device = format!("device-{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let cloud = IotConnect::new(&device, &broker.ip().to_string(), broker.port()).await;

@@ -2,6 +2,8 @@
 
 pub mod bench;
 pub mod broker;
+pub mod certificates;
 pub mod cloud;
+pub mod mosquitto;
 pub mod outcome;
 pub mod scenario;

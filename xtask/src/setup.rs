@@ -27,6 +27,7 @@ enum Source {
 
 pub(crate) const FOR_TESTS: &[Tool] = &[
     Tool { program: "nginx", version: "-v", why: "serves images to the tests", source: Source::Apt("nginx-light") },
+    Tool { program: "mosquitto", version: "-h", why: "carries jobs to the tests", source: Source::Apt("mosquitto") },
     Tool { program: "openssl", version: "version", why: "judges signatures", source: Source::Apt("openssl") },
     Tool {
         program: "imgtool",

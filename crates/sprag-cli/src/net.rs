@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 /// Sockets and names of the host. Counts the bytes on the wire, both ways, TLS and headers included.
@@ -152,8 +152,27 @@ impl HostConnector {
         Ok(Self::trusting(roots))
     }
 
+    /// As [`trusting_pem`](Self::trusting_pem), for servers that want to see a certificate: a chain in PEM, and its key in
+    /// PKCS#8.
+    ///
+    /// # Errors
+    /// A certificate or the key can't be read, or they do not fit each other.
+    pub fn trusting_pem_as(pem: &str, chain: &str, key: &str) -> anyhow::Result<Self> {
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+            roots.add(certificate?)?;
+        }
+        let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>()?;
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes())?;
+        let config = ClientConfig::builder().with_root_certificates(roots).with_client_auth_cert(chain, key)?;
+        Ok(Self::speaking(config))
+    }
+
     fn trusting(roots: RootCertStore) -> Self {
-        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        Self::speaking(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
+    }
+
+    fn speaking(config: ClientConfig) -> Self {
         Self { stack: HostStack::default(), tls: TlsConnector::from(Arc::new(config)) }
     }
 

@@ -40,9 +40,13 @@ pub fn is_final(ack: &str) -> bool {
 impl IotConnect {
     /// Comes up for the device of that name, at the broker there, and listens when this returns.
     pub async fn new(device: &str, host: &str, port: u16) -> Self {
+        Self::with(device, MqttOptions::new(format!("cloud-of-{device}"), host, port)).await
+    }
+
+    /// As [`new`](Self::new), at the broker that these options say.
+    pub async fn with(device: &str, options: MqttOptions) -> Self {
         let topics = ["cmd", "ack", "di"].map(|name| format!("iot/{device}/{name}"));
         let [command, ack, identity] = topics.clone();
-        let options = MqttOptions::new(format!("cloud-of-{device}"), host, port);
         let mut session = Session::new(options, vec![ack.clone(), identity.clone()]);
         // One answer for each filter.
         for _ in 0..2 {
