@@ -98,8 +98,12 @@ fn present(workspace: &mut Workspace, tool: &Tool) -> bool {
 }
 
 fn version(workspace: &Workspace, tool: &Tool) -> Option<String> {
-    let said = output(workspace.command(workspace.which(tool.program)?).arg(tool.version)).ok()?;
-    Some(said.lines().next()?.trim().to_owned())
+    let mut command = workspace.command(workspace.which(tool.program)?);
+    let said = command.arg(tool.version).output().ok()?;
+    // nginx names its version on standard error; mosquitto names its own with its help, and calls that a failure.
+    let text = if said.stdout.is_empty() { &said.stderr } else { &said.stdout };
+    let line = String::from_utf8_lossy(text).lines().next()?.trim().to_owned();
+    (said.status.success() || line.starts_with(tool.program)).then_some(line)
 }
 
 /// Whether this process may install Debian packages: root, and apt-get is there.

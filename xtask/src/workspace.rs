@@ -98,9 +98,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
         let last = errors.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
         bail!("`{}` ended with {}: {}", shown(command), output.status, last.trim());
     }
-    // nginx names its version on standard error.
-    let said = if output.stdout.is_empty() { output.stderr } else { output.stdout };
-    Ok(String::from_utf8_lossy(&said).into_owned())
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// A command as a reader would type it: the program without its folder.

@@ -5,6 +5,7 @@ pub mod device;
 pub mod fetch;
 pub mod key;
 pub mod layout;
+pub mod make;
 pub mod narrate;
 pub mod net;
 pub mod online;

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use sprag::job::{Artifact, Job as Document, Text};
+use sprag::job::{Artifact, Dialect, Job as Document, Text};
+use sprag_cli::make;
 
 use super::Failure;
 
@@ -14,13 +15,77 @@ use super::Failure;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Job {
     Inspect(Inspect),
+    Make(Make),
 }
 
 impl Job {
     pub(crate) fn run(self) -> Result<(), Failure> {
         match self {
             Self::Inspect(inspect) => inspect.run(),
+            Self::Make(make) => make.run(),
         }
+    }
+}
+
+/// Write the message to publish for an update; for AWS, the job document, and the command line that creates the job.
+///
+/// What is written is read back first: what this crate would not take is not written. The document goes to standard output,
+/// everything else to standard error.
+#[derive(Debug, Args)]
+pub(crate) struct Make {
+    /// The dialect: iotconnect-2.1, iotconnect-2.0, aws-jobs, afr-ota or ota-update.
+    #[arg(long, value_parser = dialect)]
+    dialect: Dialect,
+    /// Where the image lies. For AWS, s3://BUCKET/KEY or an S3 URL without a query is made a placeholder that the service
+    /// presigns anew whenever the device asks; any other URL is taken as it is.
+    #[arg(long)]
+    url: String,
+    /// The version of the image. afr-ota has no place for it.
+    #[arg(long)]
+    version: String,
+    /// The job's id: `ack` or `ackId` in IoTConnect, the jobId in AWS. Default: a new one.
+    #[arg(long)]
+    id: Option<String>,
+    /// The hardware or board that it is for. ota-update can't do without: a placeholder stands for it then.
+    #[arg(long)]
+    hardware: Option<String>,
+    /// The name of the file. Default: the last part of the URL's path.
+    #[arg(long)]
+    name: Option<String>,
+    /// The image itself: its size, and for aws-jobs its SHA-256, go into the document where there is a place for them.
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+    /// For AWS: the thing that the job is for. Default: a placeholder to fill in.
+    #[arg(long)]
+    thing: Option<String>,
+}
+
+fn dialect(name: &str) -> Result<Dialect, String> {
+    let names = || Dialect::ALL.iter().map(Dialect::name).collect::<Vec<_>>().join(", ");
+    Dialect::from_name(name).ok_or_else(|| format!("not one of {}", names()))
+}
+
+impl Make {
+    fn run(self) -> Result<(), Failure> {
+        let image = match &self.image {
+            Some(path) => Some(std::fs::read(path).with_context(|| path.display().to_string())?),
+            None => None,
+        };
+        let made = make::document(&make::Order {
+            dialect: self.dialect,
+            url: &self.url,
+            version: &self.version,
+            id: self.id.as_deref(),
+            hardware: self.hardware.as_deref(),
+            name: self.name.as_deref(),
+            image: image.as_deref(),
+            thing: self.thing.as_deref(),
+        })?;
+        println!("{}", made.document);
+        for line in made.advice.lines() {
+            eprintln!("{line}");
+        }
+        Ok(())
     }
 }
 
