@@ -120,6 +120,16 @@ impl<'a> ParseError<'a> {
         Self { kind, path, offset, subject: None }
     }
 
+    /// Says where its field is, seen from further out.
+    pub(crate) fn seen(self, from: impl FnOnce(Path) -> Path) -> Self {
+        Self { path: from(self.path), ..self }
+    }
+
+    /// The same fault when the document lies in another, at `prefix`.
+    pub(crate) fn within(self, prefix: &'static str) -> Self {
+        self.seen(|path| path.within(prefix))
+    }
+
     /// Says which job this is about.
     pub(crate) fn about(self, subject: Option<(Dialect, Text<'a>)>) -> Self {
         Self { subject, ..self }
@@ -230,7 +240,7 @@ mod tests {
 
     #[test]
     fn errors_read_as_one_line() {
-        let error = ParseError::new(Kind::Missing, Path::item("urls", 1).dot("url"), 83);
+        let error = ParseError::new(Kind::Missing, Path::field("url").of_item("urls", Some(1)), 83);
         assert_eq!(error.to_string(), "urls[1].url: missing (at byte 83)");
         for kind in KINDS {
             let error = ParseError::new(kind, Path::DOCUMENT, 0);

@@ -10,40 +10,41 @@ use crate::url;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Field<'a> {
     value: Option<Value<'a>>,
-    path: Path,
+    /// From the dialect's document, or an item in it; dots lead into objects.
+    name: &'static str,
     /// Where the object starts that should have it.
     object: usize,
 }
 
 impl<'a> Field<'a> {
-    /// Looks for the field that `path` ends in. The last of several counts, as in JavaScript and Python.
+    /// Looks for the field that `name` ends in. The last of several counts, as in JavaScript and Python.
     ///
     /// Each look walks the object again: a pass over a few hundred bytes is cheaper than the code of a table of fields.
-    pub(crate) fn of(object: Value<'a>, path: Path) -> Self {
-        let name = path.name();
-        Self::found(object, path, |key| key == name)
+    pub(crate) fn of(object: Value<'a>, name: &'static str) -> Self {
+        Self::found(object, name, false)
     }
 
     /// As [`of`](Self::of), in any case: `ManufacturerID` is `ManufacturerId`.
-    pub(crate) fn any_case(object: Value<'a>, path: Path) -> Self {
-        let name = path.name();
-        Self::found(object, path, |key| key.eq_ignore_ascii_case(name))
+    pub(crate) fn any_case(object: Value<'a>, name: &'static str) -> Self {
+        Self::found(object, name, true)
     }
 
-    fn found(object: Value<'a>, path: Path, is_it: impl Fn(Text<'a>) -> bool) -> Self {
+    fn found(object: Value<'a>, name: &'static str, any_case: bool) -> Self {
+        let start = name.bytes().rposition(|byte| byte == b'.').map_or(0, |dot| dot.saturating_add(1));
+        let last = name.get(start..).unwrap_or_default();
+        let is_it = |key: Text<'a>| key == last || any_case && key.eq_ignore_ascii_case(last);
         let value = object.members().and_then(|members| members.filter(|(key, _)| is_it(*key)).last());
-        let value = value.map(|(_, value)| value);
-        Self { value, path, object: object.offset() }.without_null()
+        Self { value: value.map(|(_, value)| value), name, object: object.offset() }.without_null()
     }
 
     /// An item that has been found some other way, `null` included: a list has no absent items.
-    pub(crate) fn at(value: Value<'a>, path: Path) -> Self {
-        Self { value: Some(value), path, object: value.offset() }
+    pub(crate) fn at(value: Value<'a>, name: &'static str) -> Self {
+        Self { value: Some(value), name, object: value.offset() }
     }
 
     /// A field that is known not to be there.
-    pub(crate) fn absent(path: Path, object: usize) -> Self {
-        Self { value: None, path, object }
+    pub(crate) fn absent(name: &'static str, object: usize) -> Self {
+        Self { value: None, name, object }
     }
 
     fn without_null(self) -> Self {
@@ -65,7 +66,7 @@ impl<'a> Field<'a> {
     }
 
     pub(crate) fn required(&self) -> Result<Value<'a>, ParseError<'a>> {
-        self.value.ok_or(ParseError::new(Kind::Missing, self.path, self.object))
+        self.value.ok_or(self.fault(Kind::Missing))
     }
 
     pub(crate) fn object(&self) -> Result<Value<'a>, ParseError<'a>> {
@@ -73,9 +74,18 @@ impl<'a> Field<'a> {
         self.as_object().ok_or(self.wrong("an object"))
     }
 
+    pub(crate) fn path(&self) -> Path {
+        Path::field(self.name)
+    }
+
+    /// Where its value starts, or the object that lacks it.
+    pub(crate) fn offset(&self) -> usize {
+        self.value.map_or(self.object, |value| value.offset())
+    }
+
     /// A fault of the field, at its value.
     pub(crate) fn fault(&self, kind: Kind) -> ParseError<'a> {
-        ParseError::new(kind, self.path, self.value.map_or(self.object, |value| value.offset()))
+        ParseError::new(kind, self.path(), self.offset())
     }
 
     pub(crate) fn wrong(&self, expected: &'static str) -> ParseError<'a> {

@@ -18,13 +18,12 @@ use crate::job::Job;
 use crate::json::Value;
 use crate::location::{Location, Scheme, is_host};
 use crate::out::{Out, TooSmall, Words};
-use crate::path::Path;
 use crate::protocols::Protocols;
 use crate::status::Status;
 use crate::text::Text;
 
 fn field<'a>(root: Value<'a>, name: &'static str) -> Field<'a> {
-    Field::any_case(root, Path::field(name))
+    Field::any_case(root, name)
 }
 
 pub(crate) fn is_ours(root: Value<'_>) -> bool {

@@ -4,7 +4,6 @@ use super::execution_status::ExecutionStatus;
 use crate::error::ParseError;
 use crate::field::Field;
 use crate::json::{self, Value};
-use crate::path::Path;
 use crate::text::Text;
 
 /// Why the service refused a request (AWS IoT Jobs, `code` of `…/rejected`).
@@ -66,15 +65,18 @@ pub struct State<'a> {
 
 impl<'a> State<'a> {
     fn of(root: Value<'a>) -> Result<Option<Self>, ParseError<'a>> {
-        let Some(object) = Field::of(root, Path::field("executionState")).as_object() else {
+        let Some(object) = Field::of(root, "executionState").as_object() else {
             return Ok(None);
         };
-        let field = |name| Field::of(object, Path::field(name).within("executionState"));
-        Ok(Some(Self {
-            status: field("status").optional_text()?.map(ExecutionStatus::of),
-            version_number: field("versionNumber").optional_u64()?,
-            details: field("statusDetails").as_object(),
-        }))
+        let field = |name| Field::of(object, name);
+        let read = || {
+            Ok(Self {
+                status: field("status").optional_text()?.map(ExecutionStatus::of),
+                version_number: field("versionNumber").optional_u64()?,
+                details: field("statusDetails").as_object(),
+            })
+        };
+        read().map(Some).map_err(|error: ParseError<'a>| error.within("executionState"))
     }
 
     /// `status`.
@@ -109,8 +111,8 @@ pub fn updated(payload: &[u8]) -> Result<Updated<'_>, ParseError<'_>> {
     let root = sound(payload)?;
     Ok(Updated {
         state: State::of(root)?,
-        document: Field::of(root, Path::field("jobDocument")).value(),
-        token: Field::of(root, Path::field("clientToken")).as_text(),
+        document: Field::of(root, "jobDocument").value(),
+        token: Field::of(root, "clientToken").as_text(),
     })
 }
 
@@ -147,17 +149,17 @@ pub struct Rejection<'a> {
 pub fn rejection(payload: &[u8]) -> Result<Rejection<'_>, ParseError<'_>> {
     let root = sound(payload)?;
     Ok(Rejection {
-        code: Field::of(root, Path::field("code")).text()?,
-        message: Field::of(root, Path::field("message")).as_text(),
+        code: Field::of(root, "code").text()?,
+        message: Field::of(root, "message").as_text(),
         state: State::of(root)?,
-        token: Field::of(root, Path::field("clientToken")).as_text(),
+        token: Field::of(root, "clientToken").as_text(),
     })
 }
 
 fn sound(payload: &[u8]) -> Result<Value<'_>, ParseError<'_>> {
     let (root, sound) = json::document(payload);
     sound?;
-    Field::at(root, Path::DOCUMENT).object()
+    Field::at(root, "").object()
 }
 
 impl<'a> Rejection<'a> {

@@ -18,16 +18,15 @@ use crate::error::{ParseError, ParseErrorKind as Kind};
 use crate::field::Field;
 use crate::job::Job;
 use crate::json::Value;
-use crate::path::Path;
 use crate::signature::{Signature, SignatureAlgorithm};
 use crate::text::Text;
 
 pub(crate) fn is_ours(document: Value<'_>) -> bool {
-    Field::of(document, Path::field("operation")).as_text().is_some_and(|operation| operation == "ota")
+    Field::of(document, "operation").as_text().is_some_and(|operation| operation == "ota")
 }
 
 pub(crate) fn job<'a>(scope: Scope<'a>, id: Text<'a>) -> Result<Job<'a>, ParseError<'a>> {
-    let field = |name| Field::of(scope.object, Path::field(name).within(scope.prefix));
+    let field = |name| Field::of(scope.object, name);
     let (sole, files) = (field("artifact"), field("files"));
     let source = match (sole.value(), files.value()) {
         (Some(value), None) => Source::sole(Dialect::AwsJobs, scope, "artifact", value),
@@ -42,16 +41,16 @@ pub(crate) fn job<'a>(scope: Scope<'a>, id: Text<'a>) -> Result<Job<'a>, ParseEr
 }
 
 /// `artifact`, or an entry of `files`.
-pub(crate) fn artifact<'a>(value: Value<'a>, path: Path) -> Result<Artifact<'a>, ParseError<'a>> {
-    Field::at(value, path).object()?;
-    let field = |name| Field::of(value, path.dot(name));
+pub(crate) fn artifact<'a>(value: Value<'a>) -> Result<Artifact<'a>, ParseError<'a>> {
+    Field::at(value, "").object()?;
+    let field = |name| Field::of(value, name);
     let url = field("url");
     Ok(Artifact {
         name: field("name").optional_text()?,
         tag: field("tag").optional_text()?,
         size: field("size").optional_u32()?,
         digest: digest(field("sha256"))?,
-        signature: signature(field("signature"), path)?,
+        signature: signature(field("signature"))?,
         file_type: field("fileType").optional_u32()?,
         ..Artifact::at(url.url()?, url)
     })
@@ -64,7 +63,7 @@ fn digest<'a>(field: Field<'a>) -> Result<Option<Digest<'a>>, ParseError<'a>> {
     Digest::sha256(hex).map(Some).ok_or(field.wrong("64 hexadecimal digits"))
 }
 
-fn signature<'a>(field: Field<'a>, path: Path) -> Result<Option<Signature<'a>>, ParseError<'a>> {
+fn signature<'a>(field: Field<'a>) -> Result<Option<Signature<'a>>, ParseError<'a>> {
     let Some(value) = field.value() else {
         return Ok(None);
     };
@@ -72,7 +71,7 @@ fn signature<'a>(field: Field<'a>, path: Path) -> Result<Option<Signature<'a>>, 
         return Ok(Some(Signature { algorithm: SignatureAlgorithm::Ed25519, value: field.text()? }));
     }
     let object = field.as_object().ok_or(field.wrong("an object or a string"))?;
-    let name = Field::of(object, path.dot("signature.algorithm"));
+    let name = Field::of(object, "signature.algorithm");
     let algorithm = SignatureAlgorithm::named(name.text()?).ok_or(name.wrong("a known algorithm"))?;
-    Ok(Some(Signature { algorithm, value: Field::of(object, path.dot("signature.value")).text()? }))
+    Ok(Some(Signature { algorithm, value: Field::of(object, "signature.value").text()? }))
 }

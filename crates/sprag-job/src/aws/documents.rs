@@ -38,12 +38,12 @@ fn dialect(document: Value<'_>) -> Option<Dialect> {
 }
 
 fn envelope(root: Value<'_>) -> Option<Value<'_>> {
-    Field::of(root, Path::field("execution")).as_object()
+    Field::of(root, "execution").as_object()
 }
 
 /// The answer that nothing is pending: a timestamp, a token perhaps, and nothing else.
 fn is_empty_queue(root: Value<'_>) -> bool {
-    let timestamp = Field::of(root, Path::field("timestamp")).optional_u64().is_ok_and(|time| time.is_some());
+    let timestamp = Field::of(root, "timestamp").optional_u64().is_ok_and(|time| time.is_some());
     timestamp && root.members().is_some_and(|mut all| all.all(|(key, _)| key == "timestamp" || key == "clientToken"))
 }
 
@@ -60,13 +60,13 @@ pub(crate) fn parse<'a>(root: Value<'a>) -> Option<Result<Job<'a>, ParseError<'a
         });
     }
     if dialect(root).is_some() {
-        return Some(document(root, Scope { object: root, prefix: "" }, Text::EMPTY));
+        return Some(document(Scope { object: root, prefix: "" }, Text::EMPTY));
     }
     is_empty_queue(root).then(|| Err(nothing(root)))
 }
 
 fn nothing<'a>(root: Value<'a>) -> ParseError<'a> {
-    Field::of(root, Path::field("execution")).fault(Kind::NothingPending)
+    Field::of(root, "execution").fault(Kind::NothingPending)
 }
 
 pub(crate) fn detect<'a>(root: Value<'a>) -> Option<Result<Dialect, ParseError<'a>>> {
@@ -79,14 +79,14 @@ pub(crate) fn detect<'a>(root: Value<'a>) -> Option<Result<Dialect, ParseError<'
     if execution.members().is_some_and(|mut members| members.next().is_none()) {
         return Some(Err(nothing(root)));
     }
-    let document = Field::of(execution, Path::field("jobDocument"));
+    let document = Field::of(execution, "jobDocument");
     document.value().and_then(dialect).map(Ok)
 }
 
 /// The execution that a document is about, which need not be sound.
 pub(crate) fn subject<'a>(root: Value<'a>) -> Option<(Dialect, Text<'a>)> {
     let id = execution::job_id(root)?;
-    let document = Field::of(envelope(root)?, Path::field("jobDocument")).value();
+    let document = Field::of(envelope(root)?, "jobDocument").value();
     Some((document.and_then(dialect).or(DIALECTS.first().copied())?, id))
 }
 
@@ -98,15 +98,16 @@ pub(crate) fn job<'a>(execution: &Execution<'a>) -> Result<Job<'a>, ParseError<'
         error.about(dialect.map(|dialect| (dialect, execution.job_id())))
     };
     let object = field.object().map_err(about)?;
-    document(object, Scope { object, prefix: DOCUMENT }, execution.job_id()).map_err(about)
+    document(Scope { object, prefix: DOCUMENT }, execution.job_id()).map_err(about)
 }
 
-fn document<'a>(document: Value<'a>, scope: Scope<'a>, id: Text<'a>) -> Result<Job<'a>, ParseError<'a>> {
-    match dialect(document) {
+fn document<'a>(scope: Scope<'a>, id: Text<'a>) -> Result<Job<'a>, ParseError<'a>> {
+    let job = match dialect(scope.object) {
         #[cfg(feature = "afr-ota")]
         Some(Dialect::AfrOta) => super::afr_ota::job(scope, id),
         #[cfg(feature = "aws-jobs")]
         Some(Dialect::AwsJobs) => super::default_document::job(scope, id),
-        _ => Err(ParseError::new(Kind::UnknownDialect, Path::DOCUMENT.within(scope.prefix), document.offset())),
-    }
+        _ => Err(ParseError::new(Kind::UnknownDialect, Path::DOCUMENT, scope.object.offset())),
+    };
+    job.map_err(|error| error.within(scope.prefix))
 }

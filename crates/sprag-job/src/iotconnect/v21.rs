@@ -15,7 +15,6 @@ use crate::field::Field;
 use crate::job::Job;
 use crate::json::Value;
 use crate::out::{Out, TooSmall, Words};
-use crate::path::Path;
 use crate::status::Status;
 use crate::text::Text;
 
@@ -24,7 +23,7 @@ const VERSION: &str = "2.1";
 const OTA: i64 = 1;
 
 fn field<'a>(root: Value<'a>, name: &'static str) -> Field<'a> {
-    Field::of(root, Path::field(name))
+    Field::of(root, name)
 }
 
 /// Reads a sound document; `None` when it is not device message 2.1.
@@ -65,9 +64,9 @@ fn job<'a>(root: Value<'a>) -> Result<Job<'a>, ParseError<'a>> {
 }
 
 /// An entry of `urls`.
-pub(crate) fn artifact<'a>(element: Value<'a>, path: Path) -> Result<Artifact<'a>, ParseError<'a>> {
-    Field::at(element, path).object()?;
-    let field = |name| Field::of(element, path.dot(name));
+pub(crate) fn artifact<'a>(element: Value<'a>) -> Result<Artifact<'a>, ParseError<'a>> {
+    Field::at(element, "").object()?;
+    let field = |name| Field::of(element, name);
     let url = field("url");
     Ok(Artifact {
         name: field("fileName").optional_text()?,
