@@ -86,7 +86,8 @@ fn program(workspace: &Workspace) -> Result<PathBuf> {
     let bench = ["bench", "--no-run", "--package", "sprag-job", "--features", "serde", "--bench", "instructions"];
     // cargo names the program on standard error.
     let said = output(&mut workspace.cargo_step(&bench))?;
-    let named = said.lines().find_map(|line| line.trim().strip_prefix("Executable ")?.split_once('(')?.1.strip_suffix(')'));
+    let named =
+        said.lines().find_map(|line| line.trim().strip_prefix("Executable ")?.split_once('(')?.1.strip_suffix(')'));
     Ok(workspace.root.join(named.context("cargo names no benchmark")?))
 }
 
@@ -103,7 +104,9 @@ fn counts(workspace: &Workspace, program: &Path) -> Result<Vec<Count>> {
     let named: Vec<&str> = said.lines().collect();
     let mut counts = Vec::new();
     for (index, line) in named.iter().enumerate() {
-        let [reader, document, bytes, twice] = line.split('\t').collect::<Vec<_>>()[..] else { bail!("bad line: {line}") };
+        let [reader, document, bytes, twice] = line.split('\t').collect::<Vec<_>>()[..] else {
+            bail!("bad line: {line}")
+        };
         let dump = folder.join(format!("out.{}", index + 1));
         let text = fs::read_to_string(&dump).with_context(|| format!("cannot read {}", dump.display()))?;
         let summary = text.lines().find_map(|line| line.strip_prefix("summary: ").or(line.strip_prefix("totals: ")));
@@ -113,7 +116,13 @@ fn counts(workspace: &Workspace, program: &Path) -> Result<Vec<Count>> {
             "twice" => Some(true),
             _ => None,
         };
-        counts.push(Count { reader: reader.into(), document: document.into(), bytes: bytes.into(), twice, instructions });
+        counts.push(Count {
+            reader: reader.into(),
+            document: document.into(),
+            bytes: bytes.into(),
+            twice,
+            instructions,
+        });
     }
     Ok(counts)
 }

@@ -30,10 +30,15 @@ pub(crate) fn smoke(workspace: &mut Workspace, target: Option<&str>, seconds: u3
     let listed = output(&mut workspace.cargo_step(&["fuzz", "list", "--fuzz-dir", FOLDER]))?;
     let targets: Vec<&str> = listed.lines().filter(|name| target.is_none_or(|target| target == *name)).collect();
     if targets.is_empty() {
-        bail!("no fuzz target {}; there are {}", target.unwrap_or("at all"), listed.lines().collect::<Vec<_>>().join(", "));
+        bail!(
+            "no fuzz target {}; there are {}",
+            target.unwrap_or("at all"),
+            listed.lines().collect::<Vec<_>>().join(", ")
+        );
     }
     let home = workspace.target.join("fuzz");
-    let mut build = workspace.cargo_step(&["fuzz", "build", "--fuzz-dir", FOLDER, "--sanitizer", "none", "--target-dir"]);
+    let mut build =
+        workspace.cargo_step(&["fuzz", "build", "--fuzz-dir", FOLDER, "--sanitizer", "none", "--target-dir"]);
     finish(build.arg(&home).args(target))?;
     let mut runs = 0;
     for target in &targets {
@@ -98,7 +103,8 @@ mod tests {
     #[test]
     fn seeds_serve_every_target_whose_name_goes_on_from_theirs() {
         let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/seeds");
-        let names = |target| of_prefixes(&seeds, target).iter().map(|path| path.file_name().unwrap().to_owned()).collect();
+        let names =
+            |target| of_prefixes(&seeds, target).iter().map(|path| path.file_name().unwrap().to_owned()).collect();
         let found: Vec<std::ffi::OsString> = names("job_aws_jobs");
         assert_eq!(found, ["job", "job.dict", "job_aws_jobs"]);
         let found: Vec<std::ffi::OsString> = names("jobs");

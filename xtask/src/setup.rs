@@ -60,12 +60,8 @@ pub(crate) const FOR_STACK: &[Tool] = &[Tool {
     source: Source::Apt("qemu-system-arm"),
 }];
 
-pub(crate) const FOR_BENCH: &[Tool] = &[Tool {
-    program: "valgrind",
-    version: "--version",
-    why: "counts instructions",
-    source: Source::Apt("valgrind"),
-}];
+pub(crate) const FOR_BENCH: &[Tool] =
+    &[Tool { program: "valgrind", version: "--version", why: "counts instructions", source: Source::Apt("valgrind") }];
 
 /// Makes every one of these tools runnable by the workspace's child processes, and returns a line about each; or names
 /// all that are missing.

@@ -68,7 +68,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 pub(crate) fn measure(workspace: &Workspace, baseline: Baseline) -> Result<String> {
     let file = workspace.root.join("tests/bare-metal/size.tsv");
     let known = match baseline {
-        Baseline::Compare => read(&fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?)?,
+        Baseline::Compare => {
+            read(&fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?)?
+        }
         _ => BTreeMap::new(),
     };
     let (mut saved, mut grown) = (String::from("target\twhat\ttext\trodata\tdata\tbss\n"), Vec::new());

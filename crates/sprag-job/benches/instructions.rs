@@ -95,10 +95,12 @@ fn ours(document: &[u8]) -> usize {
 fn typed(found: &Typed<'_>) -> usize {
     let mut files: usize = found.urls.iter().map(|file| file.url.len()).sum();
     if let Some(execution) = &found.execution {
-        files += execution.job_id.len();
+        files += execution.job_id.len() + usize::from(execution.version_number > 0);
         files += execution.document.artifact.as_ref().map_or(0, |file| file.url.len());
         let afr = execution.document.afr_ota.as_ref();
-        files += afr.map_or(0, |afr| afr.files.iter().map(|file| file.update_data_url.len()).sum::<usize>());
+        files += afr.map_or(0, |afr| {
+            afr.protocols.len() + afr.files.iter().map(|file| file.update_data_url.len()).sum::<usize>()
+        });
     }
     files + found.ack.len() + found.file.map_or(0, str::len)
 }
@@ -108,7 +110,8 @@ fn serde_json_typed(document: &[u8]) -> usize {
 }
 
 fn serde_json_value(document: &[u8]) -> usize {
-    serde_json::from_slice::<serde_json::Value>(document).map_or(0, |found| found.as_object().map_or(0, |map| map.len()))
+    serde_json::from_slice::<serde_json::Value>(document)
+        .map_or(0, |found| found.as_object().map_or(0, |map| map.len()))
 }
 
 fn serde_json_core_typed(document: &[u8]) -> usize {

@@ -74,6 +74,10 @@ impl<'a> Field<'a> {
         self.as_object().ok_or(self.wrong("an object"))
     }
 
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
     pub(crate) fn path(&self) -> Path {
         Path::field(self.name)
     }

@@ -35,6 +35,12 @@ impl<'a> Value<'a> {
         self.document.get(self.start..self.end).unwrap_or_default()
     }
 
+    /// Where the string starts, quote and all, that lies in the same document.
+    pub(crate) fn offset_of(&self, text: Text<'a>) -> usize {
+        let (start, within) = (self.document.as_ptr().addr(), text.raw().as_ptr().addr());
+        within.saturating_sub(start).saturating_sub(1)
+    }
+
     pub(crate) fn is_null(&self) -> bool {
         self.raw() == "null"
     }

@@ -86,7 +86,11 @@ fn job<'a>(root: Value<'a>) -> Result<Job<'a>, ParseError<'a>> {
     connection(root)?;
     let scope = Scope { object: root, prefix: "" };
     let source = Source::sole(Dialect::OtaUpdate, scope, "", root);
-    Job { id: id(root)?, version, hardware, source }.checked()
+    let id_path = match answer(root) {
+        Answer::File => "File",
+        Answer::UniqueTopicName => "UniqueTopicName",
+    };
+    Job { id: id(root)?, id_path, version, hardware, source }.checked()
 }
 
 /// The one file of a job.

@@ -17,8 +17,6 @@ const MESSAGES: &[&str] = &[
     r#"{"clientToken":"1","timestamp":1,"executionState":{"status":"IN_PROGRESS","statusDetails":{"self_test":"ready"},"versionNumber":2},"jobDocument":{"a":[]}}"#,
     r#"{"code":"VersionMismatch","message":"m","clientToken":"1","executionState":{"status":"CANCELED","versionNumber":5,"statusDetails":{"progress":"50"}}}"#,
     r#"{"code":"ResourceNotFound"}"#,
-    r#"{"timestamp":1,"jobs":{"IN_PROGRESS":[{"jobId":"a","queuedAt":1,"startedAt":2,"lastUpdatedAt":3,"versionNumber":1,"executionNumber":1}],"QUEUED":[{"jobId":"b","queuedAt":1}]}}"#,
-    r#"{"clientToken":"7","timestamp":1,"inProgressJobs":[{"jobId":"a","versionNumber":0}],"queuedJobs":[{"jobId":"b"}]}"#,
     "[-0.5e+3,null,true,\"\\ud83d\\ude00 \\u0026\\/\",{\"a\":{}}] \0",
 ];
 
@@ -32,7 +30,8 @@ const AWS_JOBS: &[&str] = &[
 fn main() {
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
     let good = forms::GOOD.iter().map(|(document, _)| *document);
-    write(&home.join("job"), good.chain(MESSAGES.iter().copied()));
+    let lists = forms::LISTS.iter().map(|(document, _)| *document);
+    write(&home.join("job"), good.chain(lists).chain(MESSAGES.iter().copied()));
     let lines: Vec<&str> = forms::GOOD.iter().map(|(document, _)| *document).take(4).collect();
     write(&home.join("job_iotconnect"), [lines.join("\n").as_str()].into_iter());
     write(&home.join("job_aws_jobs"), AWS_JOBS.iter().copied());

@@ -81,7 +81,10 @@ fn arrived(jobs: &mut AwsJobs<'_>, topic: &str, payload: &[u8]) {
             job::execution(&execution, payload);
         }
         Event::Replaced(execution) => {
-            assert!(in_hand(execution.job_id()) && before.is_some_and(|one| Some(one.job_id) != after.map(|one| one.job_id)));
+            assert!(
+                in_hand(execution.job_id())
+                    && before.is_some_and(|one| Some(one.job_id) != after.map(|one| one.job_id))
+            );
             job::execution(&execution, payload);
         }
         Event::Gone(_) => assert!(before.is_some() && after.is_none()),

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use serde_json::Value;
-use sprag_job::aws::{Execution, Rejection, State, Updated};
+use sprag_job::aws::{Execution, PendingJobs, Rejection, State, Updated};
 use sprag_job::{Artifact, Dialect, Job, ParseError, Status, Text, TooSmall};
 
 pub const STATUSES: [Status; 4] = [Status::Downloading, Status::Done, Status::Failed, Status::Rejected];
@@ -29,6 +29,8 @@ pub fn job(job: &Job<'_>, document: &[u8]) {
             error(&why, document);
         }
     }
+    assert!(job.require_new(&[]).is_ok());
+    error(&job.require_new(&[job.key()]).unwrap_err(), document);
     for status in STATUSES {
         report(|out| job.report(status, "why", out));
         report(|out| job.report_for_child(job.id(), status, "\"\n", out));
@@ -123,6 +125,17 @@ pub fn updated(updated: &Updated<'_>) {
     updated.client_token().map(text);
     updated.state().as_ref().map(state);
     black_box(updated.document());
+}
+
+/// A list of pending jobs.
+pub fn pending_jobs(pending: &PendingJobs<'_>) {
+    pending.client_token().map(text);
+    for job in pending.in_progress().chain(pending.queued()) {
+        text(job.job_id());
+        assert!((1..=64).contains(&job.job_id().len()));
+        black_box((job.version_number(), job.execution_number()));
+        black_box((job.queued_at(), job.started_at(), job.last_updated_at()));
+    }
 }
 
 /// A refusal.

@@ -8,6 +8,7 @@
 //!
 //! Siblings of `afr_ota` are ignored. A file comes from its URL, by the MQTT stream `streamname`, or by either.
 
+use super::execution;
 use crate::artifact::Artifact;
 use crate::artifacts::{Scope, Source};
 use crate::dialect::Dialect;
@@ -45,7 +46,7 @@ pub(crate) fn job<'a>(scope: Scope<'a>, id: Text<'a>) -> Result<Job<'a>, ParseEr
     }
     let mut source = Source::many(Dialect::AfrOta, scope, "afr_ota.files", elements);
     source.streams = streams;
-    Job { id, version: None, hardware: None, source }.checked()
+    Job { id, id_path: execution::ID_PATH, version: None, hardware: None, source }.checked()
 }
 
 fn protocols<'a>(field: Field<'a>) -> Result<Option<Protocols>, ParseError<'a>> {

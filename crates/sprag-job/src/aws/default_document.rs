@@ -10,6 +10,7 @@
 //! there are several. An artifact may also have `tag`, the child device of a gateway it is for, and `fileType`. A
 //! `signature` that is a string is an Ed25519 one.
 
+use super::execution;
 use crate::artifact::Artifact;
 use crate::artifacts::{Scope, Source};
 use crate::dialect::Dialect;
@@ -35,9 +36,8 @@ pub(crate) fn job<'a>(scope: Scope<'a>, id: Text<'a>) -> Result<Job<'a>, ParseEr
         // Which of them would it be?
         (Some(_), Some(_)) => return Err(files.wrong("absent beside `artifact`")),
     };
-    let job =
-        Job { id, version: field("version").optional_text()?, hardware: field("hardware").optional_text()?, source };
-    job.checked()
+    let (version, hardware) = (field("version").optional_text()?, field("hardware").optional_text()?);
+    Job { id, id_path: execution::ID_PATH, version, hardware, source }.checked()
 }
 
 /// `artifact`, or an entry of `files`.

@@ -15,6 +15,9 @@ pub const JOB_ID_MAX: usize = 64;
 
 const PREFIX: &str = "execution";
 
+/// Where the id of a job stands.
+pub(crate) const ID_PATH: &str = "execution.jobId";
+
 /// A job execution as `notify-next`, `start-next/accepted` and `…/get/accepted` carry it. It borrows from the payload.
 #[derive(Clone, Copy)]
 pub struct Execution<'a> {
@@ -59,7 +62,7 @@ pub(crate) fn client_token(payload: &[u8]) -> Option<Text<'_>> {
     Field::of(json::document(payload).0, "clientToken").as_text()
 }
 
-fn checked_id<'a>(object: Value<'a>) -> Result<Text<'a>, ParseError<'a>> {
+pub(crate) fn checked_id<'a>(object: Value<'a>) -> Result<Text<'a>, ParseError<'a>> {
     let field = Field::of(object, "jobId");
     let id = field.text()?;
     let sound = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));

@@ -47,9 +47,7 @@ pub(crate) fn parse<'a>(root: Value<'a>) -> Option<Result<Job<'a>, ParseError<'a
             let job = job(envelope, Scope { object: ota, prefix });
             Some(job.map_err(|error| error.within(prefix).about(subject(root))))
         }
-        None if is_answer(envelope) => {
-            Some(Err(Field::of(envelope, "ota").fault(Kind::NothingPending).within(prefix)))
-        }
+        None if is_answer(envelope) => Some(Err(Field::of(envelope, "ota").fault(Kind::NothingPending).within(prefix))),
         None => None,
     }
 }
@@ -61,17 +59,25 @@ pub(crate) fn subject<'a>(root: Value<'a>) -> Option<(Dialect, Text<'a>)> {
 }
 
 fn id<'a>(envelope: Value<'a>, ota: Value<'a>) -> Result<Text<'a>, ParseError<'a>> {
-    let inner = Field::of(ota, "ota.ack");
-    let id = inner.or(Field::of(envelope, "ack")).optional_text()?;
-    Ok(id.unwrap_or(Text::EMPTY))
+    Ok(id_field(envelope, ota).optional_text()?.unwrap_or(Text::EMPTY))
+}
+
+fn id_field<'a>(envelope: Value<'a>, ota: Value<'a>) -> Field<'a> {
+    Field::of(ota, "ota.ack").or(Field::of(envelope, "ack"))
 }
 
 fn job<'a>(envelope: Value<'a>, scope: Scope<'a>) -> Result<Job<'a>, ParseError<'a>> {
     let ota = scope.object;
     let ver = Field::of(ota, "ota.ver").as_object().unwrap_or(ota);
     let elements = Field::of(ota, "ota.urls").list()?;
+    let id_path = match (scope.prefix, id_field(envelope, ota).name()) {
+        ("", path) => path,
+        (_, "ack") => "d.ack",
+        _ => "d.ota.ack",
+    };
     let job = Job {
         id: id(envelope, ota)?,
+        id_path,
         version: Field::of(ver, "ota.ver.sw").optional_text()?,
         hardware: Field::of(ver, "ota.ver.hw").optional_text()?,
         source: Source::many(Dialect::IotConnect21, scope, "ota.urls", elements),

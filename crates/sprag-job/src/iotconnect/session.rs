@@ -16,7 +16,8 @@ pub enum Event<'a> {
     NotForUs,
     /// An OTA to do. Once it is kept safe, [`remember`](IotConnect::remember) it.
     Job(Job<'a>),
-    /// An OTA that was [remembered](IotConnect::remember): delivered twice. Nothing to do, or say again how it ended.
+    /// An OTA that was [remembered](IotConnect::remember): delivered twice ([`Job::require_new`] says where). Nothing to
+    /// do, or say again how it ended.
     Duplicate(Job<'a>),
     /// The answer to [`pending`](IotConnect::pending): no OTA was missed.
     Idle,
@@ -76,7 +77,7 @@ impl<'t, const SEEN: usize> IotConnect<'t, SEEN> {
 
     /// Remembers an OTA: by its id, or by [its identity](Job::identity) when it has none.
     pub fn remember(&mut self, job: &Job<'_>) {
-        let key = key(job);
+        let key = job.key();
         if !self.seen.contains(&key)
             && let Some(oldest) = self.seen.last_mut()
         {
@@ -91,7 +92,7 @@ impl<'t, const SEEN: usize> IotConnect<'t, SEEN> {
             return Event::NotForUs;
         }
         match parse(payload) {
-            Ok(job) if self.seen.contains(&key(&job)) => Event::Duplicate(job),
+            Ok(job) if job.require_new(&self.seen).is_err() => Event::Duplicate(job),
             Ok(job) => Event::Job(job),
             Err(error) => match error.kind() {
                 Kind::NotAnOta { ct } => Event::Other(ct),
@@ -132,11 +133,6 @@ impl<'t, const SEEN: usize> IotConnect<'t, SEEN> {
         }
         both(self.topics.ack(topic), payload).map(Some)
     }
-}
-
-fn key(job: &Job<'_>) -> u64 {
-    let key = if job.id().is_empty() { job.identity() } else { crate::identity::of_text(job.id()) };
-    key.max(1)
 }
 
 fn both<'b>(topic: Result<&'b str, TooSmall>, payload: Result<&'b str, TooSmall>) -> Result<Publish<'b>, NoRoom> {

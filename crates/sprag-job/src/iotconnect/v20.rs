@@ -106,7 +106,8 @@ fn job<'a>(scope: Scope<'a>) -> Result<Job<'a>, ParseError<'a>> {
         }
         _ => Source::many(Dialect::IotConnect20, scope, "urls", urls.list()?),
     };
-    Job { id, version, hardware, source }.checked()
+    let id_path = if scope.prefix.is_empty() { "ackId" } else { "data.ackId" };
+    Job { id, id_path, version, hardware, source }.checked()
 }
 
 /// An entry of `urls`, an object or a string, or the command itself.

@@ -60,7 +60,7 @@ fn job<'a>(root: Value<'a>) -> Result<Job<'a>, ParseError<'a>> {
     let elements = field(root, "urls").list()?;
     let scope = Scope { object: root, prefix: "" };
     let source = Source::many(Dialect::IotConnect21, scope, "urls", elements);
-    Job { id, version, hardware, source }.checked()
+    Job { id, id_path: "ack", version, hardware, source }.checked()
 }
 
 /// An entry of `urls`.

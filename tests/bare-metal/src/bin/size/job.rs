@@ -10,7 +10,9 @@ pub fn run(input: &[u8], out: &mut [u8]) {
             black_box(&(job.dialect(), job.id(), job.version(), job.hardware(), job.identity()));
             for artifact in job.artifacts() {
                 if let Some(location) = artifact.location() {
-                    location.bytes().for_each(|byte| { black_box(byte); });
+                    location.bytes().for_each(|byte| {
+                        black_box(byte);
+                    });
                 }
                 black_box(&artifact);
             }
@@ -100,7 +102,7 @@ fn iotconnect(input: &[u8], payload: &mut [u8]) {
             let _ = black_box(cloud.ack(&job, black_box(Status::Done), black_box(""), &mut topic, payload));
         }
         event => {
-                black_box(&event);
-            }
+            black_box(&event);
+        }
     }
 }
