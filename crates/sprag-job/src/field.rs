@@ -18,23 +18,39 @@ pub(crate) struct Field<'a> {
 
 impl<'a> Field<'a> {
     /// Looks for the field that `name` ends in. The last of several counts, as in JavaScript and Python.
-    ///
-    /// Each look walks the object again: a pass over a few hundred bytes is cheaper than the code of a table of fields.
     pub(crate) fn of(object: Value<'a>, name: &'static str) -> Self {
-        Self::found(object, name, false)
+        let [field] = Self::all(object, [name]);
+        field
+    }
+
+    /// Looks for several fields in one walk over the object.
+    pub(crate) fn all<const N: usize>(object: Value<'a>, names: [&'static str; N]) -> [Self; N] {
+        let mut fields = [Self::absent("", 0); N];
+        Self::find(object, &names, &mut fields, false);
+        fields
     }
 
     /// As [`of`](Self::of), in any case: `ManufacturerID` is `ManufacturerId`.
     pub(crate) fn any_case(object: Value<'a>, name: &'static str) -> Self {
-        Self::found(object, name, true)
+        let mut field = Self::absent("", 0);
+        Self::find(object, &[name], core::slice::from_mut(&mut field), true);
+        field
     }
 
-    fn found(object: Value<'a>, name: &'static str, any_case: bool) -> Self {
-        let start = name.bytes().rposition(|byte| byte == b'.').map_or(0, |dot| dot.saturating_add(1));
-        let last = name.get(start..).unwrap_or_default();
-        let is_it = |key: Text<'a>| key == last || any_case && key.eq_ignore_ascii_case(last);
-        let value = object.members().and_then(|members| members.filter(|(key, _)| is_it(*key)).last());
-        Self { value: value.map(|(_, value)| value), name, object: object.offset() }.without_null()
+    fn find(object: Value<'a>, names: &[&'static str], fields: &mut [Self], any_case: bool) {
+        for (field, name) in fields.iter_mut().zip(names) {
+            *field = Self::absent(name, object.offset());
+        }
+        let Some(members) = object.members() else { return };
+        for (key, value) in members {
+            for field in &mut *fields {
+                let start = field.name.bytes().rposition(|byte| byte == b'.').map_or(0, |dot| dot.saturating_add(1));
+                let last = field.name.get(start..).unwrap_or_default();
+                if key == last || any_case && key.eq_ignore_ascii_case(last) {
+                    field.value = (!value.is_null()).then_some(value);
+                }
+            }
+        }
     }
 
     /// An item that has been found some other way, `null` included: a list has no absent items.
@@ -45,10 +61,6 @@ impl<'a> Field<'a> {
     /// A field that is known not to be there.
     pub(crate) fn absent(name: &'static str, object: usize) -> Self {
         Self { value: None, name, object }
-    }
-
-    fn without_null(self) -> Self {
-        Self { value: self.value.filter(|value| !value.is_null()), ..self }
     }
 
     /// The other field, where this one is not there.
@@ -134,7 +146,10 @@ impl<'a> Field<'a> {
     }
 
     pub(crate) fn integer(&self) -> Result<i64, ParseError<'a>> {
-        let number = self.required()?.number().and_then(|number| number.parse().ok());
+        let number = self.required()?.number().and_then(|number| match number.strip_prefix('-') {
+            None => Text::new(number).decimal()?.try_into().ok(),
+            Some(digits) => 0i64.checked_sub_unsigned(Text::new(digits).decimal()?),
+        });
         number.ok_or(self.wrong("a 64-bit integer"))
     }
 

@@ -21,10 +21,6 @@ use crate::protocols::Protocols;
 use crate::signature::{Signature, SignatureAlgorithm};
 use crate::text::Text;
 
-pub(crate) fn is_ours(document: Value<'_>) -> bool {
-    Field::of(document, "afr_ota").value().is_some()
-}
-
 /// What all files of a job share.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Streams<'a> {
@@ -35,12 +31,10 @@ pub(crate) struct Streams<'a> {
 
 pub(crate) fn job<'a>(scope: Scope<'a>, id: Text<'a>) -> Result<Job<'a>, ParseError<'a>> {
     let inner = Field::of(scope.object, "afr_ota").object()?;
-    let elements = Field::of(inner, "afr_ota.files").list()?;
-    let stream = Field::of(inner, "afr_ota.streamname");
-    let streams = Streams {
-        protocols: protocols(Field::of(inner, "afr_ota.protocols"))?,
-        stream: stream.optional_text()?.filter(|name| !name.is_empty()),
-    };
+    let [files, stream, offered] = Field::all(inner, ["afr_ota.files", "afr_ota.streamname", "afr_ota.protocols"]);
+    let elements = files.list()?;
+    let streams =
+        Streams { protocols: protocols(offered)?, stream: stream.optional_text()?.filter(|name| !name.is_empty()) };
     if streams.stream.is_none() && streams.protocols.is_some_and(|offered| offered.mqtt && !offered.http) {
         return Err(stream.fault(Kind::Missing));
     }
@@ -64,8 +58,8 @@ fn protocols<'a>(field: Field<'a>) -> Result<Option<Protocols>, ParseError<'a>> 
 /// A file of the job.
 pub(crate) fn artifact<'a>(streams: Streams<'a>, file: Value<'a>) -> Result<Artifact<'a>, ParseError<'a>> {
     Field::at(file, "").object()?;
-    let field = |name| Field::of(file, name);
-    let url = field("update_data_url");
+    let [url, name, size, certificate, file_type, file_id] =
+        Field::all(file, ["update_data_url", "filepath", "filesize", "certfile", "fileType", "fileid"]);
     let location = if url.value().is_some() { Some(Location::Url(url.url()?)) } else { None };
     let has = Protocols { http: location.is_some(), mqtt: streams.stream.is_some() };
     let protocols = streams.protocols.unwrap_or(has);
@@ -75,12 +69,12 @@ pub(crate) fn artifact<'a>(streams: Streams<'a>, file: Value<'a>) -> Result<Arti
     }
     Ok(Artifact {
         location,
-        name: field("filepath").optional_text()?,
-        size: field("filesize").optional_u32()?,
+        name: name.optional_text()?,
+        size: size.optional_u32()?,
         signature: signature(file)?,
-        certificate: field("certfile").optional_text()?,
-        file_type: field("fileType").optional_u32()?,
-        file_id: field("fileid").optional_u32()?,
+        certificate: certificate.optional_text()?,
+        file_type: file_type.optional_u32()?,
+        file_id: file_id.optional_u32()?,
         stream: streams.stream,
         ..Artifact::nowhere(url, protocols)
     })

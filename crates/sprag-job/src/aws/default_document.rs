@@ -22,13 +22,8 @@ use crate::json::Value;
 use crate::signature::{Signature, SignatureAlgorithm};
 use crate::text::Text;
 
-pub(crate) fn is_ours(document: Value<'_>) -> bool {
-    Field::of(document, "operation").as_text().is_some_and(|operation| operation == "ota")
-}
-
 pub(crate) fn job<'a>(scope: Scope<'a>, id: Text<'a>) -> Result<Job<'a>, ParseError<'a>> {
-    let field = |name| Field::of(scope.object, name);
-    let (sole, files) = (field("artifact"), field("files"));
+    let [version, hardware, sole, files] = Field::all(scope.object, ["version", "hardware", "artifact", "files"]);
     let source = match (sole.value(), files.value()) {
         (Some(value), None) => Source::sole(Dialect::AwsJobs, scope, "artifact", value),
         (None, Some(_)) => Source::many(Dialect::AwsJobs, scope, "files", files.list()?),
@@ -36,22 +31,22 @@ pub(crate) fn job<'a>(scope: Scope<'a>, id: Text<'a>) -> Result<Job<'a>, ParseEr
         // Which of them would it be?
         (Some(_), Some(_)) => return Err(files.wrong("absent beside `artifact`")),
     };
-    let (version, hardware) = (field("version").optional_text()?, field("hardware").optional_text()?);
+    let (version, hardware) = (version.optional_text()?, hardware.optional_text()?);
     Job { id, id_path: execution::ID_PATH, version, hardware, source }.checked()
 }
 
 /// `artifact`, or an entry of `files`.
 pub(crate) fn artifact<'a>(value: Value<'a>) -> Result<Artifact<'a>, ParseError<'a>> {
     Field::at(value, "").object()?;
-    let field = |name| Field::of(value, name);
-    let url = field("url");
+    let [url, name, tag, size, sha256, signature, file_type] =
+        Field::all(value, ["url", "name", "tag", "size", "sha256", "signature", "fileType"]);
     Ok(Artifact {
-        name: field("name").optional_text()?,
-        tag: field("tag").optional_text()?,
-        size: field("size").optional_u32()?,
-        digest: digest(field("sha256"))?,
-        signature: signature(field("signature"))?,
-        file_type: field("fileType").optional_u32()?,
+        name: name.optional_text()?,
+        tag: tag.optional_text()?,
+        size: size.optional_u32()?,
+        digest: digest(sha256)?,
+        signature: self::signature(signature)?,
+        file_type: file_type.optional_u32()?,
         ..Artifact::at(url.url()?, url)
     })
 }
@@ -71,7 +66,7 @@ fn signature<'a>(field: Field<'a>) -> Result<Option<Signature<'a>>, ParseError<'
         return Ok(Some(Signature { algorithm: SignatureAlgorithm::Ed25519, value: field.text()? }));
     }
     let object = field.as_object().ok_or(field.wrong("an object or a string"))?;
-    let name = Field::of(object, "signature.algorithm");
+    let [name, value] = Field::all(object, ["signature.algorithm", "signature.value"]);
     let algorithm = SignatureAlgorithm::named(name.text()?).ok_or(name.wrong("a known algorithm"))?;
-    Ok(Some(Signature { algorithm, value: Field::of(object, "signature.value").text()? }))
+    Ok(Some(Signature { algorithm, value: value.text()? }))
 }

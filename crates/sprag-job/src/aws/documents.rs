@@ -26,12 +26,13 @@ pub(crate) fn has(dialect: Dialect) -> bool {
 }
 
 fn dialect(document: Value<'_>) -> Option<Dialect> {
+    let [afr_ota, operation] = Field::all(document, ["afr_ota", "operation"]);
     #[cfg(feature = "afr-ota")]
-    if super::afr_ota::is_ours(document) {
+    if afr_ota.value().is_some() {
         return Some(Dialect::AfrOta);
     }
     #[cfg(feature = "aws-jobs")]
-    if super::default_document::is_ours(document) {
+    if operation.as_text().is_some_and(|operation| operation == "ota") {
         return Some(Dialect::AwsJobs);
     }
     None

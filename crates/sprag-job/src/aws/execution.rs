@@ -54,7 +54,7 @@ pub fn execution(payload: &[u8]) -> Result<Option<Execution<'_>>, ParseError<'_>
 
 /// The id of the execution that `root` has, if it is fit to be one.
 pub(crate) fn job_id<'a>(root: Value<'a>) -> Option<Text<'a>> {
-    checked_id(Field::of(root, PREFIX).as_object()?).ok()
+    checked_id(Field::of(Field::of(root, PREFIX).as_object()?, "jobId")).ok()
 }
 
 /// `clientToken` of the request that `payload`, which has been found sound, answers.
@@ -62,8 +62,7 @@ pub(crate) fn client_token(payload: &[u8]) -> Option<Text<'_>> {
     Field::of(json::document(payload).0, "clientToken").as_text()
 }
 
-pub(crate) fn checked_id<'a>(object: Value<'a>) -> Result<Text<'a>, ParseError<'a>> {
-    let field = Field::of(object, "jobId");
+pub(crate) fn checked_id<'a>(field: Field<'a>) -> Result<Text<'a>, ParseError<'a>> {
     let id = field.text()?;
     let sound = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
     // It goes into topics: anything else would lead elsewhere.
@@ -81,17 +80,17 @@ impl<'a> Execution<'a> {
             return Ok(None);
         }
         let within = |error: ParseError<'a>| error.within(PREFIX);
-        let job_id = checked_id(object).map_err(within)?;
-        let field = |name| Field::of(object, name);
-        let number = |name| field(name).optional_u64();
+        let [id, status, version, execution, details, document] =
+            Field::all(object, ["jobId", "status", "versionNumber", "executionNumber", "statusDetails", "jobDocument"]);
+        let job_id = checked_id(id).map_err(within)?;
         let read = || {
             Ok(Self {
                 job_id,
-                status: field("status").optional_text()?.map(ExecutionStatus::of),
-                version_number: number("versionNumber")?,
-                execution_number: number("executionNumber")?,
-                details: field("statusDetails").as_object(),
-                document: field("jobDocument").value(),
+                status: status.optional_text()?.map(ExecutionStatus::of),
+                version_number: version.optional_u64()?,
+                execution_number: execution.optional_u64()?,
+                details: details.as_object(),
+                document: document.value(),
                 offset: object.offset(),
             })
         };

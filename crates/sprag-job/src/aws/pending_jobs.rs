@@ -2,7 +2,7 @@
 
 use core::iter::FusedIterator;
 
-use super::execution;
+use super::execution::checked_id;
 use crate::error::ParseError;
 use crate::field::Field;
 use crate::json::{self, Elements, Value};
@@ -111,14 +111,15 @@ pub struct PendingJob<'a> {
 impl<'a> PendingJob<'a> {
     fn of(value: Value<'a>) -> Result<Self, ParseError<'a>> {
         let object = Field::at(value, "").object()?;
-        let number = |name| Field::of(object, name).optional_u64();
+        let [id, version, execution, queued, started, updated] =
+            Field::all(object, ["jobId", "versionNumber", "executionNumber", "queuedAt", "startedAt", "lastUpdatedAt"]);
         Ok(Self {
-            job_id: execution::checked_id(object)?,
-            version_number: number("versionNumber")?,
-            execution_number: number("executionNumber")?,
-            queued_at: number("queuedAt")?,
-            started_at: number("startedAt")?,
-            last_updated_at: number("lastUpdatedAt")?,
+            job_id: checked_id(id)?,
+            version_number: version.optional_u64()?,
+            execution_number: execution.optional_u64()?,
+            queued_at: queued.optional_u64()?,
+            started_at: started.optional_u64()?,
+            last_updated_at: updated.optional_u64()?,
         })
     }
 

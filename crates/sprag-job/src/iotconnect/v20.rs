@@ -89,17 +89,15 @@ fn check<'a>(kind: Field<'a>) -> Result<(), ParseError<'a>> {
 
 fn job<'a>(scope: Scope<'a>) -> Result<Job<'a>, ParseError<'a>> {
     // An ack that is not wanted needs no id, though most have one.
-    let wanted = !field(scope, "ack").value().is_some_and(|ack| ack.is_false());
-    let ack = field(scope, "ackId");
-    let id = if wanted || ack.value().is_some() { ack.text()? } else { Text::EMPTY };
+    let [ack, id, ver, urls, command] = Field::all(scope.object, ["ack", "ackId", "ver", "urls", "command"]);
+    let wanted = !ack.value().is_some_and(|ack| ack.is_false());
+    let id = if wanted || id.value().is_some() { id.text()? } else { Text::EMPTY };
     let (mut version, mut hardware) = (None, None);
-    let ver = field(scope, "ver");
     if ver.value().is_some() {
         let ver = ver.object()?;
-        version = Field::of(ver, "ver.sw").optional_text()?;
-        hardware = Field::of(ver, "ver.hw").optional_text()?;
+        let [sw, hw] = Field::all(ver, ["ver.sw", "ver.hw"]);
+        (version, hardware) = (sw.optional_text()?, hw.optional_text()?);
     }
-    let (urls, command) = (field(scope, "urls"), field(scope, "command"));
     let source = match (urls.value(), command.value()) {
         (None, Some(value)) if command.as_text().is_some_and(|command| command.after_word("ota").is_some()) => {
             Source::sole(Dialect::IotConnect20, scope, "command", value)
@@ -121,11 +119,6 @@ pub(crate) fn artifact<'a>(value: Value<'a>) -> Result<Artifact<'a>, ParseError<
         return Ok(Artifact::at(whole.url_in(text)?, whole));
     }
     whole.as_object().ok_or(whole.wrong("an object or a string"))?;
-    let field = |name| Field::of(value, name);
-    let url = field("url");
-    Ok(Artifact {
-        name: field("fileName").optional_text()?,
-        tag: field("tag").optional_text()?,
-        ..Artifact::at(url.url()?, url)
-    })
+    let [url, name, tag] = Field::all(value, ["url", "fileName", "tag"]);
+    Ok(Artifact { name: name.optional_text()?, tag: tag.optional_text()?, ..Artifact::at(url.url()?, url) })
 }

@@ -34,7 +34,7 @@ pub(crate) fn parse<'a>(root: Value<'a>) -> Option<Result<Job<'a>, ParseError<'a
 /// The OTA that a document is about, which need not be sound. A message of another kind has an `ack` too, which is not
 /// ours to send.
 pub(crate) fn subject<'a>(root: Value<'a>) -> Option<(Dialect, Text<'a>)> {
-    if !is_ours(root) || check_ct(root).is_err() {
+    if !is_ours(root) || check(field(root, "ct")).is_err() {
         return None;
     }
     Some((Dialect::IotConnect21, field(root, "ack").text().ok()?))
@@ -44,20 +44,19 @@ pub(crate) fn is_ours(root: Value<'_>) -> bool {
     field(root, "v").word().is_some_and(|version| version == VERSION)
 }
 
-fn check_ct<'a>(root: Value<'a>) -> Result<(), ParseError<'a>> {
-    let field = field(root, "ct");
-    match field.integer()? {
+fn check<'a>(ct: Field<'a>) -> Result<(), ParseError<'a>> {
+    match ct.integer()? {
         OTA => Ok(()),
-        ct => Err(field.fault(Kind::NotAnOta { ct })),
+        other => Err(ct.fault(Kind::NotAnOta { ct: other })),
     }
 }
 
 fn job<'a>(root: Value<'a>) -> Result<Job<'a>, ParseError<'a>> {
-    check_ct(root)?;
-    let id = field(root, "ack").text()?;
-    let version = field(root, "sw").optional_text()?;
-    let hardware = field(root, "hw").optional_text()?;
-    let elements = field(root, "urls").list()?;
+    let [ct, ack, sw, hw, urls] = Field::all(root, ["ct", "ack", "sw", "hw", "urls"]);
+    check(ct)?;
+    let id = ack.text()?;
+    let (version, hardware) = (sw.optional_text()?, hw.optional_text()?);
+    let elements = urls.list()?;
     let scope = Scope { object: root, prefix: "" };
     let source = Source::many(Dialect::IotConnect21, scope, "urls", elements);
     Job { id, id_path: "ack", version, hardware, source }.checked()
@@ -66,13 +65,8 @@ fn job<'a>(root: Value<'a>) -> Result<Job<'a>, ParseError<'a>> {
 /// An entry of `urls`.
 pub(crate) fn artifact<'a>(element: Value<'a>) -> Result<Artifact<'a>, ParseError<'a>> {
     Field::at(element, "").object()?;
-    let field = |name| Field::of(element, name);
-    let url = field("url");
-    Ok(Artifact {
-        name: field("fileName").optional_text()?,
-        tag: field("tg").optional_text()?,
-        ..Artifact::at(url.url()?, url)
-    })
+    let [url, name, tag] = Field::all(element, ["url", "fileName", "tg"]);
+    Ok(Artifact { name: name.optional_text()?, tag: tag.optional_text()?, ..Artifact::at(url.url()?, url) })
 }
 
 /// The ack of an OTA (`type` 1). The child's `cid` comes after `ack`: who, then what.
