@@ -33,6 +33,7 @@ pub(crate) fn is_ours(root: Value<'_>) -> bool {
 }
 
 /// Reads a sound document; `None` when it is not ota-update's.
+#[inline(never)] // Else the stack of the caller holds that of every dialect.
 pub(crate) fn parse<'a>(root: Value<'a>) -> Option<Result<Job<'a>, ParseError<'a>>> {
     is_ours(root).then(|| job(root).map_err(|error| error.about(subject(root))))
 }

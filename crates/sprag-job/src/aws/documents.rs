@@ -49,6 +49,7 @@ fn is_empty_queue(root: Value<'_>) -> bool {
 }
 
 /// Reads a sound document; `None` when it is not for AWS.
+#[inline(never)] // Else the stack of the caller holds that of every dialect.
 pub(crate) fn parse<'a>(root: Value<'a>) -> Option<Result<Job<'a>, ParseError<'a>>> {
     if DIALECTS.is_empty() {
         return None;

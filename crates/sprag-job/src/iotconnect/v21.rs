@@ -27,6 +27,7 @@ fn field<'a>(root: Value<'a>, name: &'static str) -> Field<'a> {
 }
 
 /// Reads a sound document; `None` when it is not device message 2.1.
+#[inline(never)] // Else the stack of the caller holds that of every dialect.
 pub(crate) fn parse<'a>(root: Value<'a>) -> Option<Result<Job<'a>, ParseError<'a>>> {
     is_ours(root).then(|| job(root).map_err(|error| error.about(subject(root))))
 }

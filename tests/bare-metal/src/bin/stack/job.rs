@@ -54,6 +54,11 @@ const ENTRIES: &[Entry] = &[
         Ok(None) => {}
         Err(error) => refuse(&error),
     }),
+    ("aws::pending_jobs", |payload| {
+        if let Ok(pending) = aws::pending_jobs(payload) {
+            black_box(pending.in_progress().chain(pending.queued()).count());
+        }
+    }),
     ("aws::updated", |payload| {
         if let Ok(updated) = aws::updated(payload) {
             black_box((updated.state().map(|state| state.status_detail("progress").is_some()), updated.document()));
