@@ -30,11 +30,11 @@ impl<'a> Field<'a> {
         fields
     }
 
-    /// As [`all`](Self::all), in any case: `ManufacturerID` is `ManufacturerId`.
-    pub(crate) fn all_any_case<const N: usize>(object: Value<'a>, names: [&'static str; N]) -> [Self; N] {
-        let mut fields = [Self::absent("", 0); N];
-        Self::find(object, &names, &mut fields, true);
-        fields
+    /// As [`of`](Self::of), in any case: `ManufacturerID` is `ManufacturerId`.
+    pub(crate) fn any_case(object: Value<'a>, name: &'static str) -> Self {
+        let mut field = Self::absent("", 0);
+        Self::find(object, &[name], core::slice::from_mut(&mut field), true);
+        field
     }
 
     fn find(object: Value<'a>, names: &[&'static str], fields: &mut [Self], any_case: bool) {

@@ -22,126 +22,101 @@ use crate::protocols::Protocols;
 use crate::status::Status;
 use crate::text::Text;
 
-/// The fields of a message.
-struct Message<'a> {
-    message: Field<'a>,
-    version: Field<'a>,
-    board: Field<'a>,
-    connection: Field<'a>,
-    server: Field<'a>,
-    port: Field<'a>,
-    file: Field<'a>,
-    topic: Field<'a>,
-}
-
-/// Finds the fields; `None` when it is no message of ota-update.
-fn read(root: Value<'_>) -> Option<Message<'_>> {
-    let [message, version, board, connection, server, broker, port, file, topic] = Field::all_any_case(
-        root,
-        ["Message", "Version", "Board", "Connection", "Server", "Broker", "Port", "File", "UniqueTopicName"],
-    );
-    let says = |wanted| message.as_text().is_some_and(|text| text.eq_ignore_ascii_case(wanted));
-    let is_ours = says("Update Available")
-        || says("No Update Available")
-        || message.value().is_some() && connection.value().is_some();
-    let server = server.or(broker);
-    is_ours.then_some(Message { message, version, board, connection, server, port, file, topic })
+fn field<'a>(root: Value<'a>, name: &'static str) -> Field<'a> {
+    Field::any_case(root, name)
 }
 
 pub(crate) fn is_ours(root: Value<'_>) -> bool {
-    read(root).is_some()
+    let says = |wanted| field(root, "Message").as_text().is_some_and(|text| text.eq_ignore_ascii_case(wanted));
+    let has = |name| field(root, name).value().is_some();
+    says("Update Available") || says("No Update Available") || has("Message") && has("Connection")
 }
 
 /// Reads a sound document; `None` when it is not ota-update's.
 #[inline(never)] // Else the stack of the caller holds that of every dialect.
 pub(crate) fn parse<'a>(root: Value<'a>) -> Option<Result<Job<'a>, ParseError<'a>>> {
-    read(root).map(|message| message.job(root).map_err(|error| error.about(subject(root))))
+    is_ours(root).then(|| job(root).map_err(|error| error.about(subject(root))))
 }
 
 /// What the result of a job would name.
 pub(crate) fn subject<'a>(root: Value<'a>) -> Option<(Dialect, Text<'a>)> {
-    let message = read(root)?;
-    message.check().ok()?;
-    Some((Dialect::OtaUpdate, message.id().text().ok()?))
+    if !is_ours(root) || check(root).is_err() {
+        return None;
+    }
+    Some((Dialect::OtaUpdate, id(root).ok()?))
+}
+
+fn check<'a>(root: Value<'a>) -> Result<(), ParseError<'a>> {
+    let message = field(root, "Message");
+    match message.text()?.eq_ignore_ascii_case("Update Available") {
+        true => Ok(()),
+        false => Err(message.fault(Kind::NothingPending)),
+    }
+}
+
+fn connection<'a>(root: Value<'a>) -> Result<Scheme, ParseError<'a>> {
+    let connection = field(root, "Connection");
+    let name = connection.text()?;
+    let is = |scheme: &Scheme| name.eq_ignore_ascii_case(scheme.name());
+    let scheme = [Scheme::Http, Scheme::Https, Scheme::Mqtt].into_iter().find(is);
+    scheme.ok_or(connection.wrong("MQTT, HTTP or HTTPS"))
+}
+
+fn id<'a>(root: Value<'a>) -> Result<Text<'a>, ParseError<'a>> {
+    match answer(root) {
+        Answer::File => field(root, "File").text(),
+        Answer::UniqueTopicName => field(root, "UniqueTopicName").text(),
+    }
 }
 
 pub(crate) fn answer(root: Value<'_>) -> Answer {
-    read(root).map_or(Answer::File, |message| message.answer())
+    match connection(root) {
+        Ok(Scheme::Mqtt) => Answer::UniqueTopicName,
+        _ => Answer::File,
+    }
 }
 
 pub(crate) fn product(root: Value<'_>) -> Option<Text<'_>> {
-    let [product] = Field::all_any_case(root, ["Product"]);
-    product.as_text()
+    field(root, "Product").as_text()
+}
+
+fn job<'a>(root: Value<'a>) -> Result<Job<'a>, ParseError<'a>> {
+    check(root)?;
+    let version = Some(field(root, "Version").text()?);
+    let hardware = Some(field(root, "Board").text()?);
+    connection(root)?;
+    let scope = Scope { object: root, prefix: "" };
+    let source = Source::sole(Dialect::OtaUpdate, scope, "", root);
+    let id_path = match answer(root) {
+        Answer::File => "File",
+        Answer::UniqueTopicName => "UniqueTopicName",
+    };
+    Job { id: id(root)?, id_path, version, hardware, source }.checked()
 }
 
 /// The one file of a job.
 pub(crate) fn artifact<'a>(root: Value<'a>) -> Result<Artifact<'a>, ParseError<'a>> {
-    match read(root) {
-        Some(message) => message.artifact(),
-        None => Err(Field::at(root, "").fault(Kind::UnknownDialect)),
+    let scheme = connection(root)?;
+    let server = field(root, "Server").or(field(root, "Broker"));
+    let host = server.optional_text()?.unwrap_or(Text::EMPTY);
+    if !host.is_empty() && !is_host(host) {
+        return Err(server.fault(Kind::BadUrl { expected: "a host" }));
     }
-}
-
-impl<'a> Message<'a> {
-    fn check(&self) -> Result<(), ParseError<'a>> {
-        match self.message.text()?.eq_ignore_ascii_case("Update Available") {
-            true => Ok(()),
-            false => Err(self.message.fault(Kind::NothingPending)),
-        }
+    let port = port(field(root, "Port"))?;
+    let file = field(root, "File");
+    let name = if scheme == Scheme::Mqtt { file.optional_text()? } else { Some(file.text()?) };
+    let path = name.unwrap_or(Text::EMPTY);
+    if !path.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(file.fault(Kind::BadUrl { expected: "printable ASCII without spaces" }));
     }
-
-    fn scheme(&self) -> Result<Scheme, ParseError<'a>> {
-        let name = self.connection.text()?;
-        let is = |scheme: &Scheme| name.eq_ignore_ascii_case(scheme.name());
-        let scheme = [Scheme::Http, Scheme::Https, Scheme::Mqtt].into_iter().find(is);
-        scheme.ok_or(self.connection.wrong("MQTT, HTTP or HTTPS"))
-    }
-
-    fn answer(&self) -> Answer {
-        match self.scheme() {
-            Ok(Scheme::Mqtt) => Answer::UniqueTopicName,
-            _ => Answer::File,
-        }
-    }
-
-    fn id(&self) -> &Field<'a> {
-        match self.answer() {
-            Answer::File => &self.file,
-            Answer::UniqueTopicName => &self.topic,
-        }
-    }
-
-    fn job(&self, root: Value<'a>) -> Result<Job<'a>, ParseError<'a>> {
-        self.check()?;
-        let version = Some(self.version.text()?);
-        let hardware = Some(self.board.text()?);
-        self.scheme()?;
-        let scope = Scope { object: root, prefix: "" };
-        let source = Source::sole(Dialect::OtaUpdate, scope, "", root);
-        let id = self.id();
-        Job { id: id.text()?, id_path: id.name(), version, hardware, source }.checked()
-    }
-
-    fn artifact(&self) -> Result<Artifact<'a>, ParseError<'a>> {
-        let scheme = self.scheme()?;
-        let mqtt = scheme == Scheme::Mqtt;
-        let host = self.server.optional_text()?.unwrap_or(Text::EMPTY);
-        if !host.is_empty() && !is_host(host) {
-            return Err(self.server.fault(Kind::BadUrl { expected: "a host" }));
-        }
-        let port = port(&self.port)?;
-        let name = if mqtt { self.file.optional_text()? } else { Some(self.file.text()?) };
-        let path = name.unwrap_or(Text::EMPTY);
-        if !path.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(self.file.fault(Kind::BadUrl { expected: "printable ASCII without spaces" }));
-        }
-        let location = Some(Location::Parts { scheme, host, port, path });
-        Ok(Artifact { location, name, ..Artifact::nowhere(self.connection, Protocols { http: !mqtt, mqtt }) })
-    }
+    let mqtt = scheme == Scheme::Mqtt;
+    let location = Some(Location::Parts { scheme, host, port, path });
+    let place = field(root, "Connection");
+    Ok(Artifact { location, name, ..Artifact::nowhere(place, Protocols { http: !mqtt, mqtt }) })
 }
 
 /// A string, since ota-update itself takes no number.
-fn port<'a>(field: &Field<'a>) -> Result<Option<u16>, ParseError<'a>> {
+fn port<'a>(field: Field<'a>) -> Result<Option<u16>, ParseError<'a>> {
     let Some(text) = field.optional_text()? else {
         return Ok(None);
     };
