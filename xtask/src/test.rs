@@ -120,7 +120,7 @@ impl Step {
     fn run(self, workspace: &mut Workspace, options: Options) -> Result<Done> {
         match self {
             Self::Setup => set_up(workspace, options),
-            Self::Fmt => well(finish(&mut workspace.cargo_step(&["fmt", "--all", "--check"]))),
+            Self::Fmt => fmt(workspace),
             Self::Lint => lint(workspace),
             Self::Tests => tests(workspace),
             Self::Doctests => well(finish(&mut workspace.cargo_step(&["test", "--workspace", "--doc"]))),
@@ -132,6 +132,18 @@ impl Step {
             Self::BareMetal => bare_metal(workspace, options),
         }
     }
+}
+
+/// Packages with a `Cargo.lock` of their own, which the workspace's commands do not reach.
+const OUTSIDE: [&str; 2] = ["tests/fuzz", "tests/bare-metal"];
+
+fn fmt(workspace: &Workspace) -> Result<Done> {
+    finish(&mut workspace.cargo_step(&["fmt", "--all", "--check"]))?;
+    for folder in OUTSIDE {
+        let manifest = workspace.root.join(folder).join("Cargo.toml");
+        finish(workspace.cargo_step(&["fmt", "--check", "--manifest-path"]).arg(manifest))?;
+    }
+    Ok(Done::Well(None))
 }
 
 fn well(result: Result<()>) -> Result<Done> {

@@ -87,7 +87,7 @@ impl BareMetal {
     pub(crate) fn cargo(&self, workspace: &Workspace, subcommand: &str) -> Command {
         let mut command = workspace.command(&self.toolchain.cargo);
         command.current_dir(&workspace.root).args([subcommand, "--target", &self.target, "--target-dir"]);
-        command.arg(workspace.target.join(format!("bare-{}", self.target)));
+        command.arg(self.target_folder(workspace));
         if self.library == Library::Sources {
             command.arg("-Zbuild-std=core,alloc").env("RUSTC_BOOTSTRAP", "1");
         }
@@ -102,6 +102,15 @@ impl BareMetal {
             }
         }
         command
+    }
+
+    /// Where [`cargo`](Self::cargo) puts the program of this name when it builds with `--release`.
+    pub(crate) fn artifact(&self, workspace: &Workspace, name: &str) -> PathBuf {
+        self.target_folder(workspace).join(&self.target).join("release").join(name)
+    }
+
+    fn target_folder(&self, workspace: &Workspace) -> PathBuf {
+        workspace.target.join(format!("bare-{}", self.target))
     }
 }
 

@@ -6,6 +6,7 @@ use crate::digest::Digest;
 use crate::error::{ParseError, ParseErrorKind as Kind};
 use crate::field::Field;
 use crate::location::Location;
+use crate::path::Path;
 use crate::protocols::Protocols;
 use crate::signature::Signature;
 use crate::text::Text;
@@ -25,7 +26,8 @@ pub struct Artifact<'a> {
     pub(crate) file_id: Option<u32>,
     pub(crate) stream: Option<Text<'a>>,
     /// Where the URL stands.
-    pub(crate) place: Field<'a>,
+    pub(crate) path: Path,
+    pub(crate) offset: usize,
 }
 
 impl fmt::Debug for Artifact<'_> {
@@ -56,7 +58,8 @@ impl<'a> Artifact<'a> {
             file_type: None,
             file_id: None,
             stream: None,
-            place,
+            path: place.path(),
+            offset: place.offset(),
         }
     }
 
@@ -137,8 +140,8 @@ impl<'a> Artifact<'a> {
     pub fn require_https(&self) -> Result<(), ParseError<'a>> {
         match self.location {
             Some(location) if location.is_https() => Ok(()),
-            Some(_) => Err(self.place.fault(Kind::NotHttps)),
-            None => Err(self.place.fault(Kind::Missing)),
+            Some(_) => Err(ParseError::new(Kind::NotHttps, self.path, self.offset)),
+            None => Err(ParseError::new(Kind::Missing, self.path, self.offset)),
         }
     }
 }

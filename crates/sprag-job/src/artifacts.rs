@@ -25,6 +25,8 @@ pub(crate) struct Source<'a> {
     /// The field that has them.
     list: &'static str,
     items: Items<'a>,
+    #[cfg(feature = "afr-ota")]
+    pub(crate) streams: crate::aws::afr_ota::Streams<'a>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -35,11 +37,22 @@ enum Items<'a> {
 
 impl<'a> Source<'a> {
     pub(crate) fn many(dialect: Dialect, scope: Scope<'a>, list: &'static str, elements: Elements<'a>) -> Self {
-        Self { dialect, scope, list, items: Items::Many { elements, index: 0 } }
+        Self::new(dialect, scope, list, Items::Many { elements, index: 0 })
     }
 
     pub(crate) fn sole(dialect: Dialect, scope: Scope<'a>, field: &'static str, value: Value<'a>) -> Self {
-        Self { dialect, scope, list: field, items: Items::Sole(Some(value)) }
+        Self::new(dialect, scope, field, Items::Sole(Some(value)))
+    }
+
+    fn new(dialect: Dialect, scope: Scope<'a>, list: &'static str, items: Items<'a>) -> Self {
+        Self {
+            dialect,
+            scope,
+            list,
+            items,
+            #[cfg(feature = "afr-ota")]
+            streams: Default::default(),
+        }
     }
 
     pub(crate) fn dialect(&self) -> Dialect {
@@ -52,15 +65,19 @@ impl<'a> Source<'a> {
 
     /// The next one, or why it is none.
     pub(crate) fn try_next(&mut self) -> Option<Result<Artifact<'a>, ParseError<'a>>> {
-        let (value, path) = match &mut self.items {
-            Items::Sole(value) => (value.take()?, Path::sole(self.list)),
+        let (value, at) = match &mut self.items {
+            Items::Sole(value) => (value.take()?, None),
             Items::Many { elements, index } => {
-                let item = (elements.next()?, Path::item(self.list, *index));
+                let item = (elements.next()?, Some(*index));
                 *index = index.saturating_add(1);
                 item
             }
         };
-        Some(parse::artifact(self.dialect, self.scope, value, path.within(self.scope.prefix)))
+        let from = |path: Path| path.of_item(self.list, at).within(self.scope.prefix);
+        Some(match parse::artifact(self, value) {
+            Ok(artifact) => Ok(Artifact { path: from(artifact.path), ..artifact }),
+            Err(error) => Err(error.seen(from)),
+        })
     }
 }
 

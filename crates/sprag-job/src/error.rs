@@ -57,6 +57,8 @@ pub enum ParseErrorKind {
     /// `${aws:iot:s3-presigned-url…` where a URL should be: AWS puts the URL in its place only for jobs that were made
     /// with a `presignedUrlConfig`.
     PresignedPlaceholder,
+    /// A job that was delivered before: see [`Job::require_new`](crate::Job::require_new).
+    Duplicate,
     /// A URL over another scheme where [`Job::require_https`](crate::Job::require_https) was asked.
     NotHttps,
 }
@@ -78,6 +80,7 @@ impl ParseErrorKind {
             Self::WrongType { .. } => "field-type",
             Self::BadUrl { .. } => "bad-url",
             Self::PresignedPlaceholder => "presigned-placeholder",
+            Self::Duplicate => "duplicate",
             Self::NotHttps => "https-required",
         }
     }
@@ -99,6 +102,7 @@ impl fmt::Display for ParseErrorKind {
             Self::WrongType { expected } => write!(f, "must be {expected}"),
             Self::BadUrl { expected } => write!(f, "bad URL, expected {expected}"),
             Self::PresignedPlaceholder => f.write_str("AWS's placeholder for a presigned URL, not replaced"),
+            Self::Duplicate => f.write_str("delivered before"),
             Self::NotHttps => f.write_str("https is required"),
         }
     }
@@ -118,6 +122,16 @@ pub struct ParseError<'a> {
 impl<'a> ParseError<'a> {
     pub(crate) fn new(kind: ParseErrorKind, path: Path, offset: usize) -> Self {
         Self { kind, path, offset, subject: None }
+    }
+
+    /// Says where its field is, seen from further out.
+    pub(crate) fn seen(self, from: impl FnOnce(Path) -> Path) -> Self {
+        Self { path: from(self.path), ..self }
+    }
+
+    /// The same fault when the document lies in another, at `prefix`.
+    pub(crate) fn within(self, prefix: &'static str) -> Self {
+        self.seen(|path| path.within(prefix))
     }
 
     /// Says which job this is about.
@@ -199,7 +213,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::string::ToString;
 
-    const KINDS: [Kind; 14] = [
+    const KINDS: [Kind; 15] = [
         Kind::CutShort,
         Kind::Syntax { expected: "a value" },
         Kind::BadUtf8,
@@ -213,6 +227,7 @@ mod tests {
         Kind::WrongType { expected: "a string" },
         Kind::BadUrl { expected: "a host" },
         Kind::PresignedPlaceholder,
+        Kind::Duplicate,
         Kind::NotHttps,
     ];
 
@@ -221,7 +236,7 @@ mod tests {
         // Stable: these go into reports that others count.
         let reasons = "json-cut-short json-syntax json-utf8 json-escape json-too-deep unknown-dialect not-an-ota \
                        nothing-pending field-missing field-empty field-type bad-url presigned-placeholder \
-                       https-required";
+                       duplicate https-required";
         assert!(KINDS.iter().map(Kind::reason).eq(reasons.split(' ')));
         assert!(KINDS.iter().all(|kind| kind.reason().len() <= 24));
         assert_eq!(KINDS.iter().map(Kind::reason).collect::<BTreeSet<_>>().len(), KINDS.len());
@@ -230,7 +245,7 @@ mod tests {
 
     #[test]
     fn errors_read_as_one_line() {
-        let error = ParseError::new(Kind::Missing, Path::item("urls", 1).dot("url"), 83);
+        let error = ParseError::new(Kind::Missing, Path::field("url").of_item("urls", Some(1)), 83);
         assert_eq!(error.to_string(), "urls[1].url: missing (at byte 83)");
         for kind in KINDS {
             let error = ParseError::new(kind, Path::DOCUMENT, 0);

@@ -10,44 +10,57 @@ use crate::url;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Field<'a> {
     value: Option<Value<'a>>,
-    path: Path,
+    /// From the dialect's document, or an item in it; dots lead into objects.
+    name: &'static str,
     /// Where the object starts that should have it.
     object: usize,
 }
 
 impl<'a> Field<'a> {
-    /// Looks for the field that `path` ends in. The last of several counts, as in JavaScript and Python.
-    ///
-    /// Each look walks the object again: a pass over a few hundred bytes is cheaper than the code of a table of fields.
-    pub(crate) fn of(object: Value<'a>, path: Path) -> Self {
-        let name = path.name();
-        Self::found(object, path, |key| key == name)
+    /// Looks for the field that `name` ends in. The last of several counts, as in JavaScript and Python.
+    pub(crate) fn of(object: Value<'a>, name: &'static str) -> Self {
+        let [field] = Self::all(object, [name]);
+        field
+    }
+
+    /// Looks for several fields in one walk over the object.
+    pub(crate) fn all<const N: usize>(object: Value<'a>, names: [&'static str; N]) -> [Self; N] {
+        let mut fields = [Self::absent("", 0); N];
+        Self::find(object, &names, &mut fields, false);
+        fields
     }
 
     /// As [`of`](Self::of), in any case: `ManufacturerID` is `ManufacturerId`.
-    pub(crate) fn any_case(object: Value<'a>, path: Path) -> Self {
-        let name = path.name();
-        Self::found(object, path, |key| key.eq_ignore_ascii_case(name))
+    pub(crate) fn any_case(object: Value<'a>, name: &'static str) -> Self {
+        let mut field = Self::absent("", 0);
+        Self::find(object, &[name], core::slice::from_mut(&mut field), true);
+        field
     }
 
-    fn found(object: Value<'a>, path: Path, is_it: impl Fn(Text<'a>) -> bool) -> Self {
-        let value = object.members().and_then(|members| members.filter(|(key, _)| is_it(*key)).last());
-        let value = value.map(|(_, value)| value);
-        Self { value, path, object: object.offset() }.without_null()
+    fn find(object: Value<'a>, names: &[&'static str], fields: &mut [Self], any_case: bool) {
+        for (field, name) in fields.iter_mut().zip(names) {
+            *field = Self::absent(name, object.offset());
+        }
+        let Some(members) = object.members() else { return };
+        for (key, value) in members {
+            for field in &mut *fields {
+                let start = field.name.bytes().rposition(|byte| byte == b'.').map_or(0, |dot| dot.saturating_add(1));
+                let last = field.name.get(start..).unwrap_or_default();
+                if key == last || any_case && key.eq_ignore_ascii_case(last) {
+                    field.value = (!value.is_null()).then_some(value);
+                }
+            }
+        }
     }
 
     /// An item that has been found some other way, `null` included: a list has no absent items.
-    pub(crate) fn at(value: Value<'a>, path: Path) -> Self {
-        Self { value: Some(value), path, object: value.offset() }
+    pub(crate) fn at(value: Value<'a>, name: &'static str) -> Self {
+        Self { value: Some(value), name, object: value.offset() }
     }
 
     /// A field that is known not to be there.
-    pub(crate) fn absent(path: Path, object: usize) -> Self {
-        Self { value: None, path, object }
-    }
-
-    fn without_null(self) -> Self {
-        Self { value: self.value.filter(|value| !value.is_null()), ..self }
+    pub(crate) fn absent(name: &'static str, object: usize) -> Self {
+        Self { value: None, name, object }
     }
 
     /// The other field, where this one is not there.
@@ -65,7 +78,7 @@ impl<'a> Field<'a> {
     }
 
     pub(crate) fn required(&self) -> Result<Value<'a>, ParseError<'a>> {
-        self.value.ok_or(ParseError::new(Kind::Missing, self.path, self.object))
+        self.value.ok_or(self.fault(Kind::Missing))
     }
 
     pub(crate) fn object(&self) -> Result<Value<'a>, ParseError<'a>> {
@@ -73,9 +86,22 @@ impl<'a> Field<'a> {
         self.as_object().ok_or(self.wrong("an object"))
     }
 
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(crate) fn path(&self) -> Path {
+        Path::field(self.name)
+    }
+
+    /// Where its value starts, or the object that lacks it.
+    pub(crate) fn offset(&self) -> usize {
+        self.value.map_or(self.object, |value| value.offset())
+    }
+
     /// A fault of the field, at its value.
     pub(crate) fn fault(&self, kind: Kind) -> ParseError<'a> {
-        ParseError::new(kind, self.path, self.value.map_or(self.object, |value| value.offset()))
+        ParseError::new(kind, self.path(), self.offset())
     }
 
     pub(crate) fn wrong(&self, expected: &'static str) -> ParseError<'a> {
@@ -120,7 +146,10 @@ impl<'a> Field<'a> {
     }
 
     pub(crate) fn integer(&self) -> Result<i64, ParseError<'a>> {
-        let number = self.required()?.number().and_then(|number| number.parse().ok());
+        let number = self.required()?.number().and_then(|number| match number.strip_prefix('-') {
+            None => Text::new(number).decimal()?.try_into().ok(),
+            Some(digits) => 0i64.checked_sub_unsigned(Text::new(digits).decimal()?),
+        });
         number.ok_or(self.wrong("a 64-bit integer"))
     }
 

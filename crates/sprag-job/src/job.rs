@@ -4,9 +4,10 @@ use core::fmt;
 
 use crate::artifacts::{Artifacts, Source};
 use crate::dialect::Dialect;
-use crate::error::ParseError;
+use crate::error::{ParseError, ParseErrorKind as Kind};
 use crate::identity;
 use crate::out::{TooSmall, Words};
+use crate::path::Path;
 use crate::report;
 use crate::status::Status;
 use crate::text::Text;
@@ -15,6 +16,8 @@ use crate::text::Text;
 #[derive(Clone, Copy)]
 pub struct Job<'a> {
     pub(crate) id: Text<'a>,
+    /// The whole path of the field that has the id.
+    pub(crate) id_path: &'static str,
     pub(crate) version: Option<Text<'a>>,
     pub(crate) hardware: Option<Text<'a>>,
     pub(crate) source: Source<'a>,
@@ -95,6 +98,44 @@ impl<'a> Job<'a> {
         identity::of(self)
     }
 
+    /// A number for the job as it was sent: of its [id](Self::id), or [`identity`](Self::identity) where that is empty.
+    /// Never 0. It is what [`require_new`](Self::require_new) compares, and does not change between releases.
+    pub fn key(&self) -> u64 {
+        let key = if self.id.is_empty() { self.identity() } else { identity::of_text(self.id) };
+        key.max(1)
+    }
+
+    /// Refuses a job that was delivered before: one whose [`key`](Self::key) is among `seen`. Brokers and services
+    /// deliver twice. In ota-update, whose id the next version may share, use [`identity`](Self::identity) instead.
+    ///
+    /// # Errors
+    /// [`ParseErrorKind::Duplicate`](crate::ParseErrorKind::Duplicate) with the place of the id, or the document's
+    /// where it has none.
+    ///
+    /// ```
+    /// # #[cfg(feature = "iotconnect")] {
+    /// let document = br#"{"v":"2.1","ct":1,"ack":"7","urls":[{"url":"http://h/a"}]}"#;
+    /// let job = sprag_job::parse(document).unwrap();
+    /// assert!(job.require_new(&[]).is_ok());
+    /// let error = job.require_new(&[job.key()]).unwrap_err();
+    /// assert_eq!(error.to_string(), "ack: delivered before (at byte 24)");
+    /// # }
+    /// ```
+    pub fn require_new(&self, seen: &[u64]) -> Result<(), ParseError<'a>> {
+        if !seen.contains(&self.key()) {
+            return Ok(());
+        }
+        let (path, offset) = match self.id.is_empty() {
+            true => (Path::DOCUMENT.within(self.source.scope().prefix), self.source.scope().object.offset()),
+            false => (Path::field(self.id_path), self.source.scope().object.offset_of(self.id)),
+        };
+        Err(ParseError::new(Kind::Duplicate, path, offset).about(self.subject()))
+    }
+
+    fn subject(&self) -> Option<(Dialect, Text<'a>)> {
+        (!self.id.is_empty()).then_some((self.dialect(), self.id))
+    }
+
     /// Refuses a job of which any artifact would come over plain HTTP or MQTT.
     ///
     /// # Errors
@@ -110,9 +151,8 @@ impl<'a> Job<'a> {
     /// # }
     /// ```
     pub fn require_https(&self) -> Result<(), ParseError<'a>> {
-        let subject = Some((self.dialect(), self.id)).filter(|(_, id)| !id.is_empty());
         for artifact in self.artifacts() {
-            artifact.require_https().map_err(|error| error.about(subject))?;
+            artifact.require_https().map_err(|error| error.about(self.subject()))?;
         }
         Ok(())
     }

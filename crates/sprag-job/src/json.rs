@@ -5,8 +5,8 @@
 //! byte offset. `serde-json-core` recurses on values that are skipped, leaves escapes in a `&str`, refuses doubled keys
 //! and has no offsets; `hifijson` has paths that panic.
 //!
-//! [`document`] checks the whole text once. The iterators over its parts then scan it again, part by part, so nothing
-//! is ever stored but positions.
+//! [`document`] checks the whole text once. The iterators over its parts then step through it again, part by part, so
+//! nothing is ever stored but positions.
 
 use core::iter::FusedIterator;
 
@@ -33,6 +33,12 @@ impl<'a> Value<'a> {
     /// Its bytes, as they are in the document.
     pub(crate) fn raw(&self) -> &'a str {
         self.document.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// Where the string starts, quote and all, that lies in the same document.
+    pub(crate) fn offset_of(&self, text: Text<'a>) -> usize {
+        let (start, within) = (self.document.as_ptr().addr(), text.raw().as_ptr().addr());
+        within.saturating_sub(start).saturating_sub(1)
     }
 
     pub(crate) fn is_null(&self) -> bool {
@@ -77,20 +83,18 @@ impl<'a> Iterator for Members<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         let mut cursor = self.0;
         cursor.next_item();
-        let key = cursor.key().ok()?;
+        let key = cursor.checked_string()?;
+        cursor.space();
+        cursor.eat(b':');
+        cursor.space();
         let (document, start) = (cursor.document, cursor.at);
-        let value = cursor.value().or_else(|error| {
-            let end = document.len();
-            cursor.at = end;
-            if document.get(start..).is_some_and(|rest| rest.starts_with('{')) {
-                Ok(Value { document, start, end })
-            } else {
-                Err(error)
-            }
-        });
-        let item = (key, value.ok()?);
+        if cursor.checked_value().is_none() {
+            cursor.at = document.len();
+            document.get(start..)?.strip_prefix('{')?;
+        }
+        let value = Value { document, start, end: cursor.at };
         self.0 = cursor;
-        Some(item)
+        Some((key, value))
     }
 }
 
@@ -104,9 +108,10 @@ impl<'a> Iterator for Elements<'a> {
     fn next(&mut self) -> Option<Value<'a>> {
         let mut cursor = self.0;
         cursor.next_item();
-        let value = cursor.value().ok()?;
+        let (document, start) = (cursor.document, cursor.at);
+        cursor.checked_value()?;
         self.0 = cursor;
-        Some(value)
+        Some(Value { document, start, end: cursor.at })
     }
 }
 
@@ -116,7 +121,7 @@ impl FusedIterator for Elements<'_> {}
 
 /// The value that `bytes` are, and whether they are well-formed JSON to their end.
 ///
-/// The value may be walked even when they are not: its iterators end where the fault is. Whitespace and NULs after the
+/// The value may be walked even when they are not: it ends where the fault is, and so do its iterators. Whitespace and NULs after the
 /// value are no fault, since C clients hand out payloads with their terminator.
 pub(crate) fn document<'a>(bytes: &'a [u8]) -> (Value<'a>, Result<(), ParseError<'a>>) {
     let (text, whole) = match core::str::from_utf8(bytes) {
@@ -132,7 +137,7 @@ pub(crate) fn document<'a>(bytes: &'a [u8]) -> (Value<'a>, Result<(), ParseError
     };
     let mut cursor = Cursor { document: text, at: 0 };
     cursor.space();
-    let root = Value { document: text, start: cursor.at, end: text.len() };
+    let start = cursor.at;
     let checked = match cursor.value() {
         Ok(value) => cursor.end(bytes).map(|()| value),
         // The text was cut where it stops being UTF-8: that is the fault, then.
@@ -141,7 +146,10 @@ pub(crate) fn document<'a>(bytes: &'a [u8]) -> (Value<'a>, Result<(), ParseError
     };
     match checked {
         Ok(value) => (value, Ok(())),
-        Err(error) => (root, Err(error)),
+        Err(error) => {
+            let document = text.get(..error.offset()).unwrap_or(text);
+            (Value { document, start, end: document.len() }, Err(error))
+        }
     }
 }
 
@@ -195,15 +203,67 @@ impl<'a> Cursor<'a> {
         self.space();
     }
 
+    /// Steps over a value in text that has been checked; `None` where there is none or where the text was cut.
+    fn checked_value(&mut self) -> Option<()> {
+        let mut depth = 0usize;
+        loop {
+            match self.peek()? {
+                b'"' => {
+                    self.checked_string()?;
+                }
+                b'{' | b'[' => {
+                    depth = depth.saturating_add(1);
+                    self.skip(1);
+                }
+                b'}' | b']' => {
+                    depth = depth.checked_sub(1)?;
+                    self.skip(1);
+                }
+                b',' | b':' | b' ' | b'\t' | b'\n' | b'\r' => {
+                    self.skip(1);
+                    continue;
+                }
+                // A number or a word.
+                _ => self.skip_to(|byte| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r')),
+            }
+            if depth == 0 {
+                return Some(());
+            }
+        }
+    }
+
+    /// Steps over a string in text that has been checked.
+    fn checked_string(&mut self) -> Option<Text<'a>> {
+        if !self.eat(b'"') {
+            return None;
+        }
+        let start = self.at;
+        loop {
+            self.skip_to(|byte| matches!(byte, b'"' | b'\\'));
+            if self.peek()? == b'"' {
+                let raw = self.document.get(start..self.at)?;
+                self.skip(1);
+                return Some(Text::new(raw));
+            }
+            self.skip(2);
+        }
+    }
+
+    /// Steps to the next byte of that kind, or to the end.
+    fn skip_to(&mut self, wanted: impl Fn(u8) -> bool) {
+        let rest = self.rest();
+        self.skip(rest.iter().position(|byte| wanted(*byte)).unwrap_or(rest.len()));
+    }
+
     /// A key with its colon.
-    fn key(&mut self) -> Result<Text<'a>, ParseError<'a>> {
-        let key = self.string("a key")?;
+    fn key(&mut self) -> Result<(), ParseError<'a>> {
+        self.string("a key")?;
         self.space();
         if !self.eat(b':') {
             return Err(self.unexpected("`:`"));
         }
         self.space();
-        Ok(key)
+        Ok(())
     }
 
     /// A value with everything in it, without recursion. The cursor must not stand on whitespace.
@@ -229,9 +289,7 @@ impl<'a> Cursor<'a> {
                         (_, false) => continue,
                     }
                 }
-                Some(b'"') => {
-                    self.string("a string")?;
-                }
+                Some(b'"') => self.string("a string")?,
                 Some(b'-' | b'0'..=b'9') => self.number()?,
                 Some(b't') => self.literal("true")?,
                 Some(b'f') => self.literal("false")?,
@@ -264,17 +322,16 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn string(&mut self, expected: &'static str) -> Result<Text<'a>, ParseError<'a>> {
+    fn string(&mut self, expected: &'static str) -> Result<(), ParseError<'a>> {
         if !self.eat(b'"') {
             return Err(self.unexpected(expected));
         }
-        let start = self.at;
         loop {
+            self.skip_to(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
             match self.peek() {
                 Some(b'"') => {
-                    let raw = self.document.get(start..self.at).unwrap_or_default();
                     self.skip(1);
-                    return Ok(Text::new(raw));
+                    return Ok(());
                 }
                 Some(b'\\') => match escape::decode(self.rest()) {
                     Ok((_, len)) => self.skip(len),
@@ -283,8 +340,7 @@ impl<'a> Cursor<'a> {
                         return Err(fault(Kind::CutShort, self.document.len()));
                     }
                 },
-                None | Some(0..0x20) => return Err(self.unexpected("control characters escaped")),
-                Some(_) => self.skip(1),
+                _ => return Err(self.unexpected("control characters escaped")),
             }
         }
     }

@@ -18,13 +18,12 @@ use crate::job::Job;
 use crate::json::Value;
 use crate::location::{Location, Scheme, is_host};
 use crate::out::{Out, TooSmall, Words};
-use crate::path::Path;
 use crate::protocols::Protocols;
 use crate::status::Status;
 use crate::text::Text;
 
 fn field<'a>(root: Value<'a>, name: &'static str) -> Field<'a> {
-    Field::any_case(root, Path::field(name))
+    Field::any_case(root, name)
 }
 
 pub(crate) fn is_ours(root: Value<'_>) -> bool {
@@ -34,6 +33,7 @@ pub(crate) fn is_ours(root: Value<'_>) -> bool {
 }
 
 /// Reads a sound document; `None` when it is not ota-update's.
+#[inline(never)] // Else the stack of the caller holds that of every dialect.
 pub(crate) fn parse<'a>(root: Value<'a>) -> Option<Result<Job<'a>, ParseError<'a>>> {
     is_ours(root).then(|| job(root).map_err(|error| error.about(subject(root))))
 }
@@ -87,7 +87,11 @@ fn job<'a>(root: Value<'a>) -> Result<Job<'a>, ParseError<'a>> {
     connection(root)?;
     let scope = Scope { object: root, prefix: "" };
     let source = Source::sole(Dialect::OtaUpdate, scope, "", root);
-    Job { id: id(root)?, version, hardware, source }.checked()
+    let id_path = match answer(root) {
+        Answer::File => "File",
+        Answer::UniqueTopicName => "UniqueTopicName",
+    };
+    Job { id: id(root)?, id_path, version, hardware, source }.checked()
 }
 
 /// The one file of a job.

@@ -1,7 +1,7 @@
 //! The way from a document to the dialect that can read it.
 
 use crate::artifact::Artifact;
-use crate::artifacts::Scope;
+use crate::artifacts::Source;
 #[cfg(feature = "aws")]
 use crate::aws;
 use crate::dialect::Dialect;
@@ -108,23 +108,18 @@ fn subject(root: Value<'_>) -> Option<(Dialect, Text<'_>)> {
     None
 }
 
-/// One artifact, where `path` says.
-pub(crate) fn artifact<'a>(
-    dialect: Dialect,
-    scope: Scope<'a>,
-    value: Value<'a>,
-    path: Path,
-) -> Result<Artifact<'a>, ParseError<'a>> {
-    match dialect {
+/// One artifact, of which errors name the fields alone.
+pub(crate) fn artifact<'a>(source: &Source<'a>, value: Value<'a>) -> Result<Artifact<'a>, ParseError<'a>> {
+    match source.dialect() {
         #[cfg(feature = "iotconnect")]
-        Dialect::IotConnect21 => iotconnect::v21::artifact(value, path),
+        Dialect::IotConnect21 => iotconnect::v21::artifact(value),
         #[cfg(feature = "iotconnect-20")]
-        Dialect::IotConnect20 => iotconnect::v20::artifact(value, path),
+        Dialect::IotConnect20 => iotconnect::v20::artifact(value),
         #[cfg(feature = "aws-jobs")]
-        Dialect::AwsJobs => aws::default_document::artifact(value, path),
+        Dialect::AwsJobs => aws::default_document::artifact(value),
         #[cfg(feature = "afr-ota")]
-        Dialect::AfrOta => aws::afr_ota::artifact(scope, value, path),
+        Dialect::AfrOta => aws::afr_ota::artifact(source.streams, value),
         #[cfg(feature = "ota-update")]
-        Dialect::OtaUpdate => ota_update::artifact(scope.object),
+        Dialect::OtaUpdate => ota_update::artifact(value),
     }
 }

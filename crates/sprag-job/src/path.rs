@@ -17,34 +17,19 @@ pub struct Path {
 impl Path {
     pub(crate) const DOCUMENT: Self = Self::field("");
 
-    /// A field of the document; dots lead into objects.
+    /// A field of the dialect's document, or of an item in it; dots lead into objects.
     pub(crate) const fn field(field: &'static str) -> Self {
         Self { prefix: "", list: "", index: None, field }
     }
 
-    /// An item of a list.
-    pub(crate) const fn item(list: &'static str, index: usize) -> Self {
-        Self { prefix: "", list, index: Some(index), field: "" }
-    }
-
-    /// The one item of what could have been a list.
-    pub(crate) const fn sole(object: &'static str) -> Self {
-        Self { prefix: "", list: object, index: None, field: "" }
-    }
-
-    /// A field of the item; dots lead into objects.
-    pub(crate) const fn dot(self, field: &'static str) -> Self {
-        Self { field, ..self }
+    /// The same field of an item: the one at `index` of a list, or the one item of what could have been a list.
+    pub(crate) const fn of_item(self, list: &'static str, index: Option<usize>) -> Self {
+        Self { list, index, ..self }
     }
 
     /// The same place when the document lies in another, at `prefix`.
     pub(crate) const fn within(self, prefix: &'static str) -> Self {
         Self { prefix, ..self }
-    }
-
-    /// The name of the field in the object that has it.
-    pub(crate) fn name(&self) -> &'static str {
-        self.field.rsplit('.').next().unwrap_or_default()
     }
 }
 
@@ -75,20 +60,14 @@ mod tests {
 
     #[test]
     fn a_path_reads_like_a_program() {
+        let url = |index| Path::field("url").of_item("urls", index);
         assert_eq!(Path::DOCUMENT.to_string(), "document");
         assert_eq!(Path::field("sw").to_string(), "sw");
-        assert_eq!(Path::item("urls", 1).to_string(), "urls[1]");
-        assert_eq!(Path::item("urls", 1).dot("url").to_string(), "urls[1].url");
-        assert_eq!(Path::sole("artifact").dot("signature.value").to_string(), "artifact.signature.value");
+        assert_eq!(Path::DOCUMENT.of_item("urls", Some(1)).to_string(), "urls[1]");
+        assert_eq!(url(Some(1)).to_string(), "urls[1].url");
+        assert_eq!(Path::field("signature.value").of_item("artifact", None).to_string(), "artifact.signature.value");
         assert_eq!(Path::field("ver.sw").within("data").to_string(), "data.ver.sw");
-        assert_eq!(Path::item("urls", 0).within("data").to_string(), "data.urls[0]");
+        assert_eq!(url(Some(0)).within("data").to_string(), "data.urls[0].url");
         assert_eq!(Path::DOCUMENT.within("execution.jobDocument").to_string(), "execution.jobDocument");
-    }
-
-    #[test]
-    fn the_name_is_the_last_part() {
-        assert_eq!(Path::field("ota.ver.sw").name(), "sw");
-        assert_eq!(Path::item("files", 0).dot("url").name(), "url");
-        assert_eq!(Path::DOCUMENT.name(), "");
     }
 }

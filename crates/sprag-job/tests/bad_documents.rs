@@ -7,7 +7,7 @@
     feature = "ota-update"
 ))]
 
-use sprag_job::{Dialect, ParseErrorKind as Kind, detect, parse};
+use sprag_job::{Dialect, ParseErrorKind as Kind, aws, detect, parse};
 
 /// Each with `kind`, `path`, and the id it can be refused by. The offset is that of `#` before the value, which is
 /// taken out first.
@@ -139,6 +139,18 @@ fn afr_ota() {
         (&with(r##""fileid":#"x""##), U32, "afr_ota.files[0].fileid", None),
         (&with(r##""fileType":#[]"##), U32, "afr_ota.files[0].fileType", None),
         (&with(r##""filepath":#1"##), STRING, "afr_ota.files[0].filepath", None),
+        (r##"{"afr_ota":{"streamname":#5,"files":[{}]}}"##, STRING, "afr_ota.streamname", None),
+        (
+            r##"{"afr_ota":{"protocols":["HTTP"],"streamname":"s","files":[#{"update_data_url":null}]}}"##,
+            Kind::Missing,
+            url,
+            None,
+        ),
+        (r##"{"afr_ota":{"protocols":["BLE"],"files":[#{}]}}"##, Kind::Missing, url, None),
+        (r##"{"afr_ota":{"protocols":#[],"files":[{}]}}"##, Kind::Empty, "afr_ota.protocols", None),
+        (&with(r##""certfile":#{}"##), STRING, "afr_ota.files[0].certfile", None),
+        (&with(r##""filesize":#"-1""##), U32, "afr_ota.files[0].filesize", None),
+        (&with(r##""sig-sha256-rsa":#5"##), STRING, "afr_ota.files[0].sig-*", None),
         (&with(r##""sig-sha256-ecdsa":#"""##), Kind::Empty, "afr_ota.files[0].sig-*", None),
         (&with(r##""sig-sha512-x":#"AA==""##), unknown, "afr_ota.files[0].sig-*", None),
     ]);
@@ -164,6 +176,13 @@ fn the_default_document() {
             "files[0].url",
             None,
         ),
+        (r##"{"operation":"ota","hardware":#[],"files":[{}]}"##, STRING, "hardware", None),
+        (r##"{"operation":"ota","files":#{}}"##, Kind::WrongType { expected: "an array" }, "files", None),
+        (r##"{"operation":"ota","files":[#"https://h"]}"##, OBJECT, "files[0]", None),
+        (&with(r##""name":#5"##), STRING, "artifact.name", None),
+        (&with(r##""tag":#{}"##), STRING, "artifact.tag", None),
+        (&with(r##""signature":#"""##), Kind::Empty, "artifact.signature", None),
+        (&with(r##""signature":{"algorithm":"ed25519","value":#""}"##), Kind::Empty, "artifact.signature.value", None),
         (&with(r##""size":#-5"##), U32, "artifact.size", None),
         (&with(r##""sha256":#"ab""##), hex, "artifact.sha256", None),
         (&with(r##""sha256":#5"##), STRING, "artifact.sha256", None),
@@ -199,6 +218,23 @@ fn ota_update() {
         (&with(r##""Connection":"HTTP","File":"/f","Port":#443"##), STRING, "Port", Some("/f")),
         (&with(r##""Connection":"HTTP","File":"/f","Port":#"""##), port, "Port", Some("/f")),
         (&with(r##""Connection":"HTTP","File":"/f","Port":#"65536""##), port, "Port", Some("/f")),
+        (&with(r##""Connection":"HTTP","File":"/f","Port":#"0""##), port, "Port", Some("/f")),
+        (&with(r##""Connection":"HTTP","File":"/f","Port":#"-1""##), port, "Port", Some("/f")),
+        (&with(r##""Connection":#1,"File":"/f""##), STRING, "Connection", Some("/f")),
+        (&with(r##""Connection":"HTTP","File":"/f","Broker":#1"##), STRING, "Broker", Some("/f")),
+        (&format!("#{}", with(r##""Connection":"MQTT""##)), Kind::Missing, "UniqueTopicName", None),
+        (
+            r##"{"Message":"Update Available","Version":#2,"Board":"B","Connection":"HTTP","File":"/f"}"##,
+            STRING,
+            "Version",
+            Some("/f"),
+        ),
+        (
+            r##"{"Message":"Update Available","Version":"2","Board":#"","Connection":"HTTP","File":"/f"}"##,
+            Kind::Empty,
+            "Board",
+            Some("/f"),
+        ),
         (
             &with(r##""Connection":"HTTP","File":"/f","Server":#"a/b""##),
             Kind::BadUrl { expected: "a host" },
@@ -232,6 +268,70 @@ fn https_can_be_required() {
         let found = parse(document.as_bytes()).unwrap().require_https();
         assert_eq!(found.map_err(|error| error.path().to_string()).err().as_deref(), place, "{document}");
         assert!(found.err().is_none_or(|error| error.id().unwrap() == "7"));
+    }
+}
+
+#[test]
+fn a_second_delivery_is_told_with_its_place() {
+    for (marked, path, id) in [
+        (r##"{"v":2.1,"ct":1,"ack":#"7","urls":[{"url":"http://h"}]}"##, "ack", Some("7")),
+        (r##"{"d":{"ota":{"ack":#"7","urls":[{"url":"http://h"}]}}}"##, "d.ota.ack", Some("7")),
+        (r##"{"d":{"ack":#"7","ota":{"urls":[{"url":"http://h"}]}}}"##, "d.ack", Some("7")),
+        (r##"{"ota":{"ack":#"7","urls":[{"url":"http://h"}]}}"##, "ota.ack", Some("7")),
+        (r##"{"d":{"ota":#{"ver":{},"urls":[{"url":"http://h"}]}}}"##, "d", None),
+        (r##"{"cmdType":"0x02","data":{"ackId":#"7","command":"ota http://h"}}"##, "data.ackId", Some("7")),
+        (r##"{"cmdType":"0x02","ackId":#"7","command":"ota http://h"}"##, "ackId", Some("7")),
+        (
+            r##"{"execution":{"jobId":#"7","jobDocument":{"operation":"ota","artifact":{"url":"http://h"}}}}"##,
+            "execution.jobId",
+            Some("7"),
+        ),
+        (
+            r##"{"execution":{"jobDocument":{"afr_ota":{"files":[{"update_data_url":"http://h"}]}},"jobId":#"7"}}"##,
+            "execution.jobId",
+            Some("7"),
+        ),
+        (r##"#{"operation":"ota","artifact":{"url":"http://h"}}"##, "document", None),
+        (
+            r##"{"Message":"Update Available","Board":"B","Version":"2","Connection":"HTTP","File":#"7"}"##,
+            "File",
+            Some("7"),
+        ),
+        (
+            r##"{"Message":"Update Available","Board":"B","Version":"2","Connection":"MQTT","uniquetopicname":#"7"}"##,
+            "UniqueTopicName",
+            Some("7"),
+        ),
+    ] {
+        let offset = marked.find('#').unwrap();
+        let document = marked.replacen('#', "", 1);
+        let job = parse(document.as_bytes()).unwrap_or_else(|error| panic!("{document}: {error}"));
+        assert!(job.require_new(&[job.key() ^ 1, 0]).is_ok() && job.key() != 0);
+        let error = job.require_new(&[1, job.key()]).unwrap_err();
+        let found = (error.kind(), error.path().to_string(), error.offset(), error.id().map(|id| id.to_string()));
+        assert_eq!(found, (Kind::Duplicate, path.to_string(), offset, id.map(String::from)), "{document}");
+    }
+}
+
+#[test]
+fn lists_of_pending_jobs() {
+    let id = Kind::WrongType { expected: "1 to 64 of a-z A-Z 0-9 _ -" };
+    let u64 = Kind::WrongType { expected: "an integer from 0 to 18446744073709551615" };
+    let array = Kind::WrongType { expected: "an array" };
+    for (marked, kind, path) in [
+        ("#[]", OBJECT, "document"),
+        (r##"{"jobs":#[]}"##, OBJECT, "jobs"),
+        (r##"{"queuedJobs":#{}}"##, array, "queuedJobs"),
+        (r##"{"inProgressJobs":[#null]}"##, OBJECT, "inProgressJobs[0]"),
+        (r##"{"jobs":{"QUEUED":[{"jobId":"a"},#{}]}}"##, Kind::Missing, "jobs.QUEUED[1].jobId"),
+        (r##"{"jobs":{"IN_PROGRESS":[{"jobId":#"a b"}]}}"##, id, "jobs.IN_PROGRESS[0].jobId"),
+        (r##"{"queuedJobs":[{"jobId":"a","queuedAt":#-1}]}"##, u64, "queuedJobs[0].queuedAt"),
+        (r##"{"queuedJobs":[{"jobId":"a"}#"##, Kind::CutShort, "document"),
+    ] {
+        let document = marked.replacen('#', "", 1);
+        let error = aws::pending_jobs(document.as_bytes()).unwrap_err();
+        let found = (error.kind(), error.path().to_string(), error.offset());
+        assert_eq!(found, (kind, path.to_string(), marked.find('#').unwrap()), "{document}");
     }
 }
 

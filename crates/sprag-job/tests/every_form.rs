@@ -9,7 +9,7 @@
 
 mod forms;
 
-use forms::{GOOD, summary};
+use forms::{GOOD, LISTS, pending_summary, summary};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -25,6 +25,17 @@ fn every_good_form_is_read() {
         assert_eq!(Dialect::from_name(job.dialect().name()), Some(job.dialect()));
     }
     assert!(Dialect::ALL.iter().all(|dialect| { GOOD.iter().any(|(_, line)| line.starts_with(dialect.name())) }));
+}
+
+#[test]
+fn every_list_of_pending_jobs_is_read() {
+    for (document, expected) in LISTS {
+        let pending = aws::pending_jobs(document.as_bytes()).unwrap_or_else(|error| panic!("{document}: {error}"));
+        assert_eq!(pending_summary(&pending), *expected);
+        for end in 0..document.len() {
+            assert!(aws::pending_jobs(&document.as_bytes()[..end]).is_err());
+        }
+    }
 }
 
 #[test]
@@ -67,6 +78,7 @@ fn everything(bytes: &[u8]) {
         Ok(job) => {
             assert_eq!(detected, Ok(job.dialect()));
             summary(&job);
+            assert!(job.require_new(&[job.key()]).unwrap_err().offset() < bytes.len());
             let _ = (job.identity(), job.require_https(), job.report(Status::Failed, "x", &mut out));
         }
         Err(error) => {
@@ -79,6 +91,9 @@ fn everything(bytes: &[u8]) {
         let _ = (execution.status_detail("self_test"), execution.document(), execution.job().is_ok());
         #[cfg(feature = "serde")]
         let _ = execution.deserialize::<serde::de::IgnoredAny>(&mut [0; 64]);
+    }
+    if let Ok(pending) = aws::pending_jobs(bytes) {
+        assert!(pending.in_progress().chain(pending.queued()).all(|job| (1..=64).contains(&job.job_id().len())));
     }
     if let Ok(updated) = aws::updated(bytes) {
         let _ = (updated.state().map(|state| state.version_number()), updated.document(), updated.client_token());
@@ -155,6 +170,29 @@ proptest! {
         prop_assert_eq!(summary(&job), expected);
         prop_assert_eq!(job.identity(), parse(document.as_bytes()).unwrap().identity());
         prop_assert_eq!(detect(again.as_bytes()), Ok(job.dialect()));
+    }
+
+    #[test]
+    fn lists_and_answers_are_read_in_any_order(form in select(LISTS), ways in vec(any::<u8>(), 1..200)) {
+        let mut cycle = ways.iter().copied().cycle();
+        let mut again = |document: &str| written(&serde_json::from_str(document).unwrap(), &mut || cycle.next().unwrap());
+        let list = again(form.0);
+        prop_assert_eq!(pending_summary(&aws::pending_jobs(list.as_bytes()).unwrap()), form.1);
+        let state = r#""executionState":{"status":"CANCELED","versionNumber":5,"statusDetails":{"progress":"50"}}"#;
+        let refusal = again(&format!(r#"{{"code":"VersionMismatch","message":"m","clientToken":"1",{state}}}"#));
+        let refusal = aws::rejection(refusal.as_bytes()).unwrap();
+        prop_assert_eq!(refusal.code(), aws::RejectionCode::VersionMismatch);
+        prop_assert!(refusal.message().unwrap() == "m" && refusal.client_token().unwrap() == "1");
+        let accepted = again(&format!(r#"{{"clientToken":"1","timestamp":1,{state}}}"#));
+        let accepted = aws::updated(accepted.as_bytes()).unwrap();
+        for state in [refusal.state().unwrap(), accepted.state().unwrap()] {
+            prop_assert_eq!((state.version_number(), state.status()), (Some(5), Some(aws::ExecutionStatus::Canceled)));
+            prop_assert!(state.status_detail("progress").unwrap() == "50");
+        }
+        let topics = r#"{"d":{"p":{"topics":{"ack":"a","di":"b","c2d":"c"}}}}"#;
+        let topics = again(topics);
+        let topics = sprag_job::iotconnect::identity(topics.as_bytes()).unwrap();
+        prop_assert!(topics.ack == "a" && topics.identity == "b" && topics.command == "c");
     }
 
     #[test]

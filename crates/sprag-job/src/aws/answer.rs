@@ -4,7 +4,6 @@ use super::execution_status::ExecutionStatus;
 use crate::error::ParseError;
 use crate::field::Field;
 use crate::json::{self, Value};
-use crate::path::Path;
 use crate::text::Text;
 
 /// Why the service refused a request (AWS IoT Jobs, `code` of `…/rejected`).
@@ -65,16 +64,19 @@ pub struct State<'a> {
 }
 
 impl<'a> State<'a> {
-    fn of(root: Value<'a>) -> Result<Option<Self>, ParseError<'a>> {
-        let Some(object) = Field::of(root, Path::field("executionState")).as_object() else {
+    fn of(field: Field<'a>) -> Result<Option<Self>, ParseError<'a>> {
+        let Some(object) = field.as_object() else {
             return Ok(None);
         };
-        let field = |name| Field::of(object, Path::field(name).within("executionState"));
-        Ok(Some(Self {
-            status: field("status").optional_text()?.map(ExecutionStatus::of),
-            version_number: field("versionNumber").optional_u64()?,
-            details: field("statusDetails").as_object(),
-        }))
+        let [status, version, details] = Field::all(object, ["status", "versionNumber", "statusDetails"]);
+        let read = || {
+            Ok(Self {
+                status: status.optional_text()?.map(ExecutionStatus::of),
+                version_number: version.optional_u64()?,
+                details: details.as_object(),
+            })
+        };
+        read().map(Some).map_err(|error: ParseError<'a>| error.within("executionState"))
     }
 
     /// `status`.
@@ -107,11 +109,8 @@ pub struct Updated<'a> {
 /// What is not JSON, not an object, or has a state that makes no sense.
 pub fn updated(payload: &[u8]) -> Result<Updated<'_>, ParseError<'_>> {
     let root = sound(payload)?;
-    Ok(Updated {
-        state: State::of(root)?,
-        document: Field::of(root, Path::field("jobDocument")).value(),
-        token: Field::of(root, Path::field("clientToken")).as_text(),
-    })
+    let [state, document, token] = Field::all(root, ["executionState", "jobDocument", "clientToken"]);
+    Ok(Updated { state: State::of(state)?, document: document.value(), token: token.as_text() })
 }
 
 impl<'a> Updated<'a> {
@@ -146,18 +145,14 @@ pub struct Rejection<'a> {
 /// What is not JSON, not an object, has no `code`, or a state that makes no sense.
 pub fn rejection(payload: &[u8]) -> Result<Rejection<'_>, ParseError<'_>> {
     let root = sound(payload)?;
-    Ok(Rejection {
-        code: Field::of(root, Path::field("code")).text()?,
-        message: Field::of(root, Path::field("message")).as_text(),
-        state: State::of(root)?,
-        token: Field::of(root, Path::field("clientToken")).as_text(),
-    })
+    let [code, message, state, token] = Field::all(root, ["code", "message", "executionState", "clientToken"]);
+    Ok(Rejection { code: code.text()?, message: message.as_text(), state: State::of(state)?, token: token.as_text() })
 }
 
 fn sound(payload: &[u8]) -> Result<Value<'_>, ParseError<'_>> {
     let (root, sound) = json::document(payload);
     sound?;
-    Field::at(root, Path::DOCUMENT).object()
+    Field::at(root, "").object()
 }
 
 impl<'a> Rejection<'a> {

@@ -10,6 +10,7 @@
 //! there are several. An artifact may also have `tag`, the child device of a gateway it is for, and `fileType`. A
 //! `signature` that is a string is an Ed25519 one.
 
+use super::execution;
 use crate::artifact::Artifact;
 use crate::artifacts::{Scope, Source};
 use crate::dialect::Dialect;
@@ -18,17 +19,11 @@ use crate::error::{ParseError, ParseErrorKind as Kind};
 use crate::field::Field;
 use crate::job::Job;
 use crate::json::Value;
-use crate::path::Path;
 use crate::signature::{Signature, SignatureAlgorithm};
 use crate::text::Text;
 
-pub(crate) fn is_ours(document: Value<'_>) -> bool {
-    Field::of(document, Path::field("operation")).as_text().is_some_and(|operation| operation == "ota")
-}
-
 pub(crate) fn job<'a>(scope: Scope<'a>, id: Text<'a>) -> Result<Job<'a>, ParseError<'a>> {
-    let field = |name| Field::of(scope.object, Path::field(name).within(scope.prefix));
-    let (sole, files) = (field("artifact"), field("files"));
+    let [version, hardware, sole, files] = Field::all(scope.object, ["version", "hardware", "artifact", "files"]);
     let source = match (sole.value(), files.value()) {
         (Some(value), None) => Source::sole(Dialect::AwsJobs, scope, "artifact", value),
         (None, Some(_)) => Source::many(Dialect::AwsJobs, scope, "files", files.list()?),
@@ -36,23 +31,22 @@ pub(crate) fn job<'a>(scope: Scope<'a>, id: Text<'a>) -> Result<Job<'a>, ParseEr
         // Which of them would it be?
         (Some(_), Some(_)) => return Err(files.wrong("absent beside `artifact`")),
     };
-    let job =
-        Job { id, version: field("version").optional_text()?, hardware: field("hardware").optional_text()?, source };
-    job.checked()
+    let (version, hardware) = (version.optional_text()?, hardware.optional_text()?);
+    Job { id, id_path: execution::ID_PATH, version, hardware, source }.checked()
 }
 
 /// `artifact`, or an entry of `files`.
-pub(crate) fn artifact<'a>(value: Value<'a>, path: Path) -> Result<Artifact<'a>, ParseError<'a>> {
-    Field::at(value, path).object()?;
-    let field = |name| Field::of(value, path.dot(name));
-    let url = field("url");
+pub(crate) fn artifact<'a>(value: Value<'a>) -> Result<Artifact<'a>, ParseError<'a>> {
+    Field::at(value, "").object()?;
+    let [url, name, tag, size, sha256, signature, file_type] =
+        Field::all(value, ["url", "name", "tag", "size", "sha256", "signature", "fileType"]);
     Ok(Artifact {
-        name: field("name").optional_text()?,
-        tag: field("tag").optional_text()?,
-        size: field("size").optional_u32()?,
-        digest: digest(field("sha256"))?,
-        signature: signature(field("signature"), path)?,
-        file_type: field("fileType").optional_u32()?,
+        name: name.optional_text()?,
+        tag: tag.optional_text()?,
+        size: size.optional_u32()?,
+        digest: digest(sha256)?,
+        signature: self::signature(signature)?,
+        file_type: file_type.optional_u32()?,
         ..Artifact::at(url.url()?, url)
     })
 }
@@ -64,7 +58,7 @@ fn digest<'a>(field: Field<'a>) -> Result<Option<Digest<'a>>, ParseError<'a>> {
     Digest::sha256(hex).map(Some).ok_or(field.wrong("64 hexadecimal digits"))
 }
 
-fn signature<'a>(field: Field<'a>, path: Path) -> Result<Option<Signature<'a>>, ParseError<'a>> {
+fn signature<'a>(field: Field<'a>) -> Result<Option<Signature<'a>>, ParseError<'a>> {
     let Some(value) = field.value() else {
         return Ok(None);
     };
@@ -72,7 +66,7 @@ fn signature<'a>(field: Field<'a>, path: Path) -> Result<Option<Signature<'a>>, 
         return Ok(Some(Signature { algorithm: SignatureAlgorithm::Ed25519, value: field.text()? }));
     }
     let object = field.as_object().ok_or(field.wrong("an object or a string"))?;
-    let name = Field::of(object, path.dot("signature.algorithm"));
+    let [name, value] = Field::all(object, ["signature.algorithm", "signature.value"]);
     let algorithm = SignatureAlgorithm::named(name.text()?).ok_or(name.wrong("a known algorithm"))?;
-    Ok(Some(Signature { algorithm, value: Field::of(object, path.dot("signature.value")).text()? }))
+    Ok(Some(Signature { algorithm, value: value.text()? }))
 }

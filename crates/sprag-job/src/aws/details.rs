@@ -51,10 +51,15 @@ impl fmt::Display for BadDetail {
 impl core::error::Error for BadDetail {}
 
 fn check(text: &str, limit: usize, allowed: impl Fn(char) -> bool) -> Result<(), BadDetail> {
-    match text.chars().count() {
+    let (mut length, mut sound) = (0usize, true);
+    for char in text.chars() {
+        length = length.saturating_add(1);
+        sound &= allowed(char);
+    }
+    match length {
         0 => Err(BadDetail::Empty),
         length if length > limit => Err(BadDetail::TooLong { length, limit }),
-        _ if !text.chars().all(allowed) => Err(BadDetail::Character),
+        _ if !sound => Err(BadDetail::Character),
         _ => Ok(()),
     }
 }

@@ -26,28 +26,30 @@ pub(crate) fn has(dialect: Dialect) -> bool {
 }
 
 fn dialect(document: Value<'_>) -> Option<Dialect> {
+    let [afr_ota, operation] = Field::all(document, ["afr_ota", "operation"]);
     #[cfg(feature = "afr-ota")]
-    if super::afr_ota::is_ours(document) {
+    if afr_ota.value().is_some() {
         return Some(Dialect::AfrOta);
     }
     #[cfg(feature = "aws-jobs")]
-    if super::default_document::is_ours(document) {
+    if operation.as_text().is_some_and(|operation| operation == "ota") {
         return Some(Dialect::AwsJobs);
     }
     None
 }
 
 fn envelope(root: Value<'_>) -> Option<Value<'_>> {
-    Field::of(root, Path::field("execution")).as_object()
+    Field::of(root, "execution").as_object()
 }
 
 /// The answer that nothing is pending: a timestamp, a token perhaps, and nothing else.
 fn is_empty_queue(root: Value<'_>) -> bool {
-    let timestamp = Field::of(root, Path::field("timestamp")).optional_u64().is_ok_and(|time| time.is_some());
+    let timestamp = Field::of(root, "timestamp").optional_u64().is_ok_and(|time| time.is_some());
     timestamp && root.members().is_some_and(|mut all| all.all(|(key, _)| key == "timestamp" || key == "clientToken"))
 }
 
 /// Reads a sound document; `None` when it is not for AWS.
+#[inline(never)] // Else the stack of the caller holds that of every dialect.
 pub(crate) fn parse<'a>(root: Value<'a>) -> Option<Result<Job<'a>, ParseError<'a>>> {
     if DIALECTS.is_empty() {
         return None;
@@ -60,13 +62,13 @@ pub(crate) fn parse<'a>(root: Value<'a>) -> Option<Result<Job<'a>, ParseError<'a
         });
     }
     if dialect(root).is_some() {
-        return Some(document(root, Scope { object: root, prefix: "" }, Text::EMPTY));
+        return Some(document(Scope { object: root, prefix: "" }, Text::EMPTY));
     }
     is_empty_queue(root).then(|| Err(nothing(root)))
 }
 
 fn nothing<'a>(root: Value<'a>) -> ParseError<'a> {
-    Field::of(root, Path::field("execution")).fault(Kind::NothingPending)
+    Field::of(root, "execution").fault(Kind::NothingPending)
 }
 
 pub(crate) fn detect<'a>(root: Value<'a>) -> Option<Result<Dialect, ParseError<'a>>> {
@@ -79,14 +81,14 @@ pub(crate) fn detect<'a>(root: Value<'a>) -> Option<Result<Dialect, ParseError<'
     if execution.members().is_some_and(|mut members| members.next().is_none()) {
         return Some(Err(nothing(root)));
     }
-    let document = Field::of(execution, Path::field("jobDocument"));
+    let document = Field::of(execution, "jobDocument");
     document.value().and_then(dialect).map(Ok)
 }
 
 /// The execution that a document is about, which need not be sound.
 pub(crate) fn subject<'a>(root: Value<'a>) -> Option<(Dialect, Text<'a>)> {
     let id = execution::job_id(root)?;
-    let document = Field::of(envelope(root)?, Path::field("jobDocument")).value();
+    let document = Field::of(envelope(root)?, "jobDocument").value();
     Some((document.and_then(dialect).or(DIALECTS.first().copied())?, id))
 }
 
@@ -98,15 +100,16 @@ pub(crate) fn job<'a>(execution: &Execution<'a>) -> Result<Job<'a>, ParseError<'
         error.about(dialect.map(|dialect| (dialect, execution.job_id())))
     };
     let object = field.object().map_err(about)?;
-    document(object, Scope { object, prefix: DOCUMENT }, execution.job_id()).map_err(about)
+    document(Scope { object, prefix: DOCUMENT }, execution.job_id()).map_err(about)
 }
 
-fn document<'a>(document: Value<'a>, scope: Scope<'a>, id: Text<'a>) -> Result<Job<'a>, ParseError<'a>> {
-    match dialect(document) {
+fn document<'a>(scope: Scope<'a>, id: Text<'a>) -> Result<Job<'a>, ParseError<'a>> {
+    let job = match dialect(scope.object) {
         #[cfg(feature = "afr-ota")]
         Some(Dialect::AfrOta) => super::afr_ota::job(scope, id),
         #[cfg(feature = "aws-jobs")]
         Some(Dialect::AwsJobs) => super::default_document::job(scope, id),
-        _ => Err(ParseError::new(Kind::UnknownDialect, Path::DOCUMENT.within(scope.prefix), document.offset())),
-    }
+        _ => Err(ParseError::new(Kind::UnknownDialect, Path::DOCUMENT, scope.object.offset())),
+    };
+    job.map_err(|error| error.within(scope.prefix))
 }

@@ -8,13 +8,15 @@ use crate::error::ParseError;
 use crate::field::Field;
 use crate::job::Job;
 use crate::json::{self, Value};
-use crate::path::Path;
 use crate::text::Text;
 
 /// The longest `jobId`, in bytes.
 pub const JOB_ID_MAX: usize = 64;
 
 const PREFIX: &str = "execution";
+
+/// Where the id of a job stands.
+pub(crate) const ID_PATH: &str = "execution.jobId";
 
 /// A job execution as `notify-next`, `start-next/accepted` and `…/get/accepted` carry it. It borrows from the payload.
 #[derive(Clone, Copy)]
@@ -46,26 +48,21 @@ impl fmt::Debug for Execution<'_> {
 pub fn execution(payload: &[u8]) -> Result<Option<Execution<'_>>, ParseError<'_>> {
     let (root, sound) = json::document(payload);
     sound.map_err(|error| error.about(documents::subject(root)))?;
-    Field::at(root, Path::DOCUMENT).object()?;
+    Field::at(root, "").object()?;
     Execution::of(root)
-}
-
-fn field<'a>(object: Value<'a>, name: &'static str) -> Field<'a> {
-    Field::of(object, Path::field(name).within(PREFIX))
 }
 
 /// The id of the execution that `root` has, if it is fit to be one.
 pub(crate) fn job_id<'a>(root: Value<'a>) -> Option<Text<'a>> {
-    checked_id(Field::of(root, Path::field(PREFIX)).as_object()?).ok()
+    checked_id(Field::of(Field::of(root, PREFIX).as_object()?, "jobId")).ok()
 }
 
 /// `clientToken` of the request that `payload`, which has been found sound, answers.
 pub(crate) fn client_token(payload: &[u8]) -> Option<Text<'_>> {
-    Field::of(json::document(payload).0, Path::field("clientToken")).as_text()
+    Field::of(json::document(payload).0, "clientToken").as_text()
 }
 
-fn checked_id<'a>(object: Value<'a>) -> Result<Text<'a>, ParseError<'a>> {
-    let field = field(object, "jobId");
+pub(crate) fn checked_id<'a>(field: Field<'a>) -> Result<Text<'a>, ParseError<'a>> {
     let id = field.text()?;
     let sound = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
     // It goes into topics: anything else would lead elsewhere.
@@ -74,7 +71,7 @@ fn checked_id<'a>(object: Value<'a>) -> Result<Text<'a>, ParseError<'a>> {
 
 impl<'a> Execution<'a> {
     pub(crate) fn of(root: Value<'a>) -> Result<Option<Self>, ParseError<'a>> {
-        let envelope = Field::of(root, Path::field(PREFIX));
+        let envelope = Field::of(root, PREFIX);
         if envelope.value().is_none() {
             return Ok(None);
         }
@@ -82,20 +79,22 @@ impl<'a> Execution<'a> {
         if object.members().is_none_or(|mut members| members.next().is_none()) {
             return Ok(None);
         }
-        let job_id = checked_id(object)?;
-        let number = |name| field(object, name).optional_u64();
+        let within = |error: ParseError<'a>| error.within(PREFIX);
+        let [id, status, version, execution, details, document] =
+            Field::all(object, ["jobId", "status", "versionNumber", "executionNumber", "statusDetails", "jobDocument"]);
+        let job_id = checked_id(id).map_err(within)?;
         let read = || {
             Ok(Self {
                 job_id,
-                status: field(object, "status").optional_text()?.map(ExecutionStatus::of),
-                version_number: number("versionNumber")?,
-                execution_number: number("executionNumber")?,
-                details: field(object, "statusDetails").as_object(),
-                document: field(object, "jobDocument").value(),
+                status: status.optional_text()?.map(ExecutionStatus::of),
+                version_number: version.optional_u64()?,
+                execution_number: execution.optional_u64()?,
+                details: details.as_object(),
+                document: document.value(),
                 offset: object.offset(),
             })
         };
-        read().map(Some).map_err(|error: ParseError<'a>| error.about(documents::subject(root)))
+        read().map(Some).map_err(|error| within(error).about(documents::subject(root)))
     }
 
     /// `jobId`: 1 to 64 of `a-z A-Z 0-9 _ -`, without escapes worth the name.
@@ -140,10 +139,10 @@ impl<'a> Execution<'a> {
     }
 
     pub(crate) fn document_field(&self) -> Field<'a> {
-        let path = Path::field("jobDocument").within(PREFIX);
+        const NAME: &str = "execution.jobDocument";
         match self.document {
-            Some(document) => Field::at(document, path),
-            None => Field::absent(path, self.offset),
+            Some(document) => Field::at(document, NAME),
+            None => Field::absent(NAME, self.offset),
         }
     }
 }

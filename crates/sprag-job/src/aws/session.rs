@@ -233,7 +233,7 @@ impl<'t> AwsJobs<'t> {
         }
         let mut digits = [0; 3];
         let mut text = Out::new(&mut digits);
-        let _ = core::fmt::Write::write_fmt(&mut text, format_args!("{percent}"));
+        text.number(percent.into());
         let text = text.finish().map_err(|error| JobsError::NoRoom(NoRoom::Payload(error)))?;
         let details = [("progress", text), ("", ""), ("", "")];
         let publish = self.update(now, Status::Downloading, details, topic, payload)?;

@@ -40,18 +40,22 @@ pub(crate) fn read<'a>(thing: &str, topic: &'a str) -> Option<Topic<'a>> {
     if rest == "notify-next" {
         return Some(Topic::NotifyNext);
     }
-    let (operation, answer) = rest.rsplit_once('/')?;
-    let accepted = match answer {
-        "accepted" => true,
-        "rejected" => false,
-        _ => return None,
+    let (operation, accepted) = match rest.strip_suffix("/accepted") {
+        Some(operation) => (operation, true),
+        None => (rest.strip_suffix("/rejected")?, false),
     };
-    Some(match operation.split_once('/') {
-        None if operation == "start-next" => Topic::StartNext { accepted },
-        Some((job, "get")) => Topic::Get { job, accepted },
-        Some((job, "update")) => Topic::Update { job, accepted },
-        _ => return None,
-    })
+    if operation == "start-next" {
+        return Some(Topic::StartNext { accepted });
+    }
+    let topic = match operation.strip_suffix("/get") {
+        Some(job) => Topic::Get { job, accepted },
+        None => Topic::Update { job: operation.strip_suffix("/update")?, accepted },
+    };
+    // A job's id has no slash, so these are of another operation.
+    match topic {
+        Topic::Get { job, .. } | Topic::Update { job, .. } if job.bytes().any(|byte| byte == b'/') => None,
+        topic => Some(topic),
+    }
 }
 
 /// Writes `$aws/things/{thing}/jobs/{one}{two}`.

@@ -1,7 +1,5 @@
 //! The payloads of the requests.
 
-use core::fmt::Write;
-
 use super::details;
 use super::report;
 use super::settings::{ExpectedVersion, Settings};
@@ -55,21 +53,16 @@ impl core::fmt::Display for JobsError {
 
 impl core::error::Error for JobsError {}
 
-fn number(out: &mut Out<'_>, number: u64) {
-    // Writing into `Out` never fails: it counts on when it is full.
-    let _ = write!(out, "{number}");
-}
-
 fn token(out: &mut Out<'_>, token: u32) {
     out.raw(r#""clientToken":""#);
-    number(out, token.into());
+    out.number(token.into());
     out.raw("\"}");
 }
 
 fn step_timeout(out: &mut Out<'_>, settings: &Settings) {
     if let Some(minutes) = settings.step_timeout_minutes {
         out.raw(r#""stepTimeoutInMinutes":"#);
-        number(out, minutes.into());
+        out.number(minutes.into());
         out.raw(",");
     }
 }
@@ -121,7 +114,7 @@ pub(crate) fn update<'b>(settings: &Settings, update: &Update<'_>, out: &'b mut 
         let quote = if settings.expected_version == ExpectedVersion::Quoted { "\"" } else { "" };
         out.raw(r#""expectedVersion":"#);
         out.raw(quote);
-        number(&mut out, version);
+        out.number(version);
         out.raw(quote);
         out.raw(",");
     }

@@ -19,7 +19,8 @@ pub enum Event<'a> {
     NotForUs,
     /// An OTA to do. Once it is kept safe, [`remember`](IotConnect::remember) it.
     Job(Job<'a>),
-    /// An OTA that was [remembered](IotConnect::remember): delivered twice. Nothing to do, or say again how it ended.
+    /// An OTA that was [remembered](IotConnect::remember): delivered twice ([`Job::require_new`] says where). Nothing to
+    /// do, or say again how it ended.
     Duplicate(Job<'a>),
     /// The answer to [`pending`](IotConnect::pending): no OTA was missed.
     Idle,
@@ -111,7 +112,9 @@ impl<'t, const SEEN: usize> IotConnect<'t, SEEN> {
         }
         let mut message = [0; 18];
         let mut text = Out::new(&mut message);
-        let _ = core::fmt::Write::write_fmt(&mut text, format_args!("downloading, {percent} %"));
+        text.raw("downloading, ");
+        text.number(percent.into());
+        text.raw(" %");
         let message = text.finish().map_err(NoRoom::Payload)?;
         let publish = self.ack_for((dialect, id), Status::Downloading, message, topic, payload)?;
         self.thin.reported(now, percent);
@@ -139,7 +142,7 @@ impl<'t, const SEEN: usize> IotConnect<'t, SEEN> {
 
     /// Remembers an OTA: by its id, or by [its identity](Job::identity) when it has none.
     pub fn remember(&mut self, job: &Job<'_>) {
-        let key = key(job);
+        let key = job.key();
         if !self.seen.contains(&key)
             && let Some(oldest) = self.seen.last_mut()
         {
@@ -155,7 +158,7 @@ impl<'t, const SEEN: usize> IotConnect<'t, SEEN> {
             return Event::NotForUs;
         }
         match parse(payload) {
-            Ok(job) if self.seen.contains(&key(&job)) => Event::Duplicate(job),
+            Ok(job) if job.require_new(&self.seen).is_err() => Event::Duplicate(job),
             Ok(job) => Event::Job(job),
             Err(error) => match error.kind() {
                 Kind::NotAnOta { ct } => Event::Other(ct),
@@ -196,11 +199,6 @@ impl<'t, const SEEN: usize> IotConnect<'t, SEEN> {
         }
         both(self.topics.ack(topic), payload).map(Some)
     }
-}
-
-fn key(job: &Job<'_>) -> u64 {
-    let key = if job.id().is_empty() { job.identity() } else { crate::identity::of_text(job.id()) };
-    key.max(1)
 }
 
 fn both<'b>(topic: Result<&'b str, TooSmall>, payload: Result<&'b str, TooSmall>) -> Result<Publish<'b>, NoRoom> {

@@ -4,7 +4,6 @@ use crate::error::ParseError;
 use crate::field::Field;
 use crate::json;
 use crate::out::{Out, TooSmall};
-use crate::path::Path;
 use crate::text::Text;
 
 /// The topics of a device. The identity reply gives them; the patterns of the two clouds are for devices that can't ask.
@@ -131,12 +130,12 @@ pub struct Identity<'a> {
 pub fn identity(reply: &[u8]) -> Result<Identity<'_>, ParseError<'_>> {
     let (root, sound) = json::document(reply);
     sound?;
-    let d = Field::of(root, Path::field("d")).object()?;
-    let p = Field::of(d, Path::field("d.p")).object()?;
-    let topics = Field::of(p, Path::field("d.p.topics")).object()?;
+    let d = Field::of(root, "d").object()?;
+    let p = Field::of(d, "d.p").object()?;
+    let topics = Field::of(p, "d.p.topics").object()?;
     Ok(Identity {
-        command: Field::of(topics, Path::field("d.p.topics.c2d")).text()?,
-        ack: Field::of(topics, Path::field("d.p.topics.ack")).text()?,
-        identity: Field::of(topics, Path::field("d.p.topics.di")).text()?,
+        command: Field::of(topics, "d.p.topics.c2d").text()?,
+        ack: Field::of(topics, "d.p.topics.ack").text()?,
+        identity: Field::of(topics, "d.p.topics.di").text()?,
     })
 }

@@ -15,28 +15,35 @@ use crate::error::{ParseError, ParseErrorKind as Kind};
 use crate::field::Field;
 use crate::job::Job;
 use crate::json::Value;
-use crate::path::Path;
 use crate::text::Text;
 
 /// `cmdType` of an OTA; "0x01" is a command, others are the SDK's own.
 const OTA: i64 = 2;
 
 fn field<'a>(scope: Scope<'a>, name: &'static str) -> Field<'a> {
-    Field::of(scope.object, Path::field(name).within(scope.prefix))
+    Field::of(scope.object, name)
 }
 
-/// The inner object, in `data` or bare, and the command type: `None` when it is no message of this kind.
-fn envelope<'a>(root: Value<'a>) -> Option<(Scope<'a>, Field<'a>)> {
-    let outer = Scope { object: root, prefix: "" };
-    let kind = field(outer, "cmdType");
-    if let Some(data) = field(outer, "data").as_object() {
-        let inner = Scope { object: data, prefix: "data" };
-        let kind = kind.or(field(inner, "cmdType"));
-        kind.as_text()?;
-        return Some((inner, kind));
+/// A message of this kind.
+struct Envelope<'a> {
+    /// The inner object, in `data` or bare.
+    scope: Scope<'a>,
+    /// The command type, and where that lies.
+    kind: Field<'a>,
+    kind_prefix: &'static str,
+}
+
+fn envelope<'a>(root: Value<'a>) -> Option<Envelope<'a>> {
+    let mut scope = Scope { object: root, prefix: "" };
+    let (mut kind, mut kind_prefix) = (field(scope, "cmdType"), "");
+    if let Some(object) = field(scope, "data").as_object() {
+        scope = Scope { object, prefix: "data" };
+        if kind.value().is_none() {
+            (kind, kind_prefix) = (field(scope, "cmdType"), scope.prefix);
+        }
     }
     kind.as_text()?;
-    Some((outer, kind))
+    Some(Envelope { scope, kind, kind_prefix })
 }
 
 /// `"0x02"` as a number.
@@ -56,14 +63,19 @@ pub(crate) fn is_ours(root: Value<'_>) -> bool {
 }
 
 /// Reads a sound document; `None` when it is not device message 2.0.
+#[inline(never)] // Else the stack of the caller holds that of every dialect.
 pub(crate) fn parse<'a>(root: Value<'a>) -> Option<Result<Job<'a>, ParseError<'a>>> {
-    let (scope, kind) = envelope(root)?;
-    Some(job(scope, kind).map_err(|error| error.about(subject(root))))
+    let Envelope { scope, kind, kind_prefix } = envelope(root)?;
+    let job = match check(kind) {
+        Ok(()) => job(scope).map_err(|error| error.within(scope.prefix)),
+        Err(error) => Err(error.within(kind_prefix)),
+    };
+    Some(job.map_err(|error| error.about(subject(root))))
 }
 
 /// The OTA that a document is about, which need not be sound.
 pub(crate) fn subject<'a>(root: Value<'a>) -> Option<(Dialect, Text<'a>)> {
-    let (scope, kind) = envelope(root)?;
+    let Envelope { scope, kind, .. } = envelope(root)?;
     check(kind).ok()?;
     Some((Dialect::IotConnect20, field(scope, "ackId").text().ok()?))
 }
@@ -76,32 +88,30 @@ fn check<'a>(kind: Field<'a>) -> Result<(), ParseError<'a>> {
     }
 }
 
-fn job<'a>(scope: Scope<'a>, kind: Field<'a>) -> Result<Job<'a>, ParseError<'a>> {
-    check(kind)?;
+fn job<'a>(scope: Scope<'a>) -> Result<Job<'a>, ParseError<'a>> {
     // An ack that is not wanted needs no id, though most have one.
-    let wanted = !field(scope, "ack").value().is_some_and(|ack| ack.is_false());
-    let ack = field(scope, "ackId");
-    let id = if wanted || ack.value().is_some() { ack.text()? } else { Text::EMPTY };
+    let [ack, id, ver, urls, command] = Field::all(scope.object, ["ack", "ackId", "ver", "urls", "command"]);
+    let wanted = !ack.value().is_some_and(|ack| ack.is_false());
+    let id = if wanted || id.value().is_some() { id.text()? } else { Text::EMPTY };
     let (mut version, mut hardware) = (None, None);
-    let ver = field(scope, "ver");
     if ver.value().is_some() {
         let ver = ver.object()?;
-        version = Field::of(ver, Path::field("ver.sw").within(scope.prefix)).optional_text()?;
-        hardware = Field::of(ver, Path::field("ver.hw").within(scope.prefix)).optional_text()?;
+        let [sw, hw] = Field::all(ver, ["ver.sw", "ver.hw"]);
+        (version, hardware) = (sw.optional_text()?, hw.optional_text()?);
     }
-    let (urls, command) = (field(scope, "urls"), field(scope, "command"));
     let source = match (urls.value(), command.value()) {
         (None, Some(value)) if command.as_text().is_some_and(|command| command.after_word("ota").is_some()) => {
             Source::sole(Dialect::IotConnect20, scope, "command", value)
         }
         _ => Source::many(Dialect::IotConnect20, scope, "urls", urls.list()?),
     };
-    Job { id, version, hardware, source }.checked()
+    let id_path = if scope.prefix.is_empty() { "ackId" } else { "data.ackId" };
+    Job { id, id_path, version, hardware, source }.checked()
 }
 
 /// An entry of `urls`, an object or a string, or the command itself.
-pub(crate) fn artifact<'a>(value: Value<'a>, path: Path) -> Result<Artifact<'a>, ParseError<'a>> {
-    let whole = Field::at(value, path);
+pub(crate) fn artifact<'a>(value: Value<'a>) -> Result<Artifact<'a>, ParseError<'a>> {
+    let whole = Field::at(value, "");
     if let Some(text) = whole.as_text() {
         let text = text.after_word("ota").unwrap_or(text);
         if text.is_empty() {
@@ -110,11 +120,6 @@ pub(crate) fn artifact<'a>(value: Value<'a>, path: Path) -> Result<Artifact<'a>,
         return Ok(Artifact::at(whole.url_in(text)?, whole));
     }
     whole.as_object().ok_or(whole.wrong("an object or a string"))?;
-    let field = |name| Field::of(value, path.dot(name));
-    let url = field("url");
-    Ok(Artifact {
-        name: field("fileName").optional_text()?,
-        tag: field("tag").optional_text()?,
-        ..Artifact::at(url.url()?, url)
-    })
+    let [url, name, tag] = Field::all(value, ["url", "fileName", "tag"]);
+    Ok(Artifact { name: name.optional_text()?, tag: tag.optional_text()?, ..Artifact::at(url.url()?, url) })
 }

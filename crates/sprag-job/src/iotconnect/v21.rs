@@ -15,7 +15,6 @@ use crate::field::Field;
 use crate::job::Job;
 use crate::json::Value;
 use crate::out::{Out, TooSmall, Words};
-use crate::path::Path;
 use crate::status::Status;
 use crate::text::Text;
 
@@ -24,10 +23,11 @@ const VERSION: &str = "2.1";
 const OTA: i64 = 1;
 
 fn field<'a>(root: Value<'a>, name: &'static str) -> Field<'a> {
-    Field::of(root, Path::field(name))
+    Field::of(root, name)
 }
 
 /// Reads a sound document; `None` when it is not device message 2.1.
+#[inline(never)] // Else the stack of the caller holds that of every dialect.
 pub(crate) fn parse<'a>(root: Value<'a>) -> Option<Result<Job<'a>, ParseError<'a>>> {
     is_ours(root).then(|| job(root).map_err(|error| error.about(subject(root))))
 }
@@ -35,7 +35,7 @@ pub(crate) fn parse<'a>(root: Value<'a>) -> Option<Result<Job<'a>, ParseError<'a
 /// The OTA that a document is about, which need not be sound. A message of another kind has an `ack` too, which is not
 /// ours to send.
 pub(crate) fn subject<'a>(root: Value<'a>) -> Option<(Dialect, Text<'a>)> {
-    if !is_ours(root) || check_ct(root).is_err() {
+    if !is_ours(root) || check(field(root, "ct")).is_err() {
         return None;
     }
     Some((Dialect::IotConnect21, field(root, "ack").text().ok()?))
@@ -45,35 +45,29 @@ pub(crate) fn is_ours(root: Value<'_>) -> bool {
     field(root, "v").word().is_some_and(|version| version == VERSION)
 }
 
-fn check_ct<'a>(root: Value<'a>) -> Result<(), ParseError<'a>> {
-    let field = field(root, "ct");
-    match field.integer()? {
+fn check<'a>(ct: Field<'a>) -> Result<(), ParseError<'a>> {
+    match ct.integer()? {
         OTA => Ok(()),
-        ct => Err(field.fault(Kind::NotAnOta { ct })),
+        other => Err(ct.fault(Kind::NotAnOta { ct: other })),
     }
 }
 
 fn job<'a>(root: Value<'a>) -> Result<Job<'a>, ParseError<'a>> {
-    check_ct(root)?;
-    let id = field(root, "ack").text()?;
-    let version = field(root, "sw").optional_text()?;
-    let hardware = field(root, "hw").optional_text()?;
-    let elements = field(root, "urls").list()?;
+    let [ct, ack, sw, hw, urls] = Field::all(root, ["ct", "ack", "sw", "hw", "urls"]);
+    check(ct)?;
+    let id = ack.text()?;
+    let (version, hardware) = (sw.optional_text()?, hw.optional_text()?);
+    let elements = urls.list()?;
     let scope = Scope { object: root, prefix: "" };
     let source = Source::many(Dialect::IotConnect21, scope, "urls", elements);
-    Job { id, version, hardware, source }.checked()
+    Job { id, id_path: "ack", version, hardware, source }.checked()
 }
 
 /// An entry of `urls`.
-pub(crate) fn artifact<'a>(element: Value<'a>, path: Path) -> Result<Artifact<'a>, ParseError<'a>> {
-    Field::at(element, path).object()?;
-    let field = |name| Field::of(element, path.dot(name));
-    let url = field("url");
-    Ok(Artifact {
-        name: field("fileName").optional_text()?,
-        tag: field("tg").optional_text()?,
-        ..Artifact::at(url.url()?, url)
-    })
+pub(crate) fn artifact<'a>(element: Value<'a>) -> Result<Artifact<'a>, ParseError<'a>> {
+    Field::at(element, "").object()?;
+    let [url, name, tag] = Field::all(element, ["url", "fileName", "tg"]);
+    Ok(Artifact { name: name.optional_text()?, tag: tag.optional_text()?, ..Artifact::at(url.url()?, url) })
 }
 
 /// The ack of an OTA (`type` 1). The child's `cid` comes after `ack`: who, then what.

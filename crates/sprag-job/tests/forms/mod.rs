@@ -1,6 +1,7 @@
 //! Documents in every form that producers write, and what must be read from them.
 #![allow(dead_code)]
 
+use sprag_job::aws::{PendingJob, PendingJobs};
 use sprag_job::{Artifact, Job};
 
 /// A good document and its [`summary`].
@@ -54,6 +55,10 @@ pub(crate) const GOOD: &[(&str, &str)] = &[
         "afr-ota  - - | https://h size=4294967295 stream=s http mqtt | - size=0 stream=s http mqtt",
     ),
     (r#"{"afr_ota":{"files":[{"update_data_url":"https://h"}]}}"#, "afr-ota  - - | https://h http"),
+    (
+        r#"{"afr_ota":{"protocols":["http"],"files":[{"update_data_url":"https://h","sig-sha256-rsa":"AA=="},{"update_data_url":"https://h","sig-sha1-ecdsa":"BB=="},{"update_data_url":"https://h","sig-sha1-rsa":"CC=="}]}}"#,
+        "afr-ota  - - | https://h sig-sha256-rsa=AA== http | https://h sig-sha1-ecdsa=BB== http | https://h sig-sha1-rsa=CC== http",
+    ),
     // AWS: the crate's own document.
     (
         r#"{"execution":{"jobId":"fleet-1","versionNumber":0,"jobDocument":{"operation":"ota","version":"1.5.0","hardware":"rev-b","artifact":{"url":"https://h/a","name":"a.bin","size":5,"sha256":"00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF","signature":{"algorithm":"ed25519","value":"AA=="}}}}}"#,
@@ -77,6 +82,33 @@ pub(crate) const GOOD: &[(&str, &str)] = &[
         "ota-update kit/7 2.0.0 B | mqtt://b.example:1883/ mqtt",
     ),
 ];
+
+/// A list of pending jobs, in either form, and its [`pending_summary`].
+pub(crate) const LISTS: &[(&str, &str)] = &[
+    (
+        r#"{"clientToken":"7","timestamp":1700000000,"inProgressJobs":[{"jobId":"a","queuedAt":1,"lastUpdatedAt":3,"startedAt":2,"executionNumber":1,"versionNumber":0}],"queuedJobs":[{"jobId":"b","queuedAt":1700000000000},{"jobId":"c_-"}]}"#,
+        "7 a@0#1 1 2 3 | b@-#- 1700000000000 - - | c_-@-#- - - -",
+    ),
+    (
+        r#"{"timestamp":1,"jobs":{"IN_PROGRESS":[{"jobId":"a","versionNumber":2}],"QUEUED":[{"jobId":"b"}],"CANCELED":[5]}}"#,
+        "- a@2#- - - - | b@-#- - - -",
+    ),
+    (r#"{"timestamp":1,"jobs":{}}"#, "-"),
+    (r#"{"timestamp":1,"inProgressJobs":[],"queuedJobs":null}"#, "-"),
+];
+
+/// A list of pending jobs, on one line.
+pub(crate) fn pending_summary(pending: &PendingJobs<'_>) -> String {
+    let or_dash = |number: Option<u64>| number.map_or("-".into(), |number| number.to_string());
+    let one = |job: PendingJob<'_>| {
+        let numbers = [job.version_number(), job.execution_number()].map(or_dash).join("#");
+        let times = [job.queued_at(), job.started_at(), job.last_updated_at()].map(or_dash).join(" ");
+        format!("{}@{numbers} {times}", job.job_id())
+    };
+    let jobs: Vec<String> = pending.in_progress().chain(pending.queued()).map(one).collect();
+    let token = pending.client_token().map_or("-".into(), |token| token.to_string());
+    format!("{token} {}", jobs.join(" | ")).trim_end().to_owned()
+}
 
 /// Everything that a job says, on one line.
 pub(crate) fn summary(job: &Job<'_>) -> String {

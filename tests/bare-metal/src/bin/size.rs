@@ -1,0 +1,38 @@
+//! A program with nothing in it but what its features name: the difference to the empty one is what they cost.
+#![no_std]
+#![no_main]
+
+use core::hint::black_box;
+use core::panic::PanicInfo;
+
+#[cfg(any(
+    feature = "job-iotconnect-21",
+    feature = "job-iotconnect-20",
+    feature = "job-aws-jobs",
+    feature = "job-afr-ota",
+    feature = "job-ota-update"
+))]
+#[path = "size/job.rs"]
+mod job;
+
+#[panic_handler]
+fn panic(_: &PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+// SAFETY: the linker looks for the entry by this name, and nothing else here has it.
+#[unsafe(no_mangle)]
+extern "C" fn _start() -> ! {
+    // Bytes from outside, into a buffer of the caller's.
+    let (input, out): (&[u8], &mut [u8]) = black_box((&[], &mut []));
+    #[cfg(any(
+        feature = "job-iotconnect-21",
+        feature = "job-iotconnect-20",
+        feature = "job-aws-jobs",
+        feature = "job-afr-ota",
+        feature = "job-ota-update"
+    ))]
+    job::run(input, out);
+    black_box((input, out));
+    loop {}
+}

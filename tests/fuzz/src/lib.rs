@@ -1,0 +1,3 @@
+//! What the fuzz targets share: everything that can be asked of what was read, asked.
+
+pub mod job;

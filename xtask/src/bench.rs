@@ -1,0 +1,128 @@
+//! `cargo xtask bench`: instructions per document, counted by callgrind, never timed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+
+use crate::setup;
+use crate::workspace::{Workspace, output};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// What is measured
+    subject: Subject,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Subject {
+    /// sprag-job beside serde_json and serde-json-core
+    Job,
+}
+
+/// How much more a document of twice the length may cost, in percent.
+const LINEAR_PERCENT: u64 = 220;
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    measure(&mut Workspace::find(), args.subject)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Counts, prints the tables and returns what is worth a line in the summary; more than linear growth is an error.
+pub(crate) fn measure(workspace: &mut Workspace, subject: Subject) -> Result<String> {
+    let Subject::Job = subject;
+    setup::ensure(workspace, setup::FOR_BENCH)?;
+    let counts = counts(workspace, &program(workspace)?)?;
+
+    // A row is a document, a column a reader; the program names both, in the order of the counts.
+    let mut readers: Vec<&str> = Vec::new();
+    let mut documents: Vec<(&str, &str)> = Vec::new();
+    for count in counts.iter().filter(|count| count.twice.is_none()) {
+        if !readers.contains(&count.reader.as_str()) {
+            readers.push(&count.reader);
+        }
+        if !documents.iter().any(|(name, _)| *name == count.document) {
+            documents.push((&count.document, &count.bytes));
+        }
+    }
+    println!("| document | bytes | {} |\n|---|---:|{}", readers.join(" | "), "---:|".repeat(readers.len()));
+    for (document, bytes) in documents {
+        let cell = |reader: &&str| {
+            let count = counts.iter().find(|count| count.reader == **reader && count.document == document);
+            count.map_or("".to_owned(), |count| count.instructions.to_string())
+        };
+        println!("| {document} | {bytes} | {} |", readers.iter().map(cell).collect::<Vec<_>>().join(" | "));
+    }
+
+    println!("\n| hostile document | bytes | instructions | twice as long | ratio |\n|---|---:|---:|---:|---:|");
+    let mut worst = 0;
+    for once in counts.iter().filter(|count| count.twice == Some(false)) {
+        let is_double = |count: &&Count| count.twice == Some(true) && count.document == once.document;
+        let double = counts.iter().find(is_double).with_context(|| format!("{} has no double", once.document))?;
+        let percent = double.instructions * 100 / once.instructions.max(1);
+        let (document, bytes, one, two) = (&once.document, &once.bytes, once.instructions, double.instructions);
+        println!("| {document} | {bytes} | {one} | {two} | {}.{:02} |", percent / 100, percent % 100);
+        worst = worst.max(percent);
+    }
+    if worst > LINEAR_PERCENT {
+        bail!("a document of twice the length takes {worst} % of the instructions, {LINEAR_PERCENT} % at most");
+    }
+    Ok(format!("twice the length, {worst} % of the instructions at most"))
+}
+
+struct Count {
+    reader: String,
+    document: String,
+    bytes: String,
+    /// Of a hostile document: whether it is the one of twice the length.
+    twice: Option<bool>,
+    instructions: u64,
+}
+
+/// Builds the benchmark and names its program.
+fn program(workspace: &Workspace) -> Result<PathBuf> {
+    let bench = ["bench", "--no-run", "--package", "sprag-job", "--features", "serde", "--bench", "instructions"];
+    // cargo names the program on standard error.
+    let said = output(&mut workspace.cargo_step(&bench))?;
+    let named =
+        said.lines().find_map(|line| line.trim().strip_prefix("Executable ")?.split_once('(')?.1.strip_suffix(')'));
+    Ok(workspace.root.join(named.context("cargo names no benchmark")?))
+}
+
+/// Runs the program under callgrind. It measures one reading after the other, each by a call of its function
+/// `measured`, behind which callgrind writes down what that call has cost; and names each on standard output.
+fn counts(workspace: &Workspace, program: &Path) -> Result<Vec<Count>> {
+    let folder = workspace.target.join("bench");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder)?;
+    let mut valgrind = workspace.command("valgrind");
+    valgrind.args(["--quiet", "--tool=callgrind", "--toggle-collect=measured", "--dump-after=measured"]);
+    valgrind.arg(format!("--callgrind-out-file={}", folder.join("out").display()));
+    let said = output(valgrind.arg(program))?;
+    let named: Vec<&str> = said.lines().collect();
+    let mut counts = Vec::new();
+    for (index, line) in named.iter().enumerate() {
+        let [reader, document, bytes, twice] = line.split('\t').collect::<Vec<_>>()[..] else {
+            bail!("bad line: {line}")
+        };
+        let dump = folder.join(format!("out.{}", index + 1));
+        let text = fs::read_to_string(&dump).with_context(|| format!("cannot read {}", dump.display()))?;
+        let summary = text.lines().find_map(|line| line.strip_prefix("summary: ").or(line.strip_prefix("totals: ")));
+        let instructions = summary.context("callgrind gave no sum")?.trim().parse()?;
+        let twice = match twice {
+            "once" => Some(false),
+            "twice" => Some(true),
+            _ => None,
+        };
+        counts.push(Count {
+            reader: reader.into(),
+            document: document.into(),
+            bytes: bytes.into(),
+            twice,
+            instructions,
+        });
+    }
+    Ok(counts)
+}

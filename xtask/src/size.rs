@@ -1,0 +1,203 @@
+//! `cargo xtask size`: what the crates add to a firmware, from the sections of linked ELF files.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::{Add, Sub};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use object::elf::FileHeader32;
+use object::read::elf::ElfFile;
+use object::{Endianness, Object, ObjectSection};
+
+use crate::toolchain::{self, BareMetal};
+use crate::workspace::{Workspace, finish};
+
+/// A Cortex-M4 and the RISC-V of the ESP32-C3.
+const TARGETS: [&str; 2] = ["thumbv7em-none-eabihf", "riscv32imc-unknown-none-elf"];
+
+/// Rows of the table, and the features of `tests/bare-metal` that put them into a program.
+const ROWS: &[(&str, &str)] = &[
+    ("sprag-job: `iotconnect-2.1`", "job-iotconnect-21"),
+    ("sprag-job: `iotconnect-2.0`", "job-iotconnect-20"),
+    ("sprag-job: `aws-jobs`", "job-aws-jobs"),
+    ("sprag-job: `afr-ota`", "job-afr-ota"),
+    ("sprag-job: `ota-update`", "job-ota-update"),
+    ("sprag-job: all dialects", "job-iotconnect-21,job-iotconnect-20,job-aws-jobs,job-afr-ota,job-ota-update"),
+    ("sprag-job: `iotconnect-2.1` and its conversation", "job-iotconnect-21,job-iotconnect-conversation"),
+    ("sprag-job: `aws-jobs` and the conversation", "job-aws-jobs,job-aws-conversation"),
+    (
+        "sprag-job: everything, errors as text included",
+        "job-iotconnect-21,job-iotconnect-20,job-aws-jobs,job-afr-ota,job-ota-update,job-iotconnect-conversation,\
+         job-aws-conversation,job-display",
+    ),
+];
+
+/// What growth is worth a word.
+const TOLERATED_PERCENT: u64 = 2;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Make what is measured the baseline
+    #[arg(long, conflicts_with = "compare")]
+    save: bool,
+    /// Say what has changed against the baseline
+    #[arg(long)]
+    compare: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Baseline {
+    Leave,
+    Save,
+    Compare,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let baseline = match (args.save, args.compare) {
+        (true, _) => Baseline::Save,
+        (_, true) => Baseline::Compare,
+        _ => Baseline::Leave,
+    };
+    measure(&Workspace::find(), baseline)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Measures, prints a table for each target and returns what is worth a line in the summary.
+pub(crate) fn measure(workspace: &Workspace, baseline: Baseline) -> Result<String> {
+    let file = workspace.root.join("tests/bare-metal/size.tsv");
+    let known = match baseline {
+        Baseline::Compare => {
+            read(&fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?)?
+        }
+        _ => BTreeMap::new(),
+    };
+    let (mut saved, mut grown) = (String::from("target\twhat\ttext\trodata\tdata\tbss\n"), Vec::new());
+    for target in TARGETS {
+        let found = BareMetal::find_or_install(workspace, target).with_context(|| toolchain::none_for(target))?;
+        println!("{target}, {found}:");
+        let empty = sections(workspace, &found, "")?;
+        let changed = if baseline == Baseline::Compare { " change |" } else { "" };
+        println!("| what | `.text` | `.rodata` | `.data` | `.bss` |{changed}");
+        println!("|---|---:|---:|---:|---:|{}", if changed.is_empty() { "" } else { "---:|" });
+        for (what, features) in ROWS {
+            let size = sections(workspace, &found, features)? - empty;
+            let Sections { text, rodata, data, bss } = size;
+            print!("| {what} | {text} | {rodata} | {data} | {bss} |");
+            if let Some(before) = known.get(&(target.to_owned(), (*what).to_owned())) {
+                let (now, then) = (size.flash(), before.flash());
+                print!(" {:+} |", now as i64 - then as i64);
+                if now * 100 > then * (100 + TOLERATED_PERCENT) {
+                    grown.push(format!("{what} on {target} from {then} to {now}"));
+                }
+            } else if baseline == Baseline::Compare {
+                print!(" new |");
+            }
+            println!();
+            saved += &format!("{target}\t{what}\t{text}\t{rodata}\t{data}\t{bss}\n");
+        }
+        println!();
+    }
+    if baseline == Baseline::Save {
+        fs::write(&file, saved)?;
+    }
+    Ok(match grown.as_slice() {
+        [] => format!("{} programs, none grown by more than {TOLERATED_PERCENT} %", ROWS.len() * TARGETS.len()),
+        grown => format!("GROWN: {}", grown.join(", ")),
+    })
+}
+
+/// The sections of a program that count, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sections {
+    text: u64,
+    rodata: u64,
+    data: u64,
+    bss: u64,
+}
+
+impl Sections {
+    /// What it takes in flash.
+    fn flash(self) -> u64 {
+        self.text + self.rodata + self.data
+    }
+}
+
+impl Add for Sections {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            text: self.text + other.text,
+            rodata: self.rodata + other.rodata,
+            data: self.data + other.data,
+            bss: self.bss + other.bss,
+        }
+    }
+}
+
+impl Sub for Sections {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self {
+            text: self.text.saturating_sub(other.text),
+            rodata: self.rodata.saturating_sub(other.rodata),
+            data: self.data.saturating_sub(other.data),
+            bss: self.bss.saturating_sub(other.bss),
+        }
+    }
+}
+
+/// Builds the program with these features and reads its sections.
+fn sections(workspace: &Workspace, found: &BareMetal, features: &str) -> Result<Sections> {
+    let mut build = found.cargo(workspace, "build");
+    build.args(["--manifest-path", "tests/bare-metal/Cargo.toml", "--release", "--quiet"]);
+    finish(build.args(["--bin", "size", "--features", features]))?;
+    let path = found.artifact(workspace, "size");
+    of_elf(&fs::read(&path)?, &path)
+}
+
+fn of_elf(bytes: &[u8], path: &Path) -> Result<Sections> {
+    let file = ElfFile::<FileHeader32<Endianness>>::parse(bytes).with_context(|| format!("{}", path.display()))?;
+    let mut sum = Sections::default();
+    for section in file.sections() {
+        let (name, size) = (section.name()?, section.size());
+        let is = |kind: &str| name.strip_prefix(kind).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        sum = sum
+            + Sections {
+                text: if is(".text") { size } else { 0 },
+                rodata: if is(".rodata") { size } else { 0 },
+                data: if is(".data") || is(".sdata") { size } else { 0 },
+                bss: if is(".bss") || is(".sbss") { size } else { 0 },
+            };
+    }
+    Ok(sum)
+}
+
+/// The baseline by target and row.
+fn read(table: &str) -> Result<BTreeMap<(String, String), Sections>> {
+    let mut rows = BTreeMap::new();
+    for line in table.lines().skip(1) {
+        let [target, what, numbers @ ..] = &line.split('\t').collect::<Vec<_>>()[..] else { bail!("bad line: {line}") };
+        let numbers: Vec<u64> = numbers.iter().map(|number| number.parse()).collect::<Result<_, _>>()?;
+        let [text, rodata, data, bss] = numbers[..] else { bail!("bad line: {line}") };
+        rows.insert(((*target).to_owned(), (*what).to_owned()), Sections { text, rodata, data, bss });
+    }
+    Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_baseline_is_read_back() {
+        let rows = read("target\twhat\ttext\trodata\tdata\tbss\nt\tw: x\t1\t2\t3\t4\n").unwrap();
+        let sections = Sections { text: 1, rodata: 2, data: 3, bss: 4 };
+        assert_eq!(rows, BTreeMap::from([(("t".into(), "w: x".into()), sections)]));
+        assert_eq!((sections.flash(), sections - sections), (6, Sections::default()));
+        assert!(read("\nt\tw\t1").is_err());
+    }
+}

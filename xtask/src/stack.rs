@@ -1,0 +1,83 @@
+//! `cargo xtask stack`: how much stack the entry points need on a Cortex-M3, emulated by QEMU. `tests/bare-metal` paints
+//! the stack, this reads what it says.
+
+use std::collections::BTreeMap;
+use std::process::{ExitCode, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::setup;
+use crate::toolchain::{self, BareMetal};
+use crate::workspace::{Workspace, finish};
+
+const TARGET: &str = "thumbv7m-none-eabi";
+
+/// Bytes of stack for any input.
+const BUDGET: u32 = 4096;
+
+/// A firmware that hangs has failed.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+pub(crate) fn run() -> Result<ExitCode> {
+    measure(&mut Workspace::find())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Measures, prints the table and returns the worst of it; more than the budget is an error.
+pub(crate) fn measure(workspace: &mut Workspace) -> Result<String> {
+    setup::ensure(workspace, setup::FOR_STACK)?;
+    let found = BareMetal::find_or_install(workspace, TARGET).with_context(|| toolchain::none_for(TARGET))?;
+    let mut build = found.cargo(workspace, "build");
+    build.args(["--manifest-path", "tests/bare-metal/Cargo.toml", "--release", "--quiet"]);
+    finish(build.args(["--bin", "stack", "--features", "stack"]))?;
+    let said = emulate(workspace, found.artifact(workspace, "stack"))?;
+
+    let mut worst: BTreeMap<&str, (u32, &str)> = BTreeMap::new();
+    for line in said.lines() {
+        let mut words = line.split('\t');
+        let (Some(entry), Some(document), Some(bytes)) = (words.next(), words.next(), words.next()) else {
+            bail!("the firmware said: {line}");
+        };
+        let bytes = bytes.parse().with_context(|| format!("the firmware said: {line}"))?;
+        let most = worst.entry(entry).or_default();
+        *most = (*most).max((bytes, document));
+    }
+    println!("| entry point | bytes of stack | most for |\n|---|---:|---|");
+    for (entry, (bytes, document)) in &worst {
+        println!("| `{entry}` | {bytes} | {document} |");
+    }
+    let (entry, (most, document)) = worst.iter().max_by_key(|(_, most)| **most).context("the firmware said nothing")?;
+    if *most > BUDGET {
+        bail!("`{entry}` takes {most} bytes of stack for {document}, {BUDGET} at most");
+    }
+    Ok(format!("{most} bytes at most, of {BUDGET}"))
+}
+
+/// What the firmware says by semihosting before it ends.
+fn emulate(workspace: &Workspace, firmware: std::path::PathBuf) -> Result<String> {
+    let mut qemu = workspace.command("qemu-system-arm");
+    qemu.args(["-machine", "mps2-an385", "-nographic", "-monitor", "none", "-serial", "none"]);
+    qemu.args(["-semihosting-config", "enable=on,target=native", "-kernel"]).arg(firmware);
+    let mut child = qemu.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start qemu-system-arm")?;
+    let start = Instant::now();
+    let output = child.stdout.take().context("no output of qemu-system-arm")?;
+    let reader = std::thread::spawn(move || std::io::read_to_string(output));
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if start.elapsed() > PATIENCE {
+            child.kill()?;
+            child.wait()?;
+            bail!("the firmware has not ended after {} s", PATIENCE.as_secs());
+        }
+        sleep(Duration::from_millis(20));
+    };
+    let said = reader.join().ok().context("cannot read what the firmware says")??;
+    if !status.success() {
+        bail!("the firmware failed: {}", said.lines().last().unwrap_or("it said nothing"));
+    }
+    Ok(said)
+}
