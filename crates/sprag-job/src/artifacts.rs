@@ -32,7 +32,13 @@ pub(crate) struct Source<'a> {
 #[derive(Debug, Clone, Copy)]
 enum Items<'a> {
     Sole(Option<Value<'a>>),
-    Many { elements: Elements<'a>, index: usize },
+    Many {
+        elements: Elements<'a>,
+        index: usize,
+    },
+    /// Read by somebody else.
+    #[cfg(all(feature = "aws-jobs", feature = "serde"))]
+    Given(Option<Artifact<'a>>),
 }
 
 impl<'a> Source<'a> {
@@ -42,6 +48,11 @@ impl<'a> Source<'a> {
 
     pub(crate) fn sole(dialect: Dialect, scope: Scope<'a>, field: &'static str, value: Value<'a>) -> Self {
         Self::new(dialect, scope, field, Items::Sole(Some(value)))
+    }
+
+    #[cfg(all(feature = "aws-jobs", feature = "serde"))]
+    pub(crate) fn given(scope: Scope<'a>, artifact: Artifact<'a>) -> Self {
+        Self::new(Dialect::AwsJobs, scope, "", Items::Given(Some(artifact)))
     }
 
     fn new(dialect: Dialect, scope: Scope<'a>, list: &'static str, items: Items<'a>) -> Self {
@@ -72,6 +83,8 @@ impl<'a> Source<'a> {
                 *index = index.saturating_add(1);
                 item
             }
+            #[cfg(all(feature = "aws-jobs", feature = "serde"))]
+            Items::Given(artifact) => return artifact.take().map(Ok),
         };
         let from = |path: Path| path.of_item(self.list, at).within(self.scope.prefix);
         Some(match parse::artifact(self, value) {

@@ -31,6 +31,19 @@ impl<'a> Text<'a> {
         Self { raw }
     }
 
+    /// What stands between the quotes of a string, if its escapes are sound.
+    #[cfg(all(feature = "aws-jobs", feature = "serde"))]
+    pub(crate) fn checked(raw: &'a str) -> Option<Self> {
+        let mut rest = raw.as_bytes();
+        while let Some((first, after)) = rest.split_first() {
+            rest = match first {
+                b'\\' => rest.get(escape::decode(rest).ok()?.1..)?,
+                _ => after,
+            };
+        }
+        Some(Self { raw })
+    }
+
     /// No text.
     pub(crate) const EMPTY: Self = Self { raw: "" };
 

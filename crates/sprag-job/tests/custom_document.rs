@@ -2,7 +2,9 @@
 #![cfg(feature = "serde")]
 
 use serde::Deserialize;
-use sprag_job::aws::{DocumentError, Execution, SERDE_MAX_DEPTH, execution};
+use serde_json_core::str::EscapedStr;
+use sprag_job::aws::{Custom, DocumentError, Execution, SERDE_MAX_DEPTH, custom_job, execution};
+use sprag_job::{Dialect, Job, ParseError, SignatureAlgorithm, Status};
 
 #[derive(Debug, Deserialize)]
 struct Mine<'a> {
@@ -41,4 +43,81 @@ fn depth_is_checked_before_serde_sees_it() {
     assert_eq!((error, error.reason()), (DocumentError::TooDeep { limit: SERDE_MAX_DEPTH }, "document-too-deep"));
     let error = with("null", |execution| execution.deserialize::<Mine<'_>>(&mut []).unwrap_err());
     assert_eq!(error, DocumentError::Missing);
+}
+
+#[derive(Debug, Deserialize)]
+struct Fleet<'a> {
+    #[serde(borrow)]
+    fw: EscapedStr<'a>,
+    #[serde(borrow)]
+    build: EscapedStr<'a>,
+    #[serde(borrow)]
+    sum: EscapedStr<'a>,
+    len: u32,
+}
+
+fn read(payload: &[u8]) -> Result<Job<'_>, ParseError<'_>> {
+    custom_job(payload, |fleet: Fleet<'_>| Custom {
+        url: fleet.fw.0,
+        version: Some(fleet.build.0),
+        sha256: Some(fleet.sum.0),
+        size: Some(fleet.len),
+        signature: Some((SignatureAlgorithm::Ed25519, "AAAA")),
+        ..Custom::default()
+    })
+}
+
+fn message(document: &str) -> String {
+    format!(r#"{{"execution":{{"jobId":"j-1","versionNumber":1,"jobDocument":{document}}}}}"#)
+}
+
+#[test]
+fn a_document_of_ones_own_becomes_a_job() {
+    let sum = "0a".repeat(32);
+    let payload = message(&format!(
+        r#"{{"sum":"{sum}","len":7,"x":[1],"build":"1.5\u002b7","fw":"https:\/\/h\/a?b=1\u0026c=%2F"}}"#
+    ));
+    let job = read(payload.as_bytes()).unwrap();
+    assert_eq!((job.dialect(), job.id().as_str(), job.artifacts().count()), (Dialect::AwsJobs, Some("j-1"), 1));
+    assert_eq!(job.version().unwrap(), "1.5+7");
+    let artifact = job.artifacts().next().unwrap();
+    assert_eq!(artifact.url(), "https://h/a?b=1&c=%2F");
+    assert_eq!((artifact.size(), artifact.digest().unwrap().bytes().count()), (Some(7), 32));
+    assert_eq!(artifact.signature().unwrap().value(), "AAAA");
+    assert_eq!(job.require_https(), Ok(()));
+    let report = job.report(Status::Done, "", &mut [0; 64]).map(str::to_owned);
+    assert_eq!(report.unwrap(), r#"{"status":"SUCCEEDED"}"#);
+}
+
+#[test]
+fn what_is_wrong_with_it_is_named_and_placed() {
+    let sum = "0a".repeat(32);
+    for (document, says) in [
+        ("[]".to_owned(), "execution.jobDocument: must be an object"),
+        (r#"{"fw":"https://h/a"}"#.to_owned(), "execution.jobDocument: not a job"),
+        (format!(r#"{{"sum":"{sum}","len":7,"build":"1","fw":"ftp://h/a"}}"#), "execution.jobDocument.url: "),
+        (
+            format!(r#"{{"sum":"{sum}","len":7,"build":"1","fw":"${{aws:iot:s3-presigned-url:https://h/a}}"}}"#),
+            "execution.jobDocument.url: AWS's placeholder",
+        ),
+        (r#"{"sum":"0a","len":7,"build":"1","fw":"https://h/a"}"#.to_owned(), "execution.jobDocument.sha256: "),
+    ] {
+        let payload = message(&document);
+        let error = read(payload.as_bytes()).unwrap_err();
+        assert!(error.to_string().starts_with(says), "{error}");
+        assert_eq!(error.id().unwrap(), "j-1");
+        let field = if says.contains(".url") {
+            document.find("\"ftp").or(document.find("\"$"))
+        } else {
+            document.find("\"0a\"")
+        };
+        let place = payload.len() - 2 - document.len() + field.unwrap_or(0);
+        assert!(error.to_string().ends_with(&format!("(at byte {place})")), "{error}, not {place}");
+    }
+    assert_eq!(read(br#"{"timestamp":1}"#).unwrap_err().reason(), "nothing-pending");
+    // A text that never was in JSON.
+    let payload = message("{}");
+    let error =
+        custom_job(payload.as_bytes(), |_: serde::de::IgnoredAny| Custom { url: r"https://h/\x", ..Custom::default() });
+    assert!(error.unwrap_err().to_string().starts_with("execution.jobDocument.url: must be a string of JSON"));
 }

@@ -10,7 +10,7 @@ use crate::json::Value;
 use crate::path::Path;
 use crate::text::Text;
 
-const DOCUMENT: &str = "execution.jobDocument";
+pub(crate) const DOCUMENT: &str = "execution.jobDocument";
 
 /// The dialects for AWS, as far as they are enabled; an execution that has a document of none is answered in the first.
 const DIALECTS: &[Dialect] = &[

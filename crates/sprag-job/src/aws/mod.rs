@@ -26,6 +26,8 @@ mod answer;
 mod arrived;
 #[cfg(feature = "serde")]
 mod custom;
+#[cfg(all(feature = "aws-jobs", feature = "serde"))]
+mod custom_job;
 #[cfg(feature = "aws-jobs")]
 pub(crate) mod default_document;
 mod details;
@@ -44,6 +46,8 @@ mod update;
 pub use answer::{Rejection, RejectionCode, State, Updated, rejection, updated};
 #[cfg(feature = "serde")]
 pub use custom::{DocumentError, SERDE_MAX_DEPTH};
+#[cfg(all(feature = "aws-jobs", feature = "serde"))]
+pub use custom_job::{Custom, custom_job};
 pub use details::{BadDetail, KEY_MAX, VALUE_MAX, check_key, check_value};
 pub use event::{Event, Gone, SelfTest, Verdict};
 pub use execution::{Execution, JOB_ID_MAX, execution};

@@ -41,7 +41,7 @@ impl<'t> AwsIot<'t> {
     }
 
     /// Reads job documents with this function instead of [`sprag_job::parse`], for fleets that have a document of their
-    /// own: [`Execution::job_of`](sprag_job::aws::Execution::job_of).
+    /// own: `sprag_job::aws::custom_job`.
     #[must_use]
     pub fn reading(mut self, read: ReadJob) -> Self {
         self.read = read;
