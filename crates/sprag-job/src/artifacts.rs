@@ -29,6 +29,8 @@ pub(crate) struct Source<'a> {
     pub(crate) streams: crate::aws::afr_ota::Streams<'a>,
 }
 
+// Without an allocator there is nowhere else to put what was given.
+#[cfg_attr(feature = "serde", allow(clippy::large_enum_variant))]
 #[derive(Debug, Clone, Copy)]
 enum Items<'a> {
     Sole(Option<Value<'a>>),
