@@ -21,6 +21,8 @@ mod request;
 mod response;
 mod retry;
 mod session;
+#[cfg(feature = "embedded-tls")]
+mod tls;
 mod url;
 
 pub use connector::{Connector, TcpConnectError, TcpConnector, resolve};
@@ -30,4 +32,9 @@ pub use request::ByteRange;
 pub use response::{ETAG_MAX, ErrorCode, Etag, HeadError};
 pub use retry::RetryPolicy;
 pub use session::{AnswerError, RangeIgnored, Session};
+#[cfg(feature = "embedded-tls")]
+pub use tls::{
+    CertificateError, READ_BUFFER_FULL, READ_BUFFER_MIN, Tls, TlsConnectError, TlsConnection, TlsConnector, TlsError,
+    Trust, WRITE_BUFFER_MIN,
+};
 pub use url::{HOST_MAX, Scheme, Url, UrlError, UrlErrorKind};
