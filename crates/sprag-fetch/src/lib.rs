@@ -17,6 +17,8 @@ mod connector;
 mod date;
 mod download;
 mod error;
+mod image;
+mod pace;
 mod request;
 mod response;
 mod retry;
@@ -28,10 +30,11 @@ mod url;
 pub use connector::{Connector, TcpConnectError, TcpConnector, resolve};
 pub use download::{Download, Event, Fetcher, Limits};
 pub use error::{Error, Waiting};
+pub use image::{Image, ImageSource};
 pub use request::ByteRange;
 pub use response::{ETAG_MAX, ErrorCode, Etag, HeadError};
 pub use retry::RetryPolicy;
-pub use session::{AnswerError, RangeIgnored, Session};
+pub use session::{AnswerError, RangeIgnored, SESSION_MAX, Session};
 #[cfg(feature = "embedded-tls")]
 pub use tls::{
     CertificateError, READ_BUFFER_FULL, READ_BUFFER_MIN, Tls, TlsConnectError, TlsConnection, TlsConnector, TlsError,
