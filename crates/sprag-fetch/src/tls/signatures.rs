@@ -1,6 +1,5 @@
 //! The signatures that certificates and servers are verified by, for `webpki` to choose from.
 
-use p256::ecdsa::signature::hazmat::PrehashVerifier;
 use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id};
 use sha2_tls::{Digest, Sha256, Sha384, Sha512};
 
@@ -64,6 +63,7 @@ pub(super) static IN_CERTIFICATES: [&dyn SignatureVerificationAlgorithm; 7] = [
 ];
 
 fn p256<H: Digest>(key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
+    use p256::ecdsa::signature::hazmat::PrehashVerifier;
     let verify = || {
         let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(key).ok()?;
         let signature = p256::ecdsa::Signature::from_der(signature).ok()?;
@@ -73,6 +73,7 @@ fn p256<H: Digest>(key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), I
 }
 
 fn p384<H: Digest>(key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
+    use p384::ecdsa::signature::hazmat::PrehashVerifier;
     let verify = || {
         let key = p384::ecdsa::VerifyingKey::from_sec1_bytes(key).ok()?;
         let signature = p384::ecdsa::Signature::from_der(signature).ok()?;
