@@ -162,8 +162,8 @@ mod tests {
         let policy = RetryPolicy { attempts: 255, first_ms: 1_000, longest_ms: 1_000, total_ms: 100_000, seed: 7 };
         let stalled: Error<ErrorKind> = Error::Timeout(crate::Waiting::Answer);
         let mut retry = Retry::new(policy);
-        let tries = || core::iter::repeat_with(|| retry.decide(&stalled, false, 30_000));
-        assert_eq!(tries().take_while(|decision| *decision != Decision::GiveUp).count(), 3);
+        let tries = core::iter::repeat_with(|| retry.decide(&stalled, false, 30_000));
+        assert_eq!(tries.take_while(|decision| *decision != Decision::GiveUp).count(), 3);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use embassy_futures::block_on;
 use sprag_fetch::{
-    AnswerError, Error, Event, Fetcher, RangeIgnored, RetryPolicy, Session, TcpConnectError, TcpConnector, Url,
+    AnswerError, Error, Event, Fetcher, Limits, RangeIgnored, RetryPolicy, Session, TcpConnectError, TcpConnector, Url,
 };
 use sprag_testkit::http::{Fault, HttpServer, NoTime, Refused, Timers};
 
@@ -31,7 +31,10 @@ struct Download {
 
 fn download(server: &HttpServer, range: u64, buffer: usize, session: Session) -> Download {
     let connector = TcpConnector::new(server, server);
-    let mut fetcher = Fetcher::new(&connector, Timers).retry(RetryPolicy { attempts: 4, ..RetryPolicy::default() });
+    // Where time runs out at once, a limit is as good as another; a short one takes fewer ticks.
+    let limits = Limits { stall_ms: 100, ..Limits::default() };
+    let retry = RetryPolicy { attempts: 4, ..RetryPolicy::default() };
+    let mut fetcher = Fetcher::new(&connector, Timers).retry(retry).limits(limits);
     if let Some(size) = NonZeroU64::new(range) {
         fetcher = fetcher.range_size(size);
     }
