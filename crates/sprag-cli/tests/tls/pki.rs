@@ -125,6 +125,10 @@ impl Server {
         self.certificate.der()
     }
 
+    pub(crate) fn key(&self) -> &KeyPair {
+        &self.key
+    }
+
     /// Whoever has the key can sign with it: an authority that it is not.
     pub(crate) fn misused_as_authority(&self) -> Authority {
         let key = KeyPair::from_pem_and_sign_algo(&self.key.serialize_pem(), self.key.algorithm()).expect("a key");
