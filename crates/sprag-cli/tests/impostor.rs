@@ -1,11 +1,11 @@
 //! A TLS server that keeps to the protocol and is not who it says it is, or keeps to it until it is believed: by the device's
 //! connector it is refused, and nothing panics.
 
-#[path = "impostor/server.rs"]
-mod server;
 #[path = "tls/pki.rs"]
 #[allow(dead_code)] // It makes more than is needed here.
 mod pki;
+#[path = "impostor/server.rs"]
+mod server;
 
 use std::pin::pin;
 
@@ -102,7 +102,9 @@ async fn records_that_can_not_be_end_the_connection() {
     let empty = [&[23, 3, 3, 0, 16][..], &[0; 16]].concat();
     let none = vec![23, 3, 3, 0, 0];
     let alert = vec![21, 3, 3, 0, 2, 1, 0];
-    for record in [finished, hello_request, empty, none, alert, vec![99, 3, 3, 0, 1, 0], b"HTTP/1.1 200 OK\r\n".to_vec()] {
+    for record in
+        [finished, hello_request, empty, none, alert, vec![99, 3, 3, 0, 1, 0], b"HTTP/1.1 200 OK\r\n".to_vec()]
+    {
         let result = bench.met(&bench.honest(), &[After::Raw(record.clone())]).await;
         let error = result.expect_err("a record that can't be was taken");
         assert_eq!(error.kind(), embedded_io_async::ErrorKind::ConnectionAborted, "{record:?}: {error}");

@@ -190,7 +190,8 @@ async fn host_names_as_long_as_dns_has_them() {
             continue;
         }
         let result = device(host, server.port(), trust, READ_BUFFER_FULL).await;
-        let expected = if good { Ok(content.clone()) } else { refusal(TlsError::Certificate(CertificateError::OtherHost)) };
+        let expected =
+            if good { Ok(content.clone()) } else { refusal(TlsError::Certificate(CertificateError::OtherHost)) };
         assert!(same(&result, &expected), "{name} for {host}: {result:?}");
     }
     let leaf = root.leaf(Kind::P256, &Leaf { name: "127.0.0.1", ..Leaf::default() });

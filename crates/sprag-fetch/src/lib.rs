@@ -17,6 +17,9 @@ mod connector;
 mod date;
 mod download;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod image;
 mod pace;
 mod request;

@@ -111,7 +111,8 @@ mod tests {
     #[test]
     fn silence_is_a_stall_whatever_the_floor() {
         for rate in [0, 1, 20] {
-            let mut pace = Pace::new(Limits { rate_floor: rate, behind_ms: 60_000, stall_ms: 1_500, ..Limits::default() });
+            let mut pace =
+                Pace::new(Limits { rate_floor: rate, behind_ms: 60_000, stall_ms: 1_500, ..Limits::default() });
             pace.begin();
             let mut waited = 0;
             loop {

@@ -9,8 +9,15 @@ use sprag_testkit::http::{Answer, Fault, HttpServer, Request, Timers};
 
 const OBJECT: &[u8] = b"XYZ";
 /// Where time runs out at once, a limit is as good as another; a short one takes fewer ticks.
-const LIMITS: Limits =
-    Limits { connect_ms: 100, answer_ms: 100, stall_ms: 100, rate_floor: 20, behind_ms: 1000, head_bytes: 500, redirects: 1 };
+const LIMITS: Limits = Limits {
+    connect_ms: 100,
+    answer_ms: 100,
+    stall_ms: 100,
+    rate_floor: 20,
+    behind_ms: 1000,
+    head_bytes: 500,
+    redirects: 1,
+};
 
 /// Answers as short as they can be, so that there are few places for a fault.
 fn answer(request: &Request) -> Option<Answer> {

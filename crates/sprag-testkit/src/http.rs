@@ -74,7 +74,9 @@ impl Answer {
     }
 }
 
-struct Script(Box<dyn FnMut(&Request) -> Option<Answer> + Send>);
+type Respond = dyn FnMut(&Request) -> Option<Answer> + Send;
+
+struct Script(Box<Respond>);
 
 impl fmt::Debug for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -101,8 +101,7 @@ impl Fetch {
         let retry =
             RetryPolicy { attempts: self.retries, first_ms: 250, longest_ms: 10_000, seed, ..RetryPolicy::default() };
         let limit_ms = self.timeout.saturating_mul(1000);
-        let limits =
-            Limits { connect_ms: limit_ms, answer_ms: limit_ms, stall_ms: limit_ms, ..Limits::default() };
+        let limits = Limits { connect_ms: limit_ms, answer_ms: limit_ms, stall_ms: limit_ms, ..Limits::default() };
         let range_ignored = match self.ranges_ignored {
             RangesIgnored::Refuse => RangeIgnored::Refuse,
             RangesIgnored::Skip => RangeIgnored::Skip,

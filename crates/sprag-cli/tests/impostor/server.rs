@@ -77,7 +77,8 @@ enum Owned {
     CutAfter(usize),
     Extensions,
     Certificate(Vec<u8>),
-    Signature(KeyPair),
+    /// A key pair in PEM.
+    Signature(String),
     Finished,
 }
 
@@ -87,9 +88,7 @@ impl Owned {
             Flight::CutAfter(at) => Self::CutAfter(*at),
             Flight::Extensions => Self::Extensions,
             Flight::Certificate(der) => Self::Certificate(der.to_vec()),
-            Flight::Signature(key) => {
-                Self::Signature(KeyPair::from_pem_and_sign_algo(&key.serialize_pem(), key.algorithm()).expect("a key"))
-            }
+            Flight::Signature(key) => Self::Signature(key.serialize_pem()),
             Flight::Finished => Self::Finished,
         }
     }
@@ -131,6 +130,7 @@ fn serve(mut socket: TcpStream, flight: &[Owned], after: &[After]) -> std::io::R
             Owned::Signature(key) => {
                 let context = b"TLS 1.3, server CertificateVerify\0";
                 let signed = [&[b' '; 64][..], context, &Sha256::digest(&transcript)].concat();
+                let key = KeyPair::from_pem(key).expect("a key");
                 let signature = key.sign(&signed).expect("a signature");
                 message(15, &[&[4, 3][..], &(signature.len() as u16).to_be_bytes(), &signature].concat())
             }
@@ -198,7 +198,8 @@ fn extension(kind: u16, data: &[u8]) -> Vec<u8> {
 /// HKDF-Expand-Label (section 7.1).
 fn expand(secret: &[u8], label: &[u8], context: &[u8], length: usize) -> Vec<u8> {
     let full = [b"tls13 ", label].concat();
-    let info = [&(length as u16).to_be_bytes()[..], &[full.len() as u8], &full, &[context.len() as u8], context].concat();
+    let info =
+        [&(length as u16).to_be_bytes()[..], &[full.len() as u8], &full, &[context.len() as u8], context].concat();
     let mut out = vec![0; length];
     Hkdf::<Sha256>::from_prk(secret).expect("a secret").expand(&info, &mut out).expect("a length");
     out
@@ -214,7 +215,11 @@ struct Keys {
 impl Keys {
     fn new(secret: &[u8]) -> Self {
         let key = expand(secret, b"key", &[], 16);
-        Self { cipher: Aes128Gcm::new_from_slice(&key).expect("a key"), iv: expand(secret, b"iv", &[], 12), sequence: 0 }
+        Self {
+            cipher: Aes128Gcm::new_from_slice(&key).expect("a key"),
+            iv: expand(secret, b"iv", &[], 12),
+            sequence: 0,
+        }
     }
 
     fn seal(&mut self, kind: u8, content: &[u8]) -> Vec<u8> {

@@ -92,3 +92,40 @@ impl<T: Write> Write for Guarded<T> {
         self.socket.flush().await.map_err(|error| error.kind())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::vec;
+    use std::vec::Vec;
+
+    fn record(kind: u8, length: u16) -> Vec<u8> {
+        let [high, low] = length.to_be_bytes();
+        [&[kind, 3, 3, high, low][..], &vec![0; length.into()]].concat()
+    }
+
+    fn may_come(records: &[Vec<u8>]) -> bool {
+        let all = records.concat();
+        let verdicts: Vec<bool> = (1..=all.len().min(40))
+            .map(|piece| {
+                let mut records = Records::default();
+                all.chunks(piece).all(|piece| records.follow(piece))
+            })
+            .collect();
+        assert!(verdicts.windows(2).all(|pair| pair[0] == pair[1]), "it depends on how they arrive");
+        verdicts.first().copied().unwrap_or(true)
+    }
+
+    #[test]
+    fn a_handshake_and_what_follows() {
+        let hello = || record(HANDSHAKE, 90);
+        let usual =
+            vec![hello(), record(20, 1), record(PROTECTED, 17), record(PROTECTED, 16_401), record(PROTECTED, 300)];
+        assert!(may_come(&usual));
+        assert!(may_come(&[record(ALERT, 2)]), "it refuses the handshake");
+        for bad in [record(PROTECTED, 16), record(PROTECTED, 0), hello(), record(ALERT, 2)] {
+            assert!(!may_come(&[usual.clone(), vec![bad]].concat()));
+        }
+    }
+}

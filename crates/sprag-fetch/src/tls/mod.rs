@@ -16,3 +16,6 @@ pub use connector::{TlsConnection, TlsConnector};
 pub use error::{TlsConnectError, TlsError};
 pub use session::{READ_BUFFER_FULL, READ_BUFFER_MIN, Tls, WRITE_BUFFER_MIN};
 pub use trust::{CertificateError, Trust};
+
+#[cfg(fuzzing)]
+pub use trust::fuzz_chain;

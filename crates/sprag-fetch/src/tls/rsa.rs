@@ -54,9 +54,7 @@ fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (length, rest) = match first {
         ..=0x7F => (usize::from(first), rest),
         0x81 => rest.split_first().map(|(&length, rest)| (usize::from(length), rest))?,
-        0x82 => {
-            rest.split_first_chunk().map(|(&length, rest)| (usize::from(u16::from_be_bytes(length)), rest))?
-        }
+        0x82 => rest.split_first_chunk().map(|(&length, rest)| (usize::from(u16::from_be_bytes(length)), rest))?,
         _ => return None,
     };
     (found == tag).then(|| rest.split_at_checked(length))?

@@ -233,6 +233,14 @@ impl<R: CryptoRngCore> CryptoProvider for Check<'_, R> {
     }
 }
 
+/// For the fuzz targets: whatever is shown, it must not be believed without the root's signature.
+#[cfg(fuzzing)]
+pub fn fuzz_chain(root: &[u8], chain: &[&[u8]], host: &str) -> Result<(), CertificateError> {
+    let certificates: heapless::Vec<CertificateDer<'_>, CHAIN_MAX> =
+        chain.iter().take(CHAIN_MAX).map(|certificate| CertificateDer::from(*certificate)).collect();
+    Trust::without_clock(&[root]).chain(host, &certificates).map(|_| ())
+}
+
 /// Why a server is not believed to be who it says it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
