@@ -296,3 +296,44 @@ async fn one_connection_after_the_other_through_the_same_buffers() {
         assert!(bytes == content, "round {round}");
     }
 }
+
+/// Reads through TLS that are dropped, at each of the first polls: the next ones go on, and no byte is lost or doubled.
+#[tokio::test]
+async fn a_dropped_read_loses_nothing() {
+    use std::task::Poll;
+    let root = Authority::root(Kind::P256, "A root");
+    let (roots, content) = ([root.der()], bytes(1, SIZE));
+    let leaf = root.leaf(Kind::P256, &Leaf::default());
+    let server = OpenSsl::start(&[&leaf], &content, &["-tls1_3"]);
+    let (stack, mut read, mut write) = (HostStack::default(), vec![0; READ_BUFFER_FULL], [0; WRITE_BUFFER_MIN]);
+    let tls = Tls::new(&stack, &Here, Trust::new(&roots, &unix_seconds));
+    let sessions = pin!(tls.sessions(OsRng, &mut read, &mut write));
+    let connector = TlsConnector::new(&tls, sessions);
+    let url = format!("https://localhost:{}/app.bin", server.port());
+    for drop_at in 1..40 {
+        // The server knows no ranges: what is there already comes again.
+        let mut fetcher = Fetcher::new(&connector, TokioDelay).range_ignored(sprag::fetch::RangeIgnored::Skip);
+        let mut download = fetcher.download(Url::parse(url.bytes()).expect("a URL"), Session::default());
+        let (mut bytes, mut buffer, mut polls) = (Vec::<u8>::new(), [0; 1024], 0);
+        loop {
+            let count = {
+                let mut events = |_| {};
+                let mut read = pin!(download.read(&mut buffer, &mut events));
+                std::future::poll_fn(|context| {
+                    polls += 1;
+                    if polls == drop_at {
+                        return Poll::Ready(None);
+                    }
+                    read.as_mut().poll(context).map(|count| Some(count.expect("bytes")))
+                })
+                .await
+            };
+            match count {
+                Some(0) => break,
+                Some(count) => bytes.extend(&buffer[..count]),
+                None => assert_eq!(download.session().offset, bytes.len() as u64),
+            }
+        }
+        assert!(bytes == content, "dropped at poll {drop_at}");
+    }
+}
