@@ -276,7 +276,8 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
             };
             // Whatever failed, nothing more is expected from that connection: `attempt` dropped it.
             let spent_ms = self.settings.limits.ran_out(&error);
-            let decision = self.retry.decide(&error, core::mem::take(&mut self.fruitful), spent_ms);
+            let fruitful = core::mem::take(&mut self.fruitful) && self.pace.is_kept();
+            let decision = self.retry.decide(&error, fruitful, spent_ms);
             let after_ms = match decision {
                 Decision::GiveUp => return Err(error),
                 Decision::Now => 0,

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use embassy_futures::block_on;
 use sprag_fetch::{
     AnswerError, Error, Event, Fetcher, Limits, RangeIgnored, RetryPolicy, Session, TcpConnectError, TcpConnector, Url,
+    Waiting,
 };
 use sprag_testkit::http::{Fault, HttpServer, NoTime, Refused, Timers};
 
@@ -248,6 +249,32 @@ fn a_dead_server_is_given_up_on() {
     (0..100).for_each(|connection| server.fault(connection, Fault::Cut(5)));
     assert_eq!(download(&server, 0, 64, Session::default()).result, Err(Error::Closed));
     assert_eq!(server.connections(), 4, "heads without bytes are no progress");
+}
+
+/// A byte from each connection, and then none for longer than the rate allows: it ends, though bytes come.
+#[test]
+fn connections_that_are_too_slow_are_given_up_on() {
+    let object: Vec<u8> = (0..200).collect();
+    let server = HttpServer::new(object.clone());
+    let head =
+        "HTTP/1.1 206 Partial Content\r\nETag: \"1\"\r\nContent-Range: bytes 0-199/200\r\nContent-Length: 200\r\n\r\n";
+    (0..100).for_each(|connection| server.fault(connection, Fault::Stall(head.len() + 8)));
+    let connector = TcpConnector::new(&server, &server);
+    let limits = Limits { rate_floor: 20, behind_ms: 10_000, stall_ms: 60_000, ..Limits::default() };
+    let retry = RetryPolicy { attempts: 4, ..RetryPolicy::default() };
+    let mut fetcher = Fetcher::new(&connector, Timers).limits(limits).retry(retry);
+    let mut download = fetcher.download(Url::parse(URL.bytes()).unwrap(), Session::default());
+    let mut bytes = Vec::<u8>::new();
+    let error = loop {
+        let mut buf = [0; 64];
+        match block_on(download.read(&mut buf, &mut |_| {})) {
+            Ok(count) => bytes.extend(&buf[..count]),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error, Error::Timeout(Waiting::Rate));
+    assert!((1..200).contains(&bytes.len()) && object.starts_with(&bytes), "{bytes:?}");
+    assert_eq!(server.connections(), 4);
 }
 
 #[test]

@@ -1,8 +1,4 @@
 //! TLS 1.3 by `embedded-tls`, and what it leaves out: who the server is, and what on the wire can't be.
-//!
-//! `embedded-tls` borrows its record buffers for as long as a connection lives. For them to serve one connection after the
-//! other, connections live inside one future that owns the buffers, [`Tls::sessions`]; [`TlsConnector`] hands out
-//! connections that ask it, and polls it whenever one of them waits.
 
 mod connector;
 mod error;

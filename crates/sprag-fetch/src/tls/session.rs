@@ -59,6 +59,9 @@ pub(super) struct Desk<T, D> {
 }
 
 /// TLS over any `embedded-nal-async` stack: what its sessions and its [`TlsConnector`](super::TlsConnector) share.
+///
+/// `embedded-tls` borrows its record buffers for as long as a connection lives. For them to serve one connection after the
+/// other, connections live inside one future that has the buffers, [`Tls::sessions`], and the connector asks it.
 pub struct Tls<'s, T: TcpConnect, D: Dns> {
     pub(super) tcp: &'s T,
     pub(super) dns: &'s D,
