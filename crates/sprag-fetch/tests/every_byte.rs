@@ -11,7 +11,7 @@ use sprag_fetch::{
     AnswerError, Error, Event, Fetcher, Limits, RangeIgnored, RetryPolicy, Session, TcpConnectError, TcpConnector, Url,
     Waiting,
 };
-use sprag_testkit::http::{Fault, HttpServer, NoTime, Refused, Timers};
+use sprag_testkit::http::{Answer, Fault, HttpServer, NoTime, Refused, Timers};
 
 type FetchError = Error<TcpConnectError<Refused, Refused>>;
 
@@ -249,6 +249,29 @@ fn a_dead_server_is_given_up_on() {
     (0..100).for_each(|connection| server.fault(connection, Fault::Cut(5)));
     assert_eq!(download(&server, 0, 64, Session::default()).result, Err(Error::Closed));
     assert_eq!(server.connections(), 4, "heads without bytes are no progress");
+}
+
+/// A body that is longer or shorter than its head says: what is too much is nobody's, and what is missing is asked for.
+#[test]
+fn lengths_that_lie_cost_a_connection() {
+    for (range, more) in RANGES.iter().flat_map(|range| (-3..=30).map(move |more| (*range, more))) {
+        let asked = if range == 0 { 20 } else { range.min(20) };
+        // Where no byte comes, the next answer is the first one again, and lies.
+        let Some(comes) = asked.checked_add_signed(more).filter(|comes| *comes > 0) else { continue };
+        let server = HttpServer::new(object()).scripted(move |request| {
+            let (first, last) = request.header("Range")?.strip_prefix("bytes=")?.split_once('-')?;
+            let last = last.parse().unwrap_or(19).min(19);
+            let head = format!("HTTP/1.1 206 x\r\nETag: \"1\"\r\nContent-Range: bytes 0-{last}/20\r\n");
+            let head = format!("{head}Content-Length: {}\r\n\r\n", last + 1);
+            let mut body = object()[..=last].to_vec();
+            body.resize(comes as usize, b'H');
+            let answer = [head.as_bytes(), &body].concat();
+            (first == "0").then(|| if more < 0 { Answer::last(answer) } else { Answer::new(answer) })
+        });
+        let done = download(&server, range, 64, Session::default());
+        assert_eq!((done.bytes, done.result), (object(), Ok(())), "range {range}, {more} more");
+        assert!(server.connections() <= 2, "range {range}, {more} more");
+    }
 }
 
 /// A byte from each connection, and then none for longer than the rate allows: it ends, though bytes come.
