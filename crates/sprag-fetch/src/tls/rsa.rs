@@ -1,8 +1,7 @@
 //! RSA signatures, verified without alloc (RFC 8017): the public exponent 65537, and moduli of 2048 to 4096 bits, which is
 //! what certificates have.
 
-use crypto_bigint::modular::{FixedMontyForm, FixedMontyParams};
-use crypto_bigint::{Limb, Odd, Uint};
+use crypto_bigint::{Limb, NonZero, Uint};
 use rustls_pki_types::InvalidSignature;
 use sha2_tls::Digest;
 
@@ -61,6 +60,7 @@ fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
 }
 
 /// `signature` to the power of 65537, modulo `modulus`, in numbers of `BYTES` bytes.
+#[inline(never)] // Short keys need not have the stack of long ones.
 fn power<'b, const LIMBS: usize, const BYTES: usize>(
     modulus: &[u8],
     signature: &[u8],
@@ -75,10 +75,10 @@ fn power<'b, const LIMBS: usize, const BYTES: usize>(
     if signature.len() != modulus.len() || s >= n {
         return None;
     }
-    // Nothing of it is secret: time may depend on it.
-    let params = FixedMontyParams::new_vartime(Odd::new(n).into_option()?);
-    let s = FixedMontyForm::new(&s, &params);
-    let m = s.square_repeat_vartime(16).mul(&s).retrieve();
+    // Nothing of it is secret: time may depend on it. And no Montgomery form: a few numbers more of this size would be the
+    // largest thing on the stack, for seventeen multiplications.
+    let n = NonZero::new(n).into_option()?;
+    let m = (0..16).fold(s, |m, _| m.square_mod_vartime(&n)).mul_mod_vartime(&s, &n);
     let room = room.get_mut(..BYTES)?;
     for (place, limb) in room.chunks_exact_mut(Limb::BYTES).zip(m.as_limbs().iter().rev()) {
         place.copy_from_slice(&limb.0.to_be_bytes());
