@@ -1,6 +1,7 @@
 //! Authorities and certificates, made for one test.
 
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
@@ -35,6 +36,20 @@ impl Kind {
             }
         }
     }
+}
+
+/// A key for a server. RSA's take their time to make: one of each size is enough.
+fn server_key(kind: Kind) -> KeyPair {
+    static MADE: Mutex<Vec<(Kind, String)>> = Mutex::new(Vec::new());
+    if !matches!(kind, Kind::Rsa(_)) {
+        return kind.key();
+    }
+    let mut made = MADE.lock().expect("no test panicked");
+    let at = made.iter().position(|(of, _)| *of == kind).unwrap_or_else(|| {
+        made.push((kind, kind.key().serialize_pem()));
+        made.len() - 1
+    });
+    KeyPair::from_pem_and_sign_algo(&made[at].1, &PKCS_RSA_SHA256).expect("a key")
 }
 
 /// What is said of a server. By default: `localhost`, from yesterday to in a month.
@@ -106,7 +121,7 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
         params.extended_key_usages = vec![leaf.usage.clone()];
         params.use_authority_key_identifier_extension = true;
-        let key = kind.key();
+        let key = server_key(kind);
         let certificate = params.signed_by(&key, &self.issuer()).expect("a certificate");
         Server { params, certificate, key }
     }
