@@ -44,11 +44,10 @@ impl<'s, T: TcpConnect, D: Dns, F: Future<Output = Infallible>> TlsConnector<'s,
 
     /// Has an order carried out for the connection of this number.
     async fn order(&self, number: u32, order: Order) -> Result<(), TlsConnectError<T::Error, D::Error>> {
-        const GONE: TlsError = TlsError::Gone;
         {
             let mut desk = self.tls.desk.borrow_mut();
             if desk.number != number || desk.over {
-                return Err(TlsConnectError::Tls(GONE));
+                return Err(TlsConnectError::Tls(TlsError::Gone));
             }
             (desk.order, desk.done) = (Some(order), None);
         }
@@ -56,7 +55,7 @@ impl<'s, T: TcpConnect, D: Dns, F: Future<Output = Infallible>> TlsConnector<'s,
             self.turn(context);
             let mut desk = self.tls.desk.borrow_mut();
             if desk.number != number {
-                return Poll::Ready(Err(TlsConnectError::Tls(GONE)));
+                return Poll::Ready(Err(TlsConnectError::Tls(TlsError::Gone)));
             }
             desk.done.take().map_or(Poll::Pending, Poll::Ready)
         })
