@@ -307,8 +307,8 @@ fn bare_metal(workspace: &mut Workspace, options: Options) -> Result<Done> {
         command
     };
     finish(&mut build())?;
-    finish(build().args(["--features", "sprag/defmt"]))?;
-    Ok(Done::Well(Some(format!("without features and with defmt, {found}"))))
+    finish(build().args(["--features", "sprag/defmt,sprag/embedded-tls"]))?;
+    Ok(Done::Well(Some(format!("without features, and with defmt and embedded-tls, {found}"))))
 }
 
 #[cfg(test)]

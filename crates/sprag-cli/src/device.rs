@@ -48,7 +48,7 @@ impl Default for Settings {
     /// One open range, patience for a few seconds, a self-test that passes.
     fn default() -> Self {
         let seed = std::process::id();
-        let retry = RetryPolicy { attempts: 5, first_ms: 200, longest_ms: 10_000, seed };
+        let retry = RetryPolicy { attempts: 5, first_ms: 200, longest_ms: 10_000, seed, ..RetryPolicy::default() };
         Self { range_size: None, retry, self_test: SelfTest::Pass }
     }
 }
@@ -124,7 +124,7 @@ pub struct SlotState {
 }
 
 pub(crate) type HostUpdater<'b> =
-    Updater<'b, 'b, &'b HostConnector, TokioDelay, Region, Region, McuBoot<Region, Region>>;
+    Updater<'b, 'b, Fetcher<&'b HostConnector, TokioDelay>, Region, Region, McuBoot<Region, Region>>;
 
 /// What the firmware keeps in RAM, new after each reset.
 pub(crate) struct Ram {

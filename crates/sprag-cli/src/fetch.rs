@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, ensure};
 use serde::{Deserialize, Serialize};
-use sprag::fetch::{Error, Etag, Event, Fetcher, RetryPolicy, Session, Url};
+use sprag::fetch::{Connector, Error, Etag, Event, Fetcher, Limits, RangeIgnored, RetryPolicy, Session, Url};
 
-use crate::net::{ConnectError, HostConnector, TokioDelay};
+use crate::net::{ConnectError, TokioDelay};
 
 const BUFFER: usize = 64 * 1024;
 /// How often the object may change under the reader within one run.
@@ -20,8 +20,14 @@ const STARTS_MAX: u32 = 3;
 pub struct Options {
     /// Ask for ranges of this size instead of one open range.
     pub range_size: Option<NonZeroU64>,
+    /// What to do about servers that ignore ranges.
+    pub range_ignored: RangeIgnored,
     /// How failures are tried again.
     pub retry: RetryPolicy,
+    /// What bounds it.
+    pub limits: Limits,
+    /// Begin at byte 0, whatever an earlier run left.
+    pub anew: bool,
 }
 
 /// What happens on the way.
@@ -61,7 +67,7 @@ struct Part {
 
 impl Part {
     /// Opens what an earlier run left, or begins.
-    fn open(output: &Path) -> anyhow::Result<(Self, Session)> {
+    fn open(output: &Path, anew: bool) -> anyhow::Result<(Self, Session)> {
         let beside = |ending: &str| {
             let mut name = output.file_name().unwrap_or_default().to_owned();
             name.push(ending);
@@ -85,7 +91,7 @@ impl Part {
             file.set_len(length).and_then(|()| file.seek(SeekFrom::End(0))).with_context(named)?;
         }
         let session = match known {
-            Some(Pin { total, etag }) if length <= total => match Etag::try_from(etag.as_str()) {
+            Some(Pin { total, etag }) if length <= total && !anew => match Etag::try_from(etag.as_str()) {
                 Ok(etag) => Session { offset: length, total: Some(total), etag: Some(etag) },
                 Err(_) => Session::default(),
             },
@@ -146,16 +152,19 @@ impl Part {
 pub async fn fetch(
     url: &str,
     output: &Path,
-    connector: &HostConnector,
+    connector: &impl Connector<Error = ConnectError>,
     options: Options,
     on: &mut impl FnMut(Step),
 ) -> Result<u64, Failure> {
     let url = Url::parse(url.bytes()).map_err(|error| Failure::Input(error.into()))?;
-    let (mut part, mut session) = Part::open(output).map_err(Failure::Input)?;
+    let (mut part, mut session) = Part::open(output, options.anew).map_err(Failure::Input)?;
     let mut starts = 1;
     loop {
         on(Step::From(session.offset));
-        let mut fetcher = Fetcher::new(connector, TokioDelay).retry(options.retry);
+        let mut fetcher = Fetcher::new(connector, TokioDelay)
+            .retry(options.retry)
+            .limits(options.limits)
+            .range_ignored(options.range_ignored);
         if let Some(size) = options.range_size {
             fetcher = fetcher.range_size(size);
         }

@@ -1,6 +1,9 @@
-//! The host's network as the crates know one: `embedded-nal-async` sockets over tokio, TLS by rustls.
+//! The host's network as the crates know one: `embedded-nal-async` sockets over tokio, TLS by rustls or, as on a device, by
+//! `embedded-tls`.
 
+use std::convert::Infallible;
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -8,12 +11,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context as TaskContext, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
 use embedded_hal_async::delay::DelayNs;
 use embedded_io_adapters::tokio_1::FromTokio;
-use embedded_io_async::{ErrorType, Read, Write};
+use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 use embedded_nal_async::{AddrType, Dns, TcpConnect};
 use sprag::fetch::{Connector, Scheme, resolve};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -121,23 +124,14 @@ impl HostConnector {
     /// # Errors
     /// The file can't be read or holds no certificate; the system's certificates can't be read.
     pub fn new(cacert: Option<&Path>) -> anyhow::Result<Self> {
-        let mut roots = RootCertStore::empty();
-        match cacert {
-            Some(path) => {
-                let pem = std::fs::read(path).with_context(|| format!("{}", path.display()))?;
-                for certificate in CertificateDer::pem_slice_iter(&pem) {
-                    let certificate = certificate.with_context(|| format!("{}", path.display()))?;
-                    roots.add(certificate).with_context(|| format!("{}", path.display()))?;
-                }
-                if roots.is_empty() {
-                    bail!("{}: no PEM certificate in it", path.display());
-                }
-            }
-            None => {
-                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            }
+        let mut store = RootCertStore::empty();
+        let roots = roots(cacert)?;
+        // Of the system's, those that can't be read are left out.
+        let (_, unread) = store.add_parsable_certificates(roots);
+        if let (Some(path), 1..) = (cacert, unread) {
+            bail!("{}: a certificate in it can't be read", path.display());
         }
-        Ok(Self::trusting(roots))
+        Ok(Self::trusting(store))
     }
 
     /// A connector that trusts the certificates in a PEM text and no others.
@@ -182,24 +176,46 @@ impl HostConnector {
     }
 }
 
+/// The certificates in the PEM file `cacert`, at least one; without a file, those that the system trusts.
+///
+/// # Errors
+/// The file can't be read or holds no certificate.
+pub fn roots(cacert: Option<&Path>) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let Some(path) = cacert else { return Ok(rustls_native_certs::load_native_certs().certs) };
+    let pem = std::fs::read(path).with_context(|| format!("{}", path.display()))?;
+    let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+    let certificates = certificates.with_context(|| format!("{}", path.display()))?;
+    if certificates.is_empty() {
+        bail!("{}: no PEM certificate in it", path.display());
+    }
+    Ok(certificates)
+}
+
 /// What could not be reached, and why.
 #[derive(Debug)]
 pub struct ConnectError {
     target: String,
-    error: io::Error,
+    said: String,
+    kind: ErrorKind,
+}
+
+impl ConnectError {
+    fn new(host: &str, port: u16, error: &(impl embedded_io_async::Error + fmt::Display)) -> Self {
+        Self { target: format!("{host}:{port}"), said: error.to_string(), kind: error.kind() }
+    }
 }
 
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.target, self.error)
+        write!(f, "{}: {}", self.target, self.said)
     }
 }
 
 impl std::error::Error for ConnectError {}
 
 impl embedded_io_async::Error for ConnectError {
-    fn kind(&self) -> embedded_io_async::ErrorKind {
-        embedded_io_async::Error::kind(&self.error)
+    fn kind(&self) -> ErrorKind {
+        self.kind
     }
 }
 
@@ -208,7 +224,7 @@ impl Connector for HostConnector {
     type Connection<'c> = HostConnection;
 
     async fn connect(&self, scheme: Scheme, host: &str, port: u16) -> Result<HostConnection, ConnectError> {
-        let failed = |error| ConnectError { target: format!("{host}:{port}"), error };
+        let failed = |error: io::Error| ConnectError::new(host, port, &error);
         let dial = async {
             let address = resolve(&self.stack, host).await?;
             let socket = self.stack.connect(SocketAddr::new(address, port)).await?;
@@ -260,6 +276,40 @@ impl Write for HostConnection {
             Self::Tls(stream) => stream.flush().await,
         }
     }
+}
+
+/// [`TlsConnector`](sprag::fetch::TlsConnector), TLS as a device has it, over the host's sockets; its errors say whom they
+/// are about, as those of [`HostConnector`] do.
+#[derive(Debug)]
+pub struct EmbeddedConnector<'s, F>(sprag::fetch::TlsConnector<'s, HostStack, HostStack, F>);
+
+impl<'s, F: Future<Output = Infallible>> EmbeddedConnector<'s, F> {
+    /// Over a connector of the same.
+    pub fn new(connector: sprag::fetch::TlsConnector<'s, HostStack, HostStack, F>) -> Self {
+        Self(connector)
+    }
+}
+
+impl<'s, F: Future<Output = Infallible>> Connector for EmbeddedConnector<'s, F> {
+    type Error = ConnectError;
+    type Connection<'c>
+        = sprag::fetch::TlsConnection<'c, 's, HostStack, HostStack, F>
+    where
+        Self: 'c;
+
+    async fn connect<'c>(
+        &'c self,
+        scheme: Scheme,
+        host: &str,
+        port: u16,
+    ) -> Result<Self::Connection<'c>, ConnectError> {
+        self.0.connect(scheme, host, port).await.map_err(|error| ConnectError::new(host, port, &error))
+    }
+}
+
+/// Seconds since 1970, by the host's clock.
+pub fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// Time, as tokio keeps it.

@@ -8,8 +8,7 @@ use std::time::Instant;
 
 use anyhow::{anyhow, bail};
 use rust_mqtt::buffer::AllocBuffer;
-use sprag::fetch::RetryPolicy;
-use sprag::mqtt::{Account, Agent, Broker, Buffers, Cloud, Event, Limits, Reset, RustMqtt};
+use sprag::mqtt::{Account, Agent, Broker, Buffers, Cloud, Event, Limits, Reset, RustMqtt, Waits};
 use tokio::sync::Notify;
 
 use crate::device::{Device, Happening, SelfTest, version};
@@ -31,11 +30,11 @@ pub fn broker<'a>(
 
 /// Limits for a host, whose broker is near: patience for seconds, not for minutes.
 pub fn limits() -> Limits {
-    let seed = std::process::id();
     Limits {
-        reconnect: RetryPolicy { attempts: u8::MAX, first_ms: 100, longest_ms: 2_000, seed },
-        rerun: RetryPolicy { attempts: 8, first_ms: 500, longest_ms: 10_000, seed },
-        ..Limits::new(seed)
+        reconnect: Waits { first_ms: 100, longest_ms: 2_000 },
+        rerun: Waits { first_ms: 500, longest_ms: 10_000 },
+        reruns: 8,
+        ..Limits::new(std::process::id())
     }
 }
 

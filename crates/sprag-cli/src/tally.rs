@@ -13,6 +13,8 @@ pub struct Tally {
     pub connections: u64,
     /// Failures that were followed by another try.
     pub retries: u64,
+    /// Redirects followed.
+    pub redirects: u64,
     /// Bytes of the image that arrived, those that arrived twice counted twice.
     pub bytes: u64,
     /// Where the next byte is expected.
@@ -37,6 +39,8 @@ impl Tally {
             sprag::fetch::Event::Connected => self.connections += 1,
             sprag::fetch::Event::Requested(_) => self.requests += 1,
             sprag::fetch::Event::Retrying { .. } => self.retries += 1,
+            sprag::fetch::Event::Redirected { .. } => self.redirects += 1,
+            sprag::fetch::Event::Skipping { bytes } => self.bytes += bytes,
             _ => {}
         }
     }

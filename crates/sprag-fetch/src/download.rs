@@ -2,6 +2,7 @@
 
 use core::num::NonZeroU64;
 use core::ops::Range;
+use core::pin::pin;
 
 use embassy_futures::select::{Either, select};
 use embedded_hal_async::delay::DelayNs;
@@ -10,6 +11,7 @@ use embedded_io_async::{Error as _, Read, Write};
 use crate::chunked::{Chunked, Malformed};
 use crate::connector::Connector;
 use crate::error::{Error, Waiting};
+use crate::pace::Pace;
 use crate::request::{self, ByteRange};
 use crate::response::{CodeScanner, ErrorCode, Head, HeadParser};
 use crate::retry::{Decision, Retry, RetryPolicy};
@@ -28,6 +30,11 @@ pub struct Limits {
     pub answer_ms: u32,
     /// Between two bytes of an answer, in milliseconds.
     pub stall_ms: u32,
+    /// Bytes per second, from 1 to 1000, below which a connection is too slow; 0 for none. Without it, one byte in every
+    /// `stall_ms` would keep a device busy for years.
+    pub rate_floor: u16,
+    /// How far a connection may fall behind that, in milliseconds: so long it may be silent, or for longer be slow.
+    pub behind_ms: u32,
     /// The head of an answer, all header lines and interim answers included, in bytes.
     pub head_bytes: u32,
     /// Redirects that are followed for one request; 0 for none. The next request begins at the first URL again.
@@ -36,7 +43,28 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connect_ms: 30_000, answer_ms: 30_000, stall_ms: 20_000, head_bytes: 16 * 1024, redirects: 4 }
+        Self {
+            connect_ms: 30_000,
+            answer_ms: 30_000,
+            stall_ms: 20_000,
+            rate_floor: 20,
+            behind_ms: 60_000,
+            head_bytes: 16 * 1024,
+            redirects: 4,
+        }
+    }
+}
+
+impl Limits {
+    /// The limit that ran out with this error, in milliseconds.
+    fn ran_out<E>(&self, error: &Error<E>) -> u32 {
+        match error {
+            Error::Timeout(Waiting::Connect) => self.connect_ms,
+            Error::Timeout(Waiting::Answer) => self.answer_ms,
+            Error::Timeout(Waiting::Body) => self.stall_ms,
+            Error::Timeout(Waiting::Rate) => self.behind_ms,
+            _ => 0,
+        }
     }
 }
 
@@ -49,6 +77,11 @@ pub enum Event {
     Connected,
     /// A request was sent.
     Requested(ByteRange),
+    /// The server ignores ranges, and sends the object from its beginning: what is there already is skipped.
+    Skipping {
+        /// How many bytes come twice.
+        bytes: u64,
+    },
     /// The server sent the request elsewhere; it follows, on a connection of its own.
     Redirected {
         /// The status code.
@@ -126,6 +159,7 @@ impl<C: Connector, D: DelayNs> Fetcher<C, D> {
             connector: &self.connector,
             delay: &mut self.delay,
             retry: Retry::new(self.settings.retry),
+            pace: Pace::new(self.settings.limits),
             settings: self.settings,
             url,
             session,
@@ -140,6 +174,7 @@ pub struct Download<'f, C: Connector, D, U> {
     connector: &'f C,
     delay: &'f mut D,
     retry: Retry,
+    pace: Pace,
     settings: Settings,
     url: Url<U>,
     session: Session,
@@ -231,13 +266,18 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
         while !self.session.is_complete() {
             let error = match self.attempt(buf, events).await {
                 Ok(count) => {
-                    self.retry.progress();
+                    // A connection that is too slow, and the next one, and the one after that: no progress either.
+                    if self.pace.is_kept() {
+                        self.retry.progress();
+                    }
                     return Ok(count);
                 }
                 Err(error) => error,
             };
             // Whatever failed, nothing more is expected from that connection: `attempt` dropped it.
-            let decision = self.retry.decide(&error, core::mem::take(&mut self.fruitful));
+            let spent_ms = self.settings.limits.ran_out(&error);
+            let fruitful = core::mem::take(&mut self.fruitful) && self.pace.is_kept();
+            let decision = self.retry.decide(&error, fruitful, spent_ms);
             let after_ms = match decision {
                 Decision::GiveUp => return Err(error),
                 Decision::Now => 0,
@@ -261,6 +301,7 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
                 let connection = dial(self.connector, self.delay, self.settings.limits, scheme, self.url.host(), port);
                 let connection = connection.await?;
                 self.fruitful = false;
+                self.pace.reconnected();
                 events(Event::Connected);
                 Link { connection, answer: None }
             }
@@ -342,6 +383,9 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
         buf.copy_within(body, 0);
         match self.session.accept(asked, &head, self.settings.range_ignored) {
             Ok(Span { skip, length, .. }) => {
+                if skip > 0 {
+                    events(Event::Skipping { bytes: skip });
+                }
                 let chunked = head.chunked.then(Chunked::new);
                 Ok((Body { skip, left: length, chunked, close_after: head.close }, early))
             }
@@ -371,11 +415,24 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
         buf: &mut [u8],
         events: &mut dyn FnMut(Event),
     ) -> Result<usize, Error<C::Error>> {
-        let result = match select(connection.read(buf), self.delay.delay_ms(self.settings.limits.stall_ms)).await {
-            Either::First(Ok(0)) => Err(Error::Closed),
-            Either::First(Ok(count)) => return Ok(count.min(buf.len())),
-            Either::First(Err(error)) => Err(Error::Connection(error.kind())),
-            Either::Second(()) => Err(Error::Timeout(Waiting::Body)),
+        let result = {
+            let mut read = pin!(connection.read(buf));
+            self.pace.begin();
+            loop {
+                match select(&mut read, self.delay.delay_ms(self.pace.tick_ms())).await {
+                    Either::First(Ok(0)) => break Err(Error::Closed),
+                    Either::First(Ok(count)) => {
+                        self.pace.arrived(count);
+                        return Ok(count);
+                    }
+                    Either::First(Err(error)) => break Err(Error::Connection(error.kind())),
+                    Either::Second(()) => {
+                        if let Some(waiting) = self.pace.tick() {
+                            break Err(Error::Timeout(waiting));
+                        }
+                    }
+                }
+            }
         };
         events(Event::Closed);
         result
@@ -437,9 +494,13 @@ async fn receive_code<T: Read, E>(
     let length = head.content_length.and_then(|length| u32::try_from(length).ok());
     let mut left = length.unwrap_or(ERROR_BODY_MAX).min(ERROR_BODY_MAX);
     let all = async {
-        let mut scanner = CodeScanner::default();
+        let (mut scanner, mut chunked) = (CodeScanner::default(), head.chunked.then(Chunked::new));
         loop {
-            if let Some(code) = buf.iter().take(count).find_map(|byte| scanner.push(*byte)) {
+            let data = match &mut chunked {
+                Some(chunked) => chunked.decode(buf, count).map_err(|Malformed| AnswerError::Chunks)?,
+                None => count,
+            };
+            if let Some(code) = buf.iter().take(data).find_map(|byte| scanner.push(*byte)) {
                 return Ok(code);
             }
             left = left.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));

@@ -35,6 +35,8 @@ pub enum Waiting {
     Answer,
     /// The next byte of the answer.
     Body,
+    /// More bytes than the connection brings: it is slower than [`Limits::rate_floor`](crate::Limits::rate_floor).
+    Rate,
 }
 
 impl<E> Error<E> {
@@ -47,6 +49,7 @@ impl<E> Error<E> {
             Self::Timeout(Waiting::Connect) => "connect-timeout",
             Self::Timeout(Waiting::Answer) => "answer-timeout",
             Self::Timeout(Waiting::Body) => "stalled",
+            Self::Timeout(Waiting::Rate) => "too-slow",
             Self::Answer(answer) => answer.reason(),
             Self::NoBuffer => "no-buffer",
         }
@@ -95,6 +98,7 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
             Self::Timeout(Waiting::Connect) => f.write_str("connecting took too long"),
             Self::Timeout(Waiting::Answer) => f.write_str("the server did not answer in time"),
             Self::Timeout(Waiting::Body) => f.write_str("the download stalled"),
+            Self::Timeout(Waiting::Rate) => f.write_str("the download is too slow"),
             Self::Answer(error) => error.fmt(f),
             Self::NoBuffer => f.write_str("the buffer for the download has no room"),
         }

@@ -17,17 +17,30 @@ mod connector;
 mod date;
 mod download;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
+mod image;
+mod pace;
 mod request;
 mod response;
 mod retry;
 mod session;
+#[cfg(feature = "embedded-tls")]
+mod tls;
 mod url;
 
 pub use connector::{Connector, TcpConnectError, TcpConnector, resolve};
 pub use download::{Download, Event, Fetcher, Limits};
 pub use error::{Error, Waiting};
+pub use image::{Image, ImageSource};
 pub use request::ByteRange;
 pub use response::{ETAG_MAX, ErrorCode, Etag, HeadError};
 pub use retry::RetryPolicy;
-pub use session::{AnswerError, RangeIgnored, Session};
+pub use session::{AnswerError, RangeIgnored, SESSION_MAX, Session};
+#[cfg(feature = "embedded-tls")]
+pub use tls::{
+    CertificateError, READ_BUFFER_FULL, READ_BUFFER_MIN, Tls, TlsConnectError, TlsConnection, TlsConnector, TlsError,
+    Trust, WRITE_BUFFER_MIN,
+};
 pub use url::{HOST_MAX, Scheme, Url, UrlError, UrlErrorKind};

@@ -7,7 +7,7 @@ use crate::session::AnswerError;
 
 /// How often and how patiently a download is tried again while no byte arrives.
 ///
-/// With the defaults a server that is not there is given up on after seven tries and about a minute. The counter falls
+/// With the defaults a server that is not there is given up on after seven tries and about a minute. What is counted falls
 /// back to zero when bytes arrive, and only then: a server that takes connections but sends nothing is not progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -19,6 +19,8 @@ pub struct RetryPolicy {
     /// The longest wait, in milliseconds. A server that asks for more by `Retry-After` ends the download, to be tried
     /// again when the caller sees fit: see [`Error::is_retryable`].
     pub longest_ms: u32,
+    /// The longest that waits and time limits that ran out may take together, in milliseconds, before the download gives up.
+    pub total_ms: u32,
     /// Seeds the jitter that takes up to half off each wait. **Set it from something that differs between devices**
     /// (serial number, MAC address), or a fleet that lost its server together comes back together.
     pub seed: u32,
@@ -26,7 +28,7 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { attempts: 7, first_ms: 1_000, longest_ms: 60_000, seed: 1 }
+        Self { attempts: 7, first_ms: 1_000, longest_ms: 60_000, total_ms: 600_000, seed: 1 }
     }
 }
 
@@ -43,6 +45,7 @@ pub(crate) enum Decision {
 pub(crate) struct Retry {
     policy: RetryPolicy,
     fruitless: u8,
+    spent_ms: u32,
     random: u32,
 }
 
@@ -50,12 +53,12 @@ impl Retry {
     pub(crate) fn new(policy: RetryPolicy) -> Self {
         // Neighbouring seeds must not give neighbouring waits; and xorshift needs a state that is not zero.
         let random = policy.seed.wrapping_mul(0x9e37_79b9) | 1;
-        Self { policy, fruitless: 0, random }
+        Self { policy, fruitless: 0, spent_ms: 0, random }
     }
 
     /// Bytes arrived.
     pub(crate) fn progress(&mut self) {
-        self.fruitless = 0;
+        (self.fruitless, self.spent_ms) = (0, 0);
     }
 
     /// How many tries in a row brought nothing.
@@ -63,8 +66,13 @@ impl Retry {
         self.fruitless
     }
 
-    /// Decides about a failure; `fruitful` when bytes had come over the connection that failed.
-    pub(crate) fn decide<E: embedded_io_async::Error>(&mut self, error: &Error<E>, fruitful: bool) -> Decision {
+    /// Decides about a failure that took `spent_ms` to show; `fruitful` when bytes had come over the connection that failed.
+    pub(crate) fn decide<E: embedded_io_async::Error>(
+        &mut self,
+        error: &Error<E>,
+        fruitful: bool,
+        spent_ms: u32,
+    ) -> Decision {
         let wanted = match error {
             // A connection that served and then ended is what S3 does after 100 requests: the next one serves again.
             Error::Closed | Error::Connection(_) if fruitful => return Decision::Now,
@@ -80,7 +88,9 @@ impl Retry {
         if self.fruitless >= self.policy.attempts || wanted > self.policy.longest_ms {
             return Decision::GiveUp;
         }
-        Decision::After { ms: self.back_off().max(wanted) }
+        let ms = self.back_off().max(wanted);
+        self.spent_ms = self.spent_ms.saturating_add(spent_ms).saturating_add(ms);
+        if self.spent_ms > self.policy.total_ms { Decision::GiveUp } else { Decision::After { ms } }
     }
 
     fn back_off(&mut self) -> u32 {
@@ -117,24 +127,24 @@ mod tests {
     fn waits_double_with_jitter_and_end() {
         let mut retry = Retry::new(RetryPolicy { seed: 42, ..RetryPolicy::default() });
         for full in [1_000, 2_000, 4_000, 8_000, 16_000, 32_000] {
-            let Decision::After { ms } = retry.decide(&SLOW_DOWN, false) else { panic!("gave up before {full}") };
+            let Decision::After { ms } = retry.decide(&SLOW_DOWN, false, 0) else { panic!("gave up before {full}") };
             assert!((full / 2..=full).contains(&ms), "{ms} for {full}");
         }
-        assert_eq!(retry.decide(&SLOW_DOWN, false), Decision::GiveUp);
+        assert_eq!(retry.decide(&SLOW_DOWN, false, 0), Decision::GiveUp);
         retry.progress();
-        assert!(matches!(retry.decide(&SLOW_DOWN, true), Decision::After { .. }));
+        assert!(matches!(retry.decide(&SLOW_DOWN, true, 0), Decision::After { .. }));
     }
 
     #[test]
     fn devices_differ() {
-        let wait = |seed| Retry::new(RetryPolicy { seed, ..RetryPolicy::default() }).decide(&SLOW_DOWN, false);
+        let wait = |seed| Retry::new(RetryPolicy { seed, ..RetryPolicy::default() }).decide(&SLOW_DOWN, false, 0);
         let waits: [Decision; 4] = core::array::from_fn(|n| wait(u32::try_from(n).unwrap()));
         assert!(waits.iter().skip(1).all(|w| *w != waits[0]), "{waits:?}");
     }
 
     #[test]
     fn a_decision_for_each_failure() {
-        let decide = |error: Error<ErrorKind>, fruitful| Retry::new(RetryPolicy::default()).decide(&error, fruitful);
+        let decide = |error: Error<ErrorKind>, fruitful| Retry::new(RetryPolicy::default()).decide(&error, fruitful, 0);
         let status = |status, retry_after| Error::Answer(AnswerError::Status { status, retry_after });
         assert_eq!(decide(Error::Closed, true), Decision::Now);
         assert!(matches!(decide(Error::Closed, false), Decision::After { .. }));
@@ -146,14 +156,24 @@ mod tests {
         assert_eq!(decide(Error::Answer(AnswerError::ObjectChanged), true), Decision::GiveUp);
     }
 
+    /// Time limits that ran out count like waits: a server that takes connections and says nothing is given up on by then.
+    #[test]
+    fn time_is_bounded_as_well() {
+        let policy = RetryPolicy { attempts: 255, first_ms: 1_000, longest_ms: 1_000, total_ms: 100_000, seed: 7 };
+        let stalled: Error<ErrorKind> = Error::Timeout(crate::Waiting::Answer);
+        let mut retry = Retry::new(policy);
+        let tries = core::iter::repeat_with(|| retry.decide(&stalled, false, 30_000));
+        assert_eq!(tries.take_while(|decision| *decision != Decision::GiveUp).count(), 3);
+    }
+
     #[test]
     fn fruitless_tries_end_whatever_the_numbers() {
         for policy in [
-            RetryPolicy { attempts: 0, first_ms: 0, longest_ms: 0, seed: 0 },
-            RetryPolicy { attempts: 255, first_ms: u32::MAX, longest_ms: u32::MAX, seed: u32::MAX },
+            RetryPolicy { attempts: 0, first_ms: 0, longest_ms: 0, total_ms: 0, seed: 0 },
+            RetryPolicy { attempts: 255, first_ms: u32::MAX, longest_ms: u32::MAX, total_ms: u32::MAX, seed: u32::MAX },
         ] {
             let mut retry = Retry::new(policy);
-            let tries = core::iter::repeat_with(|| retry.decide(&SLOW_DOWN, false));
+            let tries = core::iter::repeat_with(|| retry.decide(&SLOW_DOWN, false, 0));
             assert!(tries.take(256).any(|d| d == Decision::GiveUp));
         }
     }

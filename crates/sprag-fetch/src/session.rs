@@ -3,8 +3,20 @@
 use core::fmt;
 use core::num::NonZeroU64;
 
+use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
+
 use crate::request::ByteRange;
-use crate::response::{ErrorCode, Etag, Head, HeadError};
+use crate::response::{ETAG_MAX, ErrorCode, Etag, Head, HeadError};
+
+/// The longest a session is as bytes.
+pub const SESSION_MAX: usize = FIXED + ETAG_MAX + 4;
+/// What stands before the ETag.
+const FIXED: usize = 1 + 8 + 8 + 1;
+/// The version of the layout.
+const VERSION: u8 = 1;
+/// In the place of a size that is not known.
+const UNKNOWN: u64 = u64::MAX;
+const CRC: Crc<u32, NoTable> = Crc::<u32, NoTable>::new(&CRC_32_ISO_HDLC);
 
 /// How far a download came and what is known of the object: all that is needed to go on, with another URL too.
 ///
@@ -21,6 +33,47 @@ pub struct Session {
 }
 
 impl Session {
+    /// The session as bytes to be kept with those of the object, of at most [`SESSION_MAX`].
+    ///
+    /// | byte | what |
+    /// |---|---|
+    /// | 0 | version of this layout, 1 |
+    /// | 1..9 | offset, `u64` little-endian |
+    /// | 9..17 | size of the object, `u64` little-endian; all ones when it is not known |
+    /// | 17 | length of the ETag; 0 for none |
+    /// | 18.. | the ETag, quotes included |
+    /// | the last 4 | CRC-32 (ISO-HDLC, as of Ethernet and zip) of all before, little-endian |
+    pub fn encode(&self) -> heapless::Vec<u8, SESSION_MAX> {
+        let etag = self.etag.as_deref().unwrap_or_default().as_bytes();
+        let length = u8::try_from(etag.len()).unwrap_or(0);
+        let (offset, total) = (self.offset.to_le_bytes(), self.total.unwrap_or(UNKNOWN).to_le_bytes());
+        let mut bytes = heapless::Vec::new();
+        for part in [&[VERSION], offset.as_slice(), &total, &[length], etag] {
+            // There is room for the longest ETag.
+            let _ = bytes.extend_from_slice(part);
+        }
+        let _ = bytes.extend_from_slice(&CRC.checksum(&bytes).to_le_bytes());
+        bytes
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote; `None` when it is damaged, or of a version that is not known here.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (body, checksum) = bytes.split_last_chunk()?;
+        let (fixed, etag) = body.split_first_chunk::<FIXED>()?;
+        let (version, rest) = fixed.split_first()?;
+        let (offset, rest) = rest.split_first_chunk()?;
+        let (total, length) = rest.split_first_chunk()?;
+        let (offset, total) = (u64::from_le_bytes(*offset), Some(u64::from_le_bytes(*total)));
+        let total = total.filter(|total| *total != UNKNOWN);
+        let sound = CRC.checksum(body).to_le_bytes() == *checksum
+            && *version == VERSION
+            && length.first().copied().map(usize::from) == Some(etag.len())
+            && etag.iter().all(|byte| matches!(byte, 0x21..=0x7e))
+            && total.is_none_or(|total| offset <= total);
+        let etag = core::str::from_utf8(etag).ok().and_then(|etag| Etag::try_from(etag).ok()).filter(|_| sound)?;
+        Some(Self { offset, total, etag: Some(etag).filter(|etag| !etag.is_empty()) })
+    }
+
     /// Whether every byte is there.
     pub fn is_complete(&self) -> bool {
         self.total.is_some_and(|total| self.offset >= total)
@@ -239,6 +292,7 @@ impl core::error::Error for AnswerError {}
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
     use super::*;
     use crate::response::ContentRange;
 
@@ -327,6 +381,36 @@ mod tests {
         let head = Head { status: 206, content_range, ..Head::default() };
         assert_eq!(accept(&mut pinned(10), asked, &head), Ok(90));
         assert_eq!(accept(&mut Session { offset: 10, ..Session::default() }, asked, &head), Err(AnswerError::NoLength));
+    }
+
+    #[test]
+    fn what_is_kept_comes_back_and_what_is_damaged_does_not() {
+        let long = std::format!("\"{}\"", "e".repeat(ETAG_MAX - 2));
+        let sessions = [
+            Session::default(),
+            pinned(7),
+            Session { offset: 3, total: None, etag: None },
+            Session { offset: 1 << 40, total: Some(u64::MAX - 1), etag: etag(&long) },
+        ];
+        for session in sessions {
+            let bytes = session.encode();
+            assert!(bytes.len() <= SESSION_MAX);
+            assert_eq!(Session::decode(&bytes), Some(session));
+            assert!((0..bytes.len()).all(|length| Session::decode(&bytes[..length]).is_none()), "cut");
+            for (at, bit) in (0..bytes.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= 1 << bit;
+                assert_eq!(Session::decode(&damaged), None, "bit {bit} of byte {at}");
+            }
+        }
+    }
+
+    /// Releases to come read what this one has written.
+    #[test]
+    fn the_layout_stays() {
+        let expected = [&[1, 7, 0, 0, 0, 0, 0, 0, 0, 100, 0, 0, 0, 0, 0, 0, 0, 3][..], b"\"a\""].concat();
+        let bytes = pinned(7).encode();
+        assert_eq!(bytes[..bytes.len() - 4], expected);
     }
 
     #[test]

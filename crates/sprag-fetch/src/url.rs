@@ -321,6 +321,21 @@ mod tests {
         }
     }
 
+    /// As the services sign them: Azure's SAS, Amazon's Signature Version 2 and 4.
+    #[test]
+    fn query_strings_go_out_byte_for_byte() {
+        for target in [
+            "/c/app.bin?sv=2024-11-04&st=2026-11-24T08%3A00%3A00Z&se=2026-11-24T09%3A00%3A00Z&sr=b&sp=r&sig=Zm9v%2Bb%2Fc%3D",
+            "/app.bin?AWSAccessKeyId=ASIAEXAMPLE&Signature=vjbyPxybdZaNmGa%2ByT272YEAiv4%3D&Expires=1795764480",
+            "/app.bin?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=ASIA%2F20261124%2Fus-east-1%2Fs3%2Faws4_request\
+             &X-Amz-Date=20261124T080000Z&X-Amz-Expires=3600&X-Amz-Security-Token=IQoJb3JpZ2lu%2F%2F%2F%3D&X-Amz-SignedHeaders=host",
+            "/a%20b/%C3%BC+~.bin?x=%252F&&=&y",
+        ] {
+            let (.., sent, host) = parts(&std::format!("https://h.example:443{target}")).unwrap();
+            assert_eq!((sent.as_str(), host.as_str()), (target, "h.example"));
+        }
+    }
+
     #[test]
     fn refuses_what_it_could_only_guess_at() {
         use UrlErrorKind::*;

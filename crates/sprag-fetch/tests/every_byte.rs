@@ -8,9 +8,10 @@ use std::task::{Context, Poll, Waker};
 
 use embassy_futures::block_on;
 use sprag_fetch::{
-    AnswerError, Error, Event, Fetcher, RangeIgnored, RetryPolicy, Session, TcpConnectError, TcpConnector, Url,
+    AnswerError, Error, Event, Fetcher, Limits, RangeIgnored, RetryPolicy, Session, TcpConnectError, TcpConnector, Url,
+    Waiting,
 };
-use sprag_testkit::http::{Fault, HttpServer, NoTime, Refused, Timers};
+use sprag_testkit::http::{Answer, Fault, HttpServer, NoTime, Refused, Timers};
 
 type FetchError = Error<TcpConnectError<Refused, Refused>>;
 
@@ -31,7 +32,10 @@ struct Download {
 
 fn download(server: &HttpServer, range: u64, buffer: usize, session: Session) -> Download {
     let connector = TcpConnector::new(server, server);
-    let mut fetcher = Fetcher::new(&connector, Timers).retry(RetryPolicy { attempts: 4, ..RetryPolicy::default() });
+    // Where time runs out at once, a limit is as good as another; a short one takes fewer ticks.
+    let limits = Limits { stall_ms: 100, ..Limits::default() };
+    let retry = RetryPolicy { attempts: 4, ..RetryPolicy::default() };
+    let mut fetcher = Fetcher::new(&connector, Timers).retry(retry).limits(limits);
     if let Some(size) = NonZeroU64::new(range) {
         fetcher = fetcher.range_size(size);
     }
@@ -200,8 +204,7 @@ fn a_second_fault_at_every_byte_of_the_recovery_changes_nothing() {
     for range in [0, 7] {
         let sent = sent(range);
         for (first, kind) in (0..sent).flat_map(|at| KINDS.map(|kind| (at, kind))) {
-            // Every fifth byte, shifted by the first fault's: over the whole run all of them are met.
-            for second in (first % 5..sent).step_by(5) {
+            for second in 0..sent {
                 let server = HttpServer::new(object());
                 server.fault(0, kind(first));
                 server.fault(1, kind(second));
@@ -246,6 +249,55 @@ fn a_dead_server_is_given_up_on() {
     (0..100).for_each(|connection| server.fault(connection, Fault::Cut(5)));
     assert_eq!(download(&server, 0, 64, Session::default()).result, Err(Error::Closed));
     assert_eq!(server.connections(), 4, "heads without bytes are no progress");
+}
+
+/// A body that is longer or shorter than its head says: what is too much is nobody's, and what is missing is asked for.
+#[test]
+fn lengths_that_lie_cost_a_connection() {
+    for (range, more) in RANGES.iter().flat_map(|range| (-3..=30).map(move |more| (*range, more))) {
+        let asked = if range == 0 { 20 } else { range.min(20) };
+        // Where no byte comes, the next answer is the first one again, and lies.
+        let Some(comes) = asked.checked_add_signed(more).filter(|comes| *comes > 0) else { continue };
+        let server = HttpServer::new(object()).scripted(move |request| {
+            let (first, last) = request.header("Range")?.strip_prefix("bytes=")?.split_once('-')?;
+            let last = last.parse().unwrap_or(19).min(19);
+            let head = format!("HTTP/1.1 206 x\r\nETag: \"1\"\r\nContent-Range: bytes 0-{last}/20\r\n");
+            let head = format!("{head}Content-Length: {}\r\n\r\n", last + 1);
+            let mut body = object()[..=last].to_vec();
+            body.resize(comes as usize, b'H');
+            let answer = [head.as_bytes(), &body].concat();
+            (first == "0").then(|| if more < 0 { Answer::last(answer) } else { Answer::new(answer) })
+        });
+        let done = download(&server, range, 64, Session::default());
+        assert_eq!((done.bytes, done.result), (object(), Ok(())), "range {range}, {more} more");
+        assert!(server.connections() <= 2, "range {range}, {more} more");
+    }
+}
+
+/// A byte from each connection, and then none for longer than the rate allows: it ends, though bytes come.
+#[test]
+fn connections_that_are_too_slow_are_given_up_on() {
+    let object: Vec<u8> = (0..200).collect();
+    let server = HttpServer::new(object.clone());
+    let head =
+        "HTTP/1.1 206 Partial Content\r\nETag: \"1\"\r\nContent-Range: bytes 0-199/200\r\nContent-Length: 200\r\n\r\n";
+    (0..100).for_each(|connection| server.fault(connection, Fault::Stall(head.len() + 8)));
+    let connector = TcpConnector::new(&server, &server);
+    let limits = Limits { rate_floor: 20, behind_ms: 10_000, stall_ms: 60_000, ..Limits::default() };
+    let retry = RetryPolicy { attempts: 4, ..RetryPolicy::default() };
+    let mut fetcher = Fetcher::new(&connector, Timers).limits(limits).retry(retry);
+    let mut download = fetcher.download(Url::parse(URL.bytes()).unwrap(), Session::default());
+    let mut bytes = Vec::<u8>::new();
+    let error = loop {
+        let mut buf = [0; 64];
+        match block_on(download.read(&mut buf, &mut |_| {})) {
+            Ok(count) => bytes.extend(&buf[..count]),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error, Error::Timeout(Waiting::Rate));
+    assert!((1..200).contains(&bytes.len()) && object.starts_with(&bytes), "{bytes:?}");
+    assert_eq!(server.connections(), 4);
 }
 
 #[test]

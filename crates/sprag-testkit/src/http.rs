@@ -1,5 +1,5 @@
-//! An HTTP server without a network: one object, served in ranges, with connections that are cut, stalled or flipped at
-//! an exact byte.
+//! An HTTP server without a network: one object, served in ranges, with connections that are cut, stalled, reset or
+//! flipped at an exact byte; or whatever else a script has it answer.
 //!
 //! It is an `embedded-nal-async` stack, so whatever dials over one can be pointed at it. Nothing takes time: reads are
 //! ready at once, except where a fault says stall; [`Timers`] then let every time limit run out.
@@ -17,8 +17,10 @@ use embedded_nal_async::{AddrType, Dns, TcpConnect};
 /// What is wrong with a connection, at a byte counted over everything that the server sends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The connection ends before this byte.
+    /// The connection ends before this byte, on the server's side: what is written to it goes nowhere.
     Cut(usize),
+    /// The connection breaks before this byte: from then on reading and writing fail.
+    Reset(usize),
     /// Nothing comes from this byte on, and the connection stays.
     Stall(usize),
     /// This byte arrives with some bits flipped.
@@ -51,6 +53,37 @@ impl Request {
     }
 }
 
+/// What a script has the server send for a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Head and body, byte for byte.
+    pub bytes: Vec<u8>,
+    /// Whether the connection ends behind them.
+    pub close: bool,
+}
+
+impl Answer {
+    /// These bytes, on a connection that stays.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self { bytes: bytes.into(), close: false }
+    }
+
+    /// These bytes, and then the end of the connection.
+    pub fn last(bytes: impl Into<Vec<u8>>) -> Self {
+        Self { bytes: bytes.into(), close: true }
+    }
+}
+
+type Respond = dyn FnMut(&Request) -> Option<Answer> + Send;
+
+struct Script(Box<Respond>);
+
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Script")
+    }
+}
+
 /// A server with one object. Clones are handles to the same server.
 #[derive(Debug, Clone)]
 pub struct HttpServer {
@@ -67,7 +100,8 @@ struct State {
     redirect: Option<String>,
     ranges: bool,
     yielding: bool,
-    faults: BTreeMap<usize, Fault>,
+    script: Option<Script>,
+    faults: BTreeMap<usize, Vec<Fault>>,
     connections: usize,
     requests: Vec<Request>,
 }
@@ -84,6 +118,7 @@ impl HttpServer {
             redirect: None,
             ranges: true,
             yielding: false,
+            script: None,
             faults: BTreeMap::new(),
             connections: 0,
             requests: Vec::new(),
@@ -119,6 +154,13 @@ impl HttpServer {
         self
     }
 
+    /// Asks `script` first: what it gives is sent as it is, and where it gives nothing, the object is served.
+    #[must_use]
+    pub fn scripted(self, script: impl FnMut(&Request) -> Option<Answer> + Send + 'static) -> Self {
+        self.state().script = Some(Script(Box::new(script)));
+        self
+    }
+
     /// Makes every operation pending once before it is done, so that a future can be dropped there.
     #[must_use]
     pub fn yielding(self) -> Self {
@@ -126,9 +168,9 @@ impl HttpServer {
         self
     }
 
-    /// Makes something go wrong on a connection, counted from 0.
+    /// Makes something go wrong on a connection, counted from 0; more than once, more than one thing.
     pub fn fault(&self, connection: usize, fault: Fault) {
-        self.state().faults.insert(connection, fault);
+        self.state().faults.entry(connection).or_default().push(fault);
     }
 
     /// Puts another object in the place of the first.
@@ -166,6 +208,9 @@ impl State {
     fn answer(&mut self, request: &Request) -> (Vec<u8>, bool) {
         let served = self.requests.iter().filter(|r| r.connection == request.connection).count() + 1;
         self.requests.push(request.clone());
+        if let Some(Answer { bytes, close }) = self.script.as_mut().and_then(|script| script.0(request)) {
+            return (bytes, close);
+        }
         let last = self.per_connection.is_some_and(|limit| served >= limit);
         let close = if last { "Connection: close\r\n" } else { "" };
         let State { object, etag, .. } = self;
@@ -211,7 +256,7 @@ impl State {
     }
 }
 
-/// Why a connection failed.
+/// Why a connection failed: it was refused, or reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refused;
 
@@ -238,14 +283,14 @@ impl TcpConnect for HttpServer {
         let mut state = self.state();
         let number = state.connections;
         state.connections += 1;
-        let fault = state.faults.get(&number).copied();
-        if fault == Some(Fault::Refuse) {
+        let faults = state.faults.get(&number).cloned().unwrap_or_default();
+        if faults.contains(&Fault::Refuse) {
             return Err(Refused);
         }
         Ok(Connection {
             server: self.clone(),
             number,
-            fault,
+            faults,
             asked: Vec::new(),
             answer: Vec::new(),
             sent: 0,
@@ -271,7 +316,7 @@ impl Dns for HttpServer {
 pub struct Connection {
     server: HttpServer,
     number: usize,
-    fault: Option<Fault>,
+    faults: Vec<Fault>,
     asked: Vec<u8>,
     answer: Vec<u8>,
     sent: usize,
@@ -285,24 +330,29 @@ impl ErrorType for Connection {
 impl Read for Connection {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Refused> {
         self.server.turn().await;
-        let limit = match self.fault {
-            Some(Fault::Cut(at) | Fault::Stall(at)) => at.saturating_sub(self.sent),
-            _ => usize::MAX,
+        let ends = |fault: &Fault| match fault {
+            Fault::Cut(at) | Fault::Stall(at) | Fault::Reset(at) => Some(*at),
+            _ => None,
         };
+        let end = self.faults.iter().filter(|fault| ends(fault).is_some()).min_by_key(|fault| ends(fault)).copied();
+        let limit = end.as_ref().and_then(ends).map_or(usize::MAX, |at| at.saturating_sub(self.sent));
         let count = buf.len().min(self.answer.len()).min(limit);
         if count == 0 {
-            let stalled = matches!(self.fault, Some(Fault::Stall(_))) && limit == 0;
-            if stalled || (limit > 0 && !self.last) {
-                return pending().await;
-            }
-            return Ok(0);
+            return match end {
+                Some(Fault::Stall(_)) if limit == 0 => pending().await,
+                Some(Fault::Reset(_)) if limit == 0 => Err(Refused),
+                _ if limit > 0 && !self.last => pending().await,
+                _ => Ok(0),
+            };
         }
         let bytes: Vec<u8> = self.answer.drain(..count).collect();
         buf[..count].copy_from_slice(&bytes);
-        if let Some(Fault::Flip(at, bits)) = self.fault
-            && (self.sent..self.sent + count).contains(&at)
-        {
-            buf[at - self.sent] ^= bits;
+        for fault in &self.faults {
+            if let Fault::Flip(at, bits) = fault
+                && (self.sent..self.sent + count).contains(at)
+            {
+                buf[at - self.sent] ^= bits;
+            }
         }
         self.sent += count;
         Ok(count)
@@ -312,6 +362,9 @@ impl Read for Connection {
 impl Write for Connection {
     async fn write(&mut self, buf: &[u8]) -> Result<usize, Refused> {
         self.server.turn().await;
+        if self.faults.iter().any(|fault| matches!(fault, Fault::Reset(at) if *at <= self.sent)) {
+            return Err(Refused);
+        }
         self.asked.extend(buf);
         if let Some(end) = self.asked.windows(4).position(|four| four == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&self.asked[..end]).into_owned();

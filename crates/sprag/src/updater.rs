@@ -1,10 +1,9 @@
 //! One job, from its document to the image that runs: the order in which the five crates act.
 
 use embassy_futures::yield_now;
-use embedded_hal_async::delay::DelayNs;
 use embedded_storage_async::nor_flash::NorFlash;
 use sprag_boot::{BootControl, State, Swap};
-use sprag_fetch::{Connector, ETAG_MAX, Etag, Fetcher, Url};
+use sprag_fetch::{ETAG_MAX, Etag, Image, ImageSource};
 use sprag_flash::{CONVERSATION, JOB, SlotWriter};
 use sprag_job::{Dialect, Job, Status, TooSmall};
 use sprag_verify::{Policy, Version, mcuboot};
@@ -119,8 +118,8 @@ impl Report {
 /// After every start of the device: [`start`](Self::start), then act on what it says, then publish what
 /// [`report`](Self::report) gives. When a job arrives: [`run`](Self::run).
 #[derive(Debug)]
-pub struct Updater<'b, 'k, C, D, S, J, B> {
-    fetcher: Fetcher<C, D>,
+pub struct Updater<'b, 'k, C, S, J, B> {
+    source: C,
     slot: SlotWriter<'b, S, J>,
     policy: Policy<'k>,
     boot: B,
@@ -128,19 +127,19 @@ pub struct Updater<'b, 'k, C, D, S, J, B> {
     running: Option<Version>,
 }
 
-type Result_<T, C> = Result<T, Error<<C as Connector>::Error>>;
+type Result_<T, C> = Result<T, Error<<C as ImageSource>::Error>>;
 
-impl<'b, 'k, C, D, S, J, B> Updater<'b, 'k, C, D, S, J, B>
+impl<'b, 'k, C, S, J, B> Updater<'b, 'k, C, S, J, B>
 where
-    C: Connector,
-    D: DelayNs,
+    C: ImageSource,
     S: NorFlash,
     J: NorFlash,
     B: BootControl,
 {
-    /// An updater over the five: where bytes come from, where they go, what may run, and who is told.
-    pub fn new(fetcher: Fetcher<C, D>, slot: SlotWriter<'b, S, J>, policy: Policy<'k>, boot: B) -> Self {
-        Self { fetcher, slot, policy, boot, running: None }
+    /// An updater over the five: where bytes come from (a [`Fetcher`](sprag_fetch::Fetcher), by HTTP), where they go, what may
+    /// run, and who is told.
+    pub fn new(source: C, slot: SlotWriter<'b, S, J>, policy: Policy<'k>, boot: B) -> Self {
+        Self { source, slot, policy, boot, running: None }
     }
 
     /// Finds out what the last reset led to. To be called once after each start, before anything else.
@@ -391,12 +390,12 @@ where
         let (Some(artifact), 1) = (own.clone().next(), own.clone().count()) else {
             return Err(Error::Artifacts { count: own.count() });
         };
-        let url = Url::parse(artifact.location().ok_or(Error::NoUrl)?.bytes())?;
+        let location = artifact.location().ok_or(Error::NoUrl)?;
         // Nothing may be staged while the slot is written to.
         self.boot.unstage().await?;
         let mut starts = 1u8;
         let size = loop {
-            match self.fetch(job, url.clone(), artifact.size(), events).await {
+            match self.fetch(job, location.bytes(), artifact.size(), events).await {
                 Err(Error::Fetch(error)) if error.needs_start_over() => {
                     self.slot.forget().await?;
                     if starts >= STARTS_MAX {
@@ -433,10 +432,10 @@ where
     }
 
     /// Brings the object into the slot, from wherever the journal says; its size.
-    async fn fetch<U: Iterator<Item = u8> + Clone>(
+    async fn fetch<L: Iterator<Item = u8> + Clone>(
         &mut self,
         job: &Job<'_>,
-        url: Url<U>,
+        location: L,
         size: Option<u64>,
         events: &mut dyn FnMut(Event),
     ) -> Result_<u32, C> {
@@ -455,8 +454,8 @@ where
             },
             None => sprag_fetch::Session { offset: 0, total: size, etag: None },
         };
+        let mut download = self.source.open(location, session)?;
         events(Event::Downloading { offset: saved.as_ref().map_or(0, |(written, ..)| *written) });
-        let mut download = self.fetcher.download(url, session);
         let mut transfer = match saved {
             Some(_) => self.slot.resume().await?,
             None => {

@@ -17,7 +17,7 @@ const GEOMETRY: Geometry = Geometry { write_size: 4, erase_size: 1024, erased: 0
 
 type TestError = Error<TcpConnectError<Refused, Refused>>;
 type TestUpdater<'b> =
-    Updater<'b, 'b, TcpConnector<'b, HttpServer, HttpServer>, Timers, Region, Region, McuBoot<Region, Region>>;
+    Updater<'b, 'b, Fetcher<TcpConnector<'b, HttpServer, HttpServer>, Timers>, Region, Region, McuBoot<Region, Region>>;
 
 fn image_of(major: u8, payload: usize) -> Vec<u8> {
     let version = image::Version { major, minor: 0, revision: 0, build: 0 };
@@ -50,7 +50,7 @@ fn device() -> SimFlash {
 }
 
 fn run<C: Connector>(
-    updater: &mut Updater<'_, '_, C, Timers, Region, Region, McuBoot<Region, Region>>,
+    updater: &mut Updater<'_, '_, Fetcher<C, Timers>, Region, Region, McuBoot<Region, Region>>,
     document: &str,
 ) -> Result<Outcome, Error<C::Error>> {
     let job = job::parse(document.as_bytes()).unwrap();

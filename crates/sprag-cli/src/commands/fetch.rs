@@ -2,14 +2,18 @@
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Instant;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use rand_core::OsRng;
 use serde_json::json;
-use sprag::fetch::RetryPolicy;
+use sprag::fetch::{
+    Connector, Limits, READ_BUFFER_FULL, RangeIgnored, RetryPolicy, Tls, TlsConnector, Trust, WRITE_BUFFER_MIN,
+};
 use sprag_cli::fetch::{self, Options, Step};
 use sprag_cli::narrate::progress_bar;
-use sprag_cli::net::HostConnector;
+use sprag_cli::net::{self, ConnectError, EmbeddedConnector, HostConnector, HostStack};
 use sprag_cli::tally::Tally;
 
 use super::{Failure, stopped};
@@ -25,31 +29,99 @@ pub(crate) struct Fetch {
     /// Ask for ranges of N bytes, one after the other, instead of one open range.
     #[arg(long, value_name = "N")]
     range_size: Option<NonZeroU64>,
+    /// Go on where an earlier run stopped, or begin at byte 0 whatever it left.
+    #[arg(long, value_name = "WHEN", default_value = "auto", default_missing_value = "auto", num_args = 0..=1)]
+    resume: Resume,
+    /// What to do about a server that ignores ranges where the download goes on: stop, or fetch all of it and skip.
+    #[arg(long, value_name = "WHAT", default_value = "refuse")]
+    ranges_ignored: RangesIgnored,
+    /// Give up after so many tries in a row that bring no byte.
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..))]
+    retries: u8,
+    /// Give up on a connection, an answer or the next byte of it after so many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    timeout: u32,
     /// Trust the certificates in this PEM file, and no others. Default: those that the system trusts.
     #[arg(long, value_name = "FILE")]
     cacert: Option<PathBuf>,
+    /// Whose TLS: the desk's, or the one that devices have.
+    #[arg(long, value_name = "WHOSE", default_value = "rustls")]
+    tls: WhoseTls,
+    /// With `--tls embedded`: hold records of N bytes at most, and ask the server for no longer ones.
+    #[arg(long, value_name = "N", default_value_t = READ_BUFFER_FULL)]
+    tls_buffer: usize,
     /// Print what it cost as a JSON object on the last line; when it failed, with the reason.
     #[arg(long)]
     json: bool,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Resume {
+    Auto,
+    Never,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum RangesIgnored {
+    Refuse,
+    Skip,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum WhoseTls {
+    Rustls,
+    Embedded,
+}
+
 impl Fetch {
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        let connector = HostConnector::new(self.cacert.as_deref())?;
+        match self.tls {
+            WhoseTls::Rustls => {
+                let connector = HostConnector::new(self.cacert.as_deref())?;
+                self.with(&connector, || connector.wire_bytes()).await
+            }
+            WhoseTls::Embedded => {
+                let (stack, roots) = (HostStack::default(), net::roots(self.cacert.as_deref())?);
+                let roots: Vec<&[u8]> = roots.iter().map(AsRef::as_ref).collect();
+                let tls = Tls::new(&stack, &stack, Trust::new(&roots, &net::unix_seconds));
+                let (mut read, mut write) = (vec![0; self.tls_buffer], [0; WRITE_BUFFER_MIN]);
+                let sessions = pin!(tls.sessions(OsRng, &mut read, &mut write));
+                let connector = EmbeddedConnector::new(TlsConnector::new(&tls, sessions));
+                self.with(&connector, || stack.wire_bytes()).await
+            }
+        }
+    }
+
+    async fn with(
+        &self,
+        connector: &impl Connector<Error = ConnectError>,
+        wire_bytes: impl Fn() -> u64,
+    ) -> Result<(), Failure> {
         let seed = std::process::id();
-        let retry = RetryPolicy { attempts: 6, first_ms: 250, longest_ms: 10_000, seed };
-        let options = Options { range_size: self.range_size, retry };
+        let retry =
+            RetryPolicy { attempts: self.retries, first_ms: 250, longest_ms: 10_000, seed, ..RetryPolicy::default() };
+        let limit_ms = self.timeout.saturating_mul(1000);
+        let limits = Limits { connect_ms: limit_ms, answer_ms: limit_ms, stall_ms: limit_ms, ..Limits::default() };
+        let range_ignored = match self.ranges_ignored {
+            RangesIgnored::Refuse => RangeIgnored::Refuse,
+            RangesIgnored::Skip => RangeIgnored::Skip,
+        };
+        let anew = self.resume == Resume::Never;
+        let options = Options { range_size: self.range_size, range_ignored, retry, limits, anew };
         let (bar, begun) = (progress_bar(), Instant::now());
         let (mut tally, mut resumed_from, mut started_over) = (Tally::default(), None, false);
-        let result = fetch::fetch(&self.url, &self.output, &connector, options, &mut |step| match step {
-            Step::From(offset) => {
-                resumed_from.get_or_insert(offset);
-                tally.begin(offset);
-                bar.set_position(offset);
+        let mut offset = 0;
+        let result = fetch::fetch(&self.url, &self.output, connector, options, &mut |step| match step {
+            Step::From(from) => {
+                resumed_from.get_or_insert(from);
+                offset = from;
+                tally.begin(from);
+                bar.set_position(from);
                 bar.reset_eta();
             }
             Step::Fetch(event) => tally.count_fetch(&event),
             Step::Progress(received, total) => {
+                offset = received;
                 tally.arrived(received);
                 bar.set_length(total);
                 bar.set_position(received);
@@ -80,8 +152,10 @@ impl Fetch {
                 "requests": tally.requests,
                 "connections": tally.connections,
                 "retries": tally.retries,
+                "redirects": tally.redirects,
                 "bytes_fetched": tally.bytes,
-                "wire_bytes": connector.wire_bytes(),
+                "bytes_twice": (tally.bytes + resumed_from).saturating_sub(offset),
+                "wire_bytes": wire_bytes(),
                 "seconds": seconds,
             });
             println!("{object}");

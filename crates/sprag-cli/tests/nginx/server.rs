@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
@@ -39,7 +39,7 @@ impl Nginx {
         // A free port may be somebody else's by the time nginx asks for it: then, another one.
         for _ in 0..5 {
             let port = Nobody::at(0).port();
-            fs::write(dir.path().join("nginx.conf"), configuration(port)).expect("a file");
+            fs::write(dir.path().join("nginx.conf"), configuration(port, dir.path())).expect("a file");
             let mut process = Running(spawn(&dir));
             let mut there = false;
             wait_until("nginx listens", || {
@@ -112,7 +112,8 @@ fn spawn(dir: &TempDir) -> Child {
 }
 
 /// One process, so that its id is all that is to be ended; what nginx would write elsewhere lies in its own directory.
-fn configuration(port: u16) -> String {
+fn configuration(port: u16, dir: &Path) -> String {
+    let busy = dir.join("busy").display().to_string();
     format!(
         "daemon off;
 master_process off;
@@ -135,6 +136,16 @@ http {{
         keepalive_requests 100;
         location / {{ root files; }}
         location /slow/ {{ alias files/; limit_rate 256k; }}
+        location /crawling/ {{ alias files/; limit_rate 200; }}
+        location /whole/ {{ alias files/; max_ranges 0; }}
+        location /slow-whole/ {{ alias files/; max_ranges 0; limit_rate 256k; }}
+        location /idle/ {{ alias files/; keepalive_timeout 1s; }}
+        location /busy/ {{
+            alias files/;
+            if (-f {busy}) {{ return 503; }}
+            error_page 503 @busy;
+        }}
+        location @busy {{ add_header Retry-After 1 always; return 503; }}
     }}
 }}
 "

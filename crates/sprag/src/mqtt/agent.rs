@@ -4,11 +4,11 @@ use embassy_futures::select::{Either, Either3, select, select3};
 use embedded_hal_async::delay::DelayNs;
 use embedded_storage_async::nor_flash::NorFlash;
 use sprag_boot::BootControl;
-use sprag_fetch::{Connector, RetryPolicy};
+use sprag_fetch::ImageSource;
 use sprag_job::Job;
 use sprag_verify::Version;
 
-use super::backoff::Backoff;
+use super::backoff::{Backoff, Waits};
 use super::client::Broker;
 use super::cloud::{Cloud, ReadJob, Scratch};
 use super::event::Event;
@@ -30,23 +30,29 @@ pub struct Limits {
     /// A PINGREQ goes out after this many seconds in which nothing was sent; after twice as many in which nothing came,
     /// the connection is given up. Shorter than the keep-alive that the MQTT client has agreed on.
     pub keep_alive_seconds: u32,
-    /// The waits between connections. They are tried for ever: `attempts` does not count.
-    pub reconnect: RetryPolicy,
-    /// The waits between the runs of a job that stopped. Without progress, the job ends as failed after `attempts`.
-    pub rerun: RetryPolicy,
+    /// Between connections to the broker, which are tried for ever.
+    pub reconnect: Waits,
+    /// Between the runs of a job that stopped.
+    pub rerun: Waits,
+    /// After how many runs in a row that brought no byte a job ends as failed.
+    pub reruns: u8,
+    /// Seeds the jitter of the waits. **It is to differ between devices** (serial number, MAC address): a fleet that lost
+    /// its broker together must not come back together.
+    pub seed: u32,
 }
 
 impl Limits {
-    /// The defaults. **`seed` is to differ between devices** (serial number, MAC address): a fleet that lost its broker
-    /// together must not come back together.
+    /// The defaults, with a [`seed`](Self::seed) that differs between devices.
     pub fn new(seed: u32) -> Self {
         Self {
             connect_ms: 30_000,
             send_ms: 20_000,
             answer_seconds: 20,
             keep_alive_seconds: 60,
-            reconnect: RetryPolicy { attempts: u8::MAX, first_ms: 1_000, longest_ms: 120_000, seed },
-            rerun: RetryPolicy { attempts: 12, first_ms: 5_000, longest_ms: 900_000, seed },
+            reconnect: Waits { first_ms: 1_000, longest_ms: 120_000 },
+            rerun: Waits { first_ms: 5_000, longest_ms: 900_000 },
+            reruns: 12,
+            seed,
         }
     }
 }
@@ -102,9 +108,9 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs + Clone> Agent<K, T, D> {
     ///
     /// # Cancellation safety
     /// Dropping the future is like a power cut: the next start goes on.
-    pub async fn run<M, C, F, S, J, B>(
+    pub async fn run<M, C, S, J, B>(
         &mut self,
-        updater: &mut Updater<'_, '_, C, F, S, J, B>,
+        updater: &mut Updater<'_, '_, C, S, J, B>,
         broker: &mut M,
         running: Version,
         buffers: Buffers<'_>,
@@ -113,8 +119,7 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs + Clone> Agent<K, T, D> {
     ) -> Result<Reset, Error<C::Error>>
     where
         M: Broker,
-        C: Connector,
-        F: DelayNs,
+        C: ImageSource,
         S: NorFlash,
         J: NorFlash,
         B: BootControl,
@@ -130,7 +135,8 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs + Clone> Agent<K, T, D> {
             delay: self.delay.clone(),
             read,
             again: K::IS_ONE_BY_ONE,
-            reruns: Backoff::new(self.limits.rerun),
+            reruns: Backoff::new(self.limits.rerun, self.limits.seed),
+            reruns_max: self.limits.reruns,
         };
         let mut link = Link {
             cloud: &mut self.cloud,
@@ -157,6 +163,7 @@ struct Device<'x, 'b, 'e, D> {
     /// Whether a job that has ended is done again when it is given again.
     again: bool,
     reruns: Backoff,
+    reruns_max: u8,
 }
 
 /// What comes after a job, or a part of one.
@@ -168,12 +175,12 @@ enum Next {
     Other,
 }
 
-type Result_<T, C> = Result<T, Error<<C as Connector>::Error>>;
+type Result_<T, C> = Result<T, Error<<C as ImageSource>::Error>>;
 
 impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
-    async fn run<C: Connector, F: DelayNs, S: NorFlash, J: NorFlash, B: BootControl>(
+    async fn run<C: ImageSource, S: NorFlash, J: NorFlash, B: BootControl>(
         &mut self,
-        updater: &mut Updater<'_, '_, C, F, S, J, B>,
+        updater: &mut Updater<'_, '_, C, S, J, B>,
         startup: Startup,
         running: Version,
         self_test: impl AsyncFnOnce() -> bool,
@@ -221,10 +228,16 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
         }
     }
 
+    /// The wait before another run; `None` when there have been enough.
+    fn another_run(&mut self) -> Option<u32> {
+        let wait_ms = self.reruns.next_ms();
+        (self.reruns.fruitless() < self.reruns_max).then_some(wait_ms)
+    }
+
     /// Makes the final report that is owed, if one is, however long the broker is away.
-    async fn report<C: Connector, F: DelayNs, S: NorFlash, J: NorFlash, B: BootControl>(
+    async fn report<C: ImageSource, S: NorFlash, J: NorFlash, B: BootControl>(
         &mut self,
-        updater: &mut Updater<'_, '_, C, F, S, J, B>,
+        updater: &mut Updater<'_, '_, C, S, J, B>,
     ) -> Result_<(), C> {
         while let Some(report) = updater.report().await? {
             let status = report.status();
@@ -238,9 +251,9 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
 
     /// Waits for a document. While a job is unfinished, for this reason, the cloud is asked for a fresh one of it, and in
     /// the end it is given up.
-    async fn listen<C: Connector, F: DelayNs, S: NorFlash, J: NorFlash, B: BootControl>(
+    async fn listen<C: ImageSource, S: NorFlash, J: NorFlash, B: BootControl>(
         &mut self,
-        updater: &mut Updater<'_, '_, C, F, S, J, B>,
+        updater: &mut Updater<'_, '_, C, S, J, B>,
         reason: &'static str,
     ) -> Result_<Option<Document<'b>>, C> {
         let exchange = self.exchange;
@@ -250,7 +263,7 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
             exchange.say(Say::Nothing);
             return Ok(Some(exchange.document.wait().await));
         }
-        let Some(wait_ms) = self.reruns.next_ms() else {
+        let Some(wait_ms) = self.another_run() else {
             updater.abandon(reason).await?;
             return Ok(None);
         };
@@ -270,9 +283,9 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
     }
 
     /// Runs a job until it has come to its end, or takes another document, or a reset.
-    async fn work<C: Connector, F: DelayNs, S: NorFlash, J: NorFlash, B: BootControl>(
+    async fn work<C: ImageSource, S: NorFlash, J: NorFlash, B: BootControl>(
         &mut self,
-        updater: &mut Updater<'_, '_, C, F, S, J, B>,
+        updater: &mut Updater<'_, '_, C, S, J, B>,
         job: &Job<'_>,
     ) -> Result_<Next, C> {
         let exchange = self.exchange;
@@ -311,7 +324,7 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
                 return Ok(Next::Listen(error.reason()));
             }
             let reason = error.reason();
-            let Some(wait_ms) = self.reruns.next_ms() else {
+            let Some(wait_ms) = self.another_run() else {
                 updater.abandon(reason).await?;
                 return Ok(Next::Listen(reason));
             };
@@ -323,9 +336,9 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
     }
 
     /// The image is staged: lets the cloud know, if it is there.
-    async fn restart<C: Connector, F: DelayNs, S: NorFlash, J: NorFlash, B: BootControl>(
+    async fn restart<C: ImageSource, S: NorFlash, J: NorFlash, B: BootControl>(
         &mut self,
-        updater: &mut Updater<'_, '_, C, F, S, J, B>,
+        updater: &mut Updater<'_, '_, C, S, J, B>,
     ) -> Result_<Next, C> {
         let exchange = self.exchange;
         let version = updater.job().await?.map(|job| job.version).unwrap_or_default();
@@ -339,9 +352,9 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
     }
 
     /// Stops what is being done. A job that another one takes the place of is ended, and reported, when that one begins.
-    async fn stop<C: Connector, F: DelayNs, S: NorFlash, J: NorFlash, B: BootControl>(
+    async fn stop<C: ImageSource, S: NorFlash, J: NorFlash, B: BootControl>(
         &mut self,
-        updater: &mut Updater<'_, '_, C, F, S, J, B>,
+        updater: &mut Updater<'_, '_, C, S, J, B>,
         stop: Stop,
     ) -> Result_<Next, C> {
         self.exchange.event(Event::Stopped);
@@ -354,8 +367,8 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
     }
 }
 
-async fn is_unfinished<C: Connector, F: DelayNs, S: NorFlash, J: NorFlash, B: BootControl>(
-    updater: &mut Updater<'_, '_, C, F, S, J, B>,
+async fn is_unfinished<C: ImageSource, S: NorFlash, J: NorFlash, B: BootControl>(
+    updater: &mut Updater<'_, '_, C, S, J, B>,
 ) -> Result_<bool, C> {
     Ok(updater.job().await?.is_some_and(|job| !matches!(job.phase, Phase::Ended(_))))
 }

@@ -45,13 +45,13 @@ struct Line {
 impl<K: Cloud, T: Fn() -> u32, D: DelayNs> Link<'_, '_, '_, K, T, D> {
     /// Runs for ever.
     pub(crate) async fn run<M: Broker>(&mut self, broker: &mut M) -> ! {
-        let mut backoff = Backoff::new(self.limits.reconnect);
+        let mut backoff = Backoff::new(self.limits.reconnect, self.limits.seed);
         loop {
             let during = match within(&mut self.delay, self.limits.connect_ms, broker.connect()).await {
                 Some(mut client) => self.converse(&mut client, &mut backoff).await,
                 None => "connect",
             };
-            let retry_ms = backoff.forever_ms();
+            let retry_ms = backoff.next_ms();
             self.exchange.event(Event::Disconnected { during, retry_ms });
             self.delay.delay_ms(retry_ms).await;
         }

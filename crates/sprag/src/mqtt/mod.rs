@@ -9,15 +9,15 @@
 use embedded_hal_async::delay::DelayNs;
 use embedded_storage_async::nor_flash::NorFlash;
 use sprag::boot::BootControl;
-use sprag::fetch::Connector;
+use sprag::fetch::ImageSource;
 use sprag::job::aws::{AwsJobs, Settings};
 use sprag::mqtt::{Agent, AwsIot, Broker, Buffers, Event, Limits, Reset};
 use sprag::verify::Version;
 use sprag::{Error, Updater};
 
 /// The whole life of a device between two resets; the application runs beside it.
-async fn keep_up_to_date<C: Connector>(
-    updater: &mut Updater<'_, '_, C, impl DelayNs, impl NorFlash, impl NorFlash, impl BootControl>,
+async fn keep_up_to_date<C: ImageSource>(
+    updater: &mut Updater<'_, '_, C, impl NorFlash, impl NorFlash, impl BootControl>,
     broker: &mut impl Broker,
     running: Version,
     delay: impl DelayNs + Clone,
@@ -72,6 +72,7 @@ pub use self::rust_mqtt::{Account, RustMqtt, RustMqttClient, RustMqttError};
 pub use agent::{Agent, Buffers, Limits, Reset};
 #[cfg(any(feature = "aws-jobs", feature = "afr-ota"))]
 pub use aws::AwsIot;
+pub use backoff::Waits;
 pub use client::{Broker, Client, Incoming};
 pub use cloud::{Cloud, ReadJob};
 pub use event::Event;

@@ -1,0 +1,141 @@
+//! Why there is no TLS connection.
+
+use core::fmt;
+
+use embedded_io_async::ErrorKind;
+
+use super::trust::CertificateError;
+
+/// Why a TLS connection could not be made, or broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum TlsError {
+    /// The server is not who it says it is.
+    Certificate(CertificateError),
+    /// The server refused the handshake with this alert (RFC 8446, section 6).
+    Refused {
+        /// The number of the alert.
+        alert: u8,
+    },
+    /// A record of the server's is longer than the read buffer, and it did not agree to shorter ones; or its certificates
+    /// don't fit into one record of the length that it agreed to.
+    Record,
+    /// One of the buffers is smaller than this many bytes, which a handshake takes.
+    Buffer {
+        /// The size that would do.
+        needed: usize,
+    },
+    /// The server does not keep to TLS 1.3, or a record was tampered with.
+    Protocol,
+    /// The connection below broke.
+    Io(#[cfg_attr(feature = "defmt", defmt(Debug2Format))] ErrorKind),
+    /// [`Tls::sessions`](super::Tls::sessions) is not the future that belongs to this connection, or serves another one now.
+    Gone,
+}
+
+impl TlsError {
+    /// A stable word for status reports, of at most 24 characters.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Certificate(error) => error.reason(),
+            Self::Refused { .. } => "tls-refused",
+            Self::Record => "tls-record-too-long",
+            Self::Buffer { .. } => "tls-buffer-too-small",
+            Self::Protocol => "tls-protocol",
+            Self::Io(_) => "connection-broken",
+            Self::Gone => "tls-session-gone",
+        }
+    }
+
+    /// Whether the same may succeed later, unchanged.
+    ///
+    /// A certificate that does not fit counts as such: a captive portal or a clock that is not set yet may be the reason.
+    pub fn is_retryable(&self) -> bool {
+        !matches!(self, Self::Record | Self::Buffer { .. } | Self::Certificate(CertificateError::Root))
+    }
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Certificate(error) => error.fmt(f),
+            Self::Refused { alert } => write!(f, "the server refused the TLS handshake (alert {alert})"),
+            Self::Record => f.write_str("a TLS record of the server's is longer than the read buffer"),
+            Self::Buffer { needed } => write!(f, "a TLS buffer is smaller than {needed} bytes"),
+            Self::Protocol => f.write_str("the server does not keep to TLS 1.3"),
+            Self::Io(kind) => write!(f, "the connection broke ({kind:?})"),
+            Self::Gone => f.write_str("the TLS session serves another connection now"),
+        }
+    }
+}
+
+impl core::error::Error for TlsError {}
+
+impl embedded_io_async::Error for TlsError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Certificate(_) => ErrorKind::InvalidData,
+            Self::Refused { .. } => ErrorKind::ConnectionRefused,
+            Self::Record | Self::Buffer { .. } => ErrorKind::Unsupported,
+            Self::Protocol | Self::Gone => ErrorKind::ConnectionAborted,
+            Self::Io(kind) => *kind,
+        }
+    }
+}
+
+impl From<embedded_tls::TlsError> for TlsError {
+    fn from(error: embedded_tls::TlsError) -> Self {
+        use embedded_tls::TlsError as E;
+        match error {
+            E::HandshakeAborted(_, description) => Self::Refused { alert: alert(description) },
+            E::InsufficientSpace | E::OutOfMemory => Self::Record,
+            // A message of the handshake that goes on in the next record, which embedded-tls does not read.
+            E::InvalidCertificate | E::InvalidCertificateEntry => Self::Record,
+            E::Io(kind) => Self::Io(kind),
+            // The end of the stream below, without TLS's own.
+            E::IoError => Self::Io(ErrorKind::ConnectionAborted),
+            _ => Self::Protocol,
+        }
+    }
+}
+
+/// The number of an alert, which `embedded-tls` names.
+fn alert(description: embedded_tls::alert::AlertDescription) -> u8 {
+    description as u8
+}
+
+/// Why [`TlsConnector`](super::TlsConnector) made no connection. `T` is the stack's error, `D` the resolver's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum TlsConnectError<T, D> {
+    /// The name could not be resolved.
+    Dns(D),
+    /// The address could not be reached.
+    Tcp(T),
+    /// There is no TLS to be had with whoever is there.
+    Tls(TlsError),
+}
+
+impl<T: fmt::Debug, D: fmt::Debug> fmt::Display for TlsConnectError<T, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(error) => write!(f, "the host name could not be resolved ({error:?})"),
+            Self::Tcp(error) => write!(f, "the server could not be reached ({error:?})"),
+            Self::Tls(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<T: fmt::Debug, D: fmt::Debug> core::error::Error for TlsConnectError<T, D> {}
+
+impl<T: embedded_io_async::Error, D: fmt::Debug> embedded_io_async::Error for TlsConnectError<T, D> {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Dns(_) => ErrorKind::Other,
+            Self::Tcp(error) => error.kind(),
+            Self::Tls(error) => error.kind(),
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! TLS 1.3 by `embedded-tls`, and what it leaves out: who the server is, and what on the wire can't be.
+
+mod connector;
+mod error;
+pub(crate) mod guard;
+mod rsa;
+mod session;
+mod signatures;
+mod trust;
+
+pub use connector::{TlsConnection, TlsConnector};
+pub use error::{TlsConnectError, TlsError};
+pub use session::{READ_BUFFER_FULL, READ_BUFFER_MIN, Tls, WRITE_BUFFER_MIN};
+pub use trust::{CertificateError, Trust};
+
+#[cfg(fuzzing)]
+pub use trust::fuzz_chain;

@@ -1,0 +1,212 @@
+//! One TLS session after the other, inside the future that owns the buffers; and the desk at which connections ask it.
+
+use core::cell::RefCell;
+use core::convert::Infallible;
+use core::future::poll_fn;
+use core::net::{IpAddr, SocketAddr};
+use core::task::Poll;
+
+use embassy_futures::select::{Either, select};
+use embedded_io_async::Write;
+use embedded_nal_async::{Dns, TcpConnect};
+use embedded_tls::{Aes128GcmSha256, CryptoRngCore, MaxFragmentLength, TlsConfig, TlsContext};
+
+use super::error::{TlsConnectError, TlsError};
+use super::guard::Guarded;
+use super::trust::{Check, Trust};
+use crate::connector::resolve;
+use crate::url::HOST_MAX;
+
+/// A read buffer of this size takes every record that TLS 1.3 has (RFC 8446, section 5.2, with AES-GCM's tag of 16 bytes).
+/// With a smaller one, shorter records are asked of the server (RFC 6066, section 4).
+pub const READ_BUFFER_FULL: usize = FRAGMENT_MAX + RECORD_OVERHEAD;
+/// The smallest read buffer: for servers that agree to records of 512 bytes and whose certificates fit into one.
+pub const READ_BUFFER_MIN: usize = 512 + RECORD_OVERHEAD;
+/// The smallest write buffer: a `ClientHello` for a host name of 253 bytes, and what embedded-tls keeps free.
+pub const WRITE_BUFFER_MIN: usize = 512 + embedded_tls::TLS_RECORD_OVERHEAD;
+
+const FRAGMENT_MAX: usize = 16 * 1024;
+/// The type of what is encrypted, and the tag.
+const RECORD_OVERHEAD: usize = 1 + 16;
+/// How much goes over the desk at once.
+const PIECE: usize = 256;
+
+/// What a connection wants of its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    Dial,
+    /// Bytes, into `incoming`.
+    Read,
+    /// What lies in `outgoing` to be taken.
+    Write,
+    Flush,
+}
+
+/// Where a connection and its session meet. Nothing is borrowed from it across an `await`.
+pub(super) struct Desk<T, D> {
+    /// Counts connections: an order counts for the last one only.
+    pub(super) number: u32,
+    /// Whether that one is over: its session is to end.
+    pub(super) over: bool,
+    pub(super) order: Option<Order>,
+    pub(super) done: Option<Result<(), TlsConnectError<T, D>>>,
+    pub(super) host: heapless::String<HOST_MAX>,
+    pub(super) port: u16,
+    pub(super) incoming: heapless::Vec<u8, PIECE>,
+    /// Bytes of `incoming` that were handed out.
+    pub(super) taken: usize,
+    pub(super) outgoing: heapless::Vec<u8, PIECE>,
+}
+
+/// TLS over any `embedded-nal-async` stack: what its sessions and its [`TlsConnector`](super::TlsConnector) share.
+///
+/// `embedded-tls` borrows its record buffers for as long as a connection lives. For them to serve one connection after the
+/// other, connections live inside one future that has the buffers, [`Tls::sessions`], and the connector asks it.
+pub struct Tls<'s, T: TcpConnect, D: Dns> {
+    pub(super) tcp: &'s T,
+    pub(super) dns: &'s D,
+    trust: Trust<'s>,
+    pub(super) desk: RefCell<Desk<T::Error, D::Error>>,
+}
+
+impl<T: TcpConnect, D: Dns> core::fmt::Debug for Tls<'_, T, D> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Tls").field("trust", &self.trust).finish_non_exhaustive()
+    }
+}
+
+impl<'s, T: TcpConnect, D: Dns> Tls<'s, T, D> {
+    /// TLS that resolves names with `dns`, dials with `tcp` and believes what `trust` says.
+    pub fn new(tcp: &'s T, dns: &'s D, trust: Trust<'s>) -> Self {
+        let desk = Desk {
+            number: 0,
+            over: true,
+            order: None,
+            done: None,
+            host: heapless::String::new(),
+            port: 0,
+            incoming: heapless::Vec::new(),
+            taken: 0,
+            outgoing: heapless::Vec::new(),
+        };
+        Self { tcp, dns, trust, desk: RefCell::new(desk) }
+    }
+
+    /// Runs the sessions, one at a time: to be pinned, and handed to [`TlsConnector::new`](super::TlsConnector::new).
+    ///
+    /// `rng` must be one for cryptography, seeded by the chip's true random numbers. `read` holds one record of the
+    /// server's: [`READ_BUFFER_FULL`] bytes for every server; with less, servers that agree to it send records of 4096,
+    /// 2048, 1024 or 512 bytes, the most that fit. `write` holds one of ours: [`WRITE_BUFFER_MIN`] bytes and up.
+    ///
+    /// # Cancellation safety
+    /// Dropping it ends the session that is under way, as a cut connection does.
+    pub async fn sessions(&self, mut rng: impl CryptoRngCore, read: &mut [u8], write: &mut [u8]) -> Infallible {
+        loop {
+            let number = poll_fn(|_| {
+                let desk = self.desk.borrow();
+                if desk.order == Some(Order::Dial) && !desk.over { Poll::Ready(desk.number) } else { Poll::Pending }
+            })
+            .await;
+            let over = poll_fn(|_| {
+                let desk = self.desk.borrow();
+                if desk.over || desk.number != number { Poll::Ready(()) } else { Poll::Pending }
+            });
+            if let Either::Second(Err(error)) = select(over, self.session(&mut rng, read, write)).await {
+                let mut desk = self.desk.borrow_mut();
+                if desk.number == number {
+                    (desk.over, desk.order, desk.done) = (true, None, Some(Err(error)));
+                }
+            }
+        }
+    }
+
+    /// From the dial to the end of the connection.
+    async fn session(
+        &self,
+        rng: &mut impl CryptoRngCore,
+        read: &mut [u8],
+        write: &mut [u8],
+    ) -> Result<Infallible, TlsConnectError<T::Error, D::Error>> {
+        for (length, needed) in [(read.len(), READ_BUFFER_MIN), (write.len(), WRITE_BUFFER_MIN)] {
+            if length < needed {
+                return Err(TlsConnectError::Tls(TlsError::Buffer { needed }));
+            }
+        }
+        let (host, port) = {
+            let desk = self.desk.borrow();
+            (desk.host.clone(), desk.port)
+        };
+        let address = resolve(self.dns, &host).await.map_err(TlsConnectError::Dns)?;
+        let socket = self.tcp.connect(SocketAddr::new(address, port)).await.map_err(TlsConnectError::Tcp)?;
+
+        let mut config = TlsConfig::new().enable_rsa_signatures();
+        // An address is no name (RFC 6066, section 3).
+        if host.parse::<IpAddr>().is_err() {
+            config = config.with_server_name(&host);
+        }
+        if let Some(length) = fragment_for(read.len()) {
+            config = config.with_max_fragment_length(length);
+        }
+        let mut check = Check::new(self.trust, &host, rng);
+        let mut connection: embedded_tls::TlsConnection<'_, _, Aes128GcmSha256> =
+            embedded_tls::TlsConnection::new(Guarded::new(socket), read, write);
+        let opened = connection.open(TlsContext::new(&config, &mut check)).await;
+        let refused = check.refused().map(TlsError::Certificate);
+        opened.map_err(|error| refused.unwrap_or_else(|| error.into())).map_err(TlsConnectError::Tls)?;
+        check.proved().map_err(|error| TlsConnectError::Tls(TlsError::Certificate(error)))?;
+        self.done(Order::Dial);
+
+        loop {
+            let order = poll_fn(|_| self.desk.borrow().order.map_or(Poll::Pending, Poll::Ready)).await;
+            let result = match order {
+                Order::Dial => Ok(()),
+                Order::Read => match connection.read_buffered().await {
+                    Ok(mut arrived) => {
+                        self.arrived(arrived.pop(PIECE));
+                        Ok(())
+                    }
+                    // The server's own end of the connection.
+                    Err(embedded_tls::TlsError::ConnectionClosed) => {
+                        self.arrived(&[]);
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
+                },
+                Order::Write => {
+                    let outgoing = core::mem::take(&mut self.desk.borrow_mut().outgoing);
+                    connection.write_all(&outgoing).await
+                }
+                Order::Flush => connection.flush().await,
+            };
+            result.map_err(|error| TlsConnectError::Tls(error.into()))?;
+            self.done(order);
+        }
+    }
+
+    fn arrived(&self, bytes: &[u8]) {
+        let mut desk = self.desk.borrow_mut();
+        desk.taken = 0;
+        desk.incoming.clear();
+        // No longer than a piece: there is room.
+        let _ = desk.incoming.extend_from_slice(bytes);
+    }
+
+    /// An order has been carried out, unless another one has taken its place meanwhile.
+    fn done(&self, order: Order) {
+        let mut desk = self.desk.borrow_mut();
+        if desk.order == Some(order) {
+            (desk.order, desk.done) = (None, Some(Ok(())));
+        }
+    }
+}
+
+/// The longest records to ask for that a read buffer of this size takes; `None` where it takes all.
+fn fragment_for(buffer: usize) -> Option<MaxFragmentLength> {
+    match buffer.saturating_sub(RECORD_OVERHEAD) {
+        FRAGMENT_MAX.. => None,
+        4096.. => Some(MaxFragmentLength::Bits12),
+        2048.. => Some(MaxFragmentLength::Bits11),
+        1024.. => Some(MaxFragmentLength::Bits10),
+        _ => Some(MaxFragmentLength::Bits9),
+    }
+}
