@@ -290,7 +290,9 @@ fn a_server_that_can_not_be_trusted(tls: &'static str) {
     fs::write(&other_ca, other.pem()).expect("a file");
     let says = ["can't connect", authority.as_str(), "certificate"];
 
-    Ran::of(&mut sprag(["fetch", &url, "-o", &bench.output, "--tls", tls])).refused(3, &says);
+    let ran = Ran::of(&mut sprag(["fetch", &url, "-o", &bench.output, "--tls", tls, "--json"]));
+    assert_eq!(ran.json()["reason"], "server-not-trusted");
+    ran.refused(3, &says);
     Ran::of(&mut sprag(["fetch", &url, "-o", &bench.output, "--cacert", &other_ca, "--tls", tls])).refused(3, &says);
     // By its address it is not the one that the certificate names.
     let (url, authority) = (url.replace("localhost", "127.0.0.1"), authority.replace("localhost", "127.0.0.1"));

@@ -11,8 +11,8 @@ use crate::url::Scheme;
 /// Dials host names, with TLS where the scheme asks for it.
 #[allow(async_fn_in_trait)] // Executors of this field run futures where they are made: no `Send` to promise.
 pub trait Connector {
-    /// Why no connection could be made. Its kind decides about another try: `InvalidData`, `InvalidInput`,
-    /// `PermissionDenied` and `Unsupported` (a certificate that does not fit, say) are not tried again.
+    /// Why no connection could be made. Its kind decides about another try: `InvalidData` (a certificate that does not fit),
+    /// `InvalidInput`, `PermissionDenied` and `Unsupported` are not tried again.
     type Error: embedded_io_async::Error;
     /// A connection. Dropping it closes it.
     type Connection<'c>: Read + Write

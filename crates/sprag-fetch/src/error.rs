@@ -41,8 +41,12 @@ pub enum Waiting {
 
 impl<E> Error<E> {
     /// A stable word for status reports, of at most 24 characters.
-    pub fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> &'static str
+    where
+        E: embedded_io_async::Error,
+    {
         match self {
+            Self::Connect(error) if error.kind() == ErrorKind::InvalidData => "server-not-trusted",
             Self::Connect(_) => "connect-failed",
             Self::Connection(_) => "connection-broken",
             Self::Closed => "connection-closed",

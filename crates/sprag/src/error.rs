@@ -46,7 +46,10 @@ pub enum Error<E> {
 
 impl<E> Error<E> {
     /// A stable word for status reports, of at most 24 characters.
-    pub fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> &'static str
+    where
+        E: embedded_io_async::Error,
+    {
         match self {
             Self::Artifacts { .. } => "job-artifacts",
             Self::NoUrl => "job-no-url",

@@ -1,5 +1,5 @@
-//! `sprag fetch` from the local S3, by the desk's TLS and by the device's: URLs that expire in mid-transfer, a service that
-//! is busy, and one that sends elsewhere.
+//! `sprag fetch` from the local S3, by the desk's TLS and by the device's: URLs that expire in mid-transfer, connections that
+//! end without a word, a service that is busy, and one that sends elsewhere.
 
 mod common;
 
@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use common::{Ran, bytes, sprag};
 use serde_json::json;
-use sprag_cli::s3::{Config, Disturbance, Server};
+use sprag_cli::s3::{CloseMode, Config, Disturbance, Server};
 
 const WHOSE: [&str; 2] = ["rustls", "embedded"];
 const SIZE: usize = 300_000;
@@ -23,8 +23,14 @@ struct Bench {
 
 impl Bench {
     async fn new(tls: &'static str) -> Self {
+        Self::with(tls, |_| {}).await
+    }
+
+    async fn with(tls: &'static str, change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let server = Server::start(Config::new(dir.path())).await.expect("a server");
+        let mut config = Config::new(dir.path());
+        change(&mut config);
+        let server = Server::start(config).await.expect("a server");
         let content = bytes(1, SIZE);
         server.put("images", "app.bin", content.clone()).await.expect("an object");
         std::fs::write(dir.path().join("ca.pem"), server.ca_pem().expect("a certificate")).expect("a file");
@@ -73,6 +79,26 @@ async fn between_two_ranges() {
     }
 }
 
+/// By the clock, while the second of the ranges is waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_time_goes_by() {
+    for (tls, v2) in [("rustls", true), ("embedded", false)] {
+        let bench = Bench::new(tls).await;
+        bench.server.on_request(|request| (request == 2).then_some(Disturbance::Delay(Duration::from_secs(5))));
+        let (now, valid) = (SystemTime::now(), Duration::from_secs(3));
+        let url = if v2 {
+            bench.server.presign_v2("images", "app.bin", now + valid)
+        } else {
+            bench.server.presign_at("images", "app.bin", now, valid)
+        };
+        let ran = bench.fetch(&url, &["--range-size", "100000"]).await;
+        ran.refused(3, &["403 AccessDenied", "fresh one"]);
+        let cost = bench.fetch(&bench.url(v2), &[]).await.succeeded().json();
+        assert_eq!((&cost["resumed_from"], &cost["bytes_twice"]), (&json!(100_000), &json!(0)), "{tls}");
+        bench.assert_fetched();
+    }
+}
+
 /// One open range is checked once, and then only after the connection was lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn within_an_open_range() {
@@ -90,6 +116,29 @@ async fn within_an_open_range() {
         let cost = bench.fetch(&bench.url(v2), &[]).await.succeeded().json();
         assert_eq!((&cost["resumed_from"], &cost["bytes_twice"]), (&json!(123_456), &json!(0)), "{tls}");
         bench.assert_fetched();
+    }
+}
+
+/// Connections that end without a word, between answers and within them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_ends() {
+    for tls in WHOSE {
+        let bench = Bench::with(tls, |config| {
+            config.requests_per_connection = Some(10);
+            config.close = CloseMode::Silent;
+        })
+        .await;
+        bench.server.on_request(|request| match request {
+            13 => Some(Disturbance::HangUp),
+            25 => Some(Disturbance::CutAfter(0)),
+            37 => Some(Disturbance::CutAfter(4095)),
+            _ => None,
+        });
+        let cost = bench.fetch(&bench.url(false), &["--range-size", "4096"]).await.succeeded().json();
+        assert_eq!((&cost["bytes_fetched"], &cost["bytes_twice"]), (&json!(SIZE), &json!(0)), "{tls}: {cost}");
+        bench.assert_fetched();
+        let stats = bench.server.stats();
+        assert!(stats.connections > 8, "{tls}: {cost}");
     }
 }
 
