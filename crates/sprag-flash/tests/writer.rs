@@ -10,6 +10,11 @@ use sprag_testkit::flash::Region;
 
 const RESERVED: u32 = 100;
 
+/// What of the slot is not the bootloader's.
+fn room(device: &Device) -> std::ops::Range<u32> {
+    0..device.slot.range().end - RESERVED
+}
+
 struct Device {
     slot: Region,
     journal: Region,
@@ -49,7 +54,7 @@ fn run(device: &Device, image: &[u8], chunk: usize, budget: &mut u32) -> (u32, R
                 let first = chunk.min(image.len()).min(writer.buffer().len());
                 writer.buffer()[..first].copy_from_slice(&image[..first]);
                 fetched += first as u32;
-                writer.begin(b"image", total, RESERVED, first).await?
+                writer.begin(b"image", total, room(device), first).await?
             }
         };
         while transfer.offset() < transfer.total() {
@@ -157,7 +162,7 @@ fn another_image_begins_anew_and_the_callers_record_stays() {
         assert_eq!((&before.identity[..], before.total), (&b"image"[..], 700));
         assert!(before.written > 0 && before.written.is_multiple_of(256), "{before:?}");
         writer.journal().put(JOB, b"job").await?;
-        writer.begin(b"another", 300, RESERVED, 0).await?;
+        writer.begin(b"another", 300, room(&device), 0).await?;
         let after = writer.session().await?.unwrap();
         assert_eq!((&after.identity[..], after.total, after.written), (&b"another"[..], 300, 0));
         writer.forget().await?;
@@ -177,7 +182,7 @@ fn what_does_not_fit_is_refused_before_anything_is_erased() {
     let mut writer = SlotWriter::new(device.slot.clone(), device.geometry, journal, &mut buf);
     let limit = (device.slot.range().end - RESERVED) / 256 * 256;
     for size in [u64::from(limit) + 1, u64::from(u32::MAX) + 1, u64::MAX] {
-        let error = block_on(writer.begin(b"image", size, RESERVED, 0)).unwrap_err();
+        let error = block_on(writer.begin(b"image", size, room(&device), 0)).unwrap_err();
         assert_eq!(error, Error::TooLarge { size, limit });
     }
     assert_eq!(block_on(writer.begin(&[0; 97], 10, RESERVED, 0)).unwrap_err(), Error::Record);
@@ -185,7 +190,7 @@ fn what_does_not_fit_is_refused_before_anything_is_erased() {
     assert_eq!(device.slot.flash().contents(), before);
 
     block_on(async {
-        let mut transfer = writer.begin(b"image", 10, RESERVED, 4).await?;
+        let mut transfer = writer.begin(b"image", 10, room(&device), 4).await?;
         assert_eq!(transfer.spare().len(), 6, "never more room than the image has bytes left");
         assert_eq!(transfer.commit(7).await, Err(Error::Length));
         transfer.finish()

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 #![doc = include_str!("../README.md")]
 
+pub mod esp_idf;
 pub mod flash;
 pub mod http;
 pub mod image;

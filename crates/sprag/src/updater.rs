@@ -1,5 +1,7 @@
 //! One job, from its document to the image that runs: the order in which the five crates act.
 
+use core::ops::Range;
+
 use embedded_hal_async::delay::DelayNs;
 use embedded_storage_async::nor_flash::NorFlash;
 use sprag_boot::{BootControl, State, Swap};
@@ -366,10 +368,11 @@ where
             }
         };
         events(Event::Verifying);
-        let (slot, buffer) = self.slot.slot();
-        let image = mcuboot::verify(slot, size, &self.policy, buffer).await?;
+        let room = self.room()?;
+        let (mut slot, buffer) = self.slot.slot(room);
+        let image = mcuboot::verify(&mut slot, size, &self.policy, buffer).await?;
         if let Some(promised) = artifact.digest() {
-            let found = sprag_verify::sha256(slot, size, buffer).await?;
+            let found = sprag_verify::sha256(&mut slot, size, buffer).await?;
             if !promised.bytes().eq(found) {
                 return Err(Error::Verify(sprag_verify::Error::Digest));
             }
@@ -397,7 +400,8 @@ where
         size: Option<u64>,
         events: &mut dyn FnMut(Event),
     ) -> Result_<u32, C> {
-        let saved = self.slot.session().await?.and_then(|saved| {
+        let room = self.room()?;
+        let saved = self.slot.session().await?.filter(|saved| saved.start == room.start).and_then(|saved| {
             let (identity, etag) = saved.identity.split_first_chunk::<8>()?;
             let etag = core::str::from_utf8(etag).ok().and_then(|etag| Etag::try_from(etag).ok())?;
             // Without a strong ETag nothing tells the object from another one of the same size.
@@ -424,7 +428,7 @@ where
                 let _ = identity.extend_from_slice(&job.identity().to_le_bytes());
                 let _ = identity.extend_from_slice(etag.as_bytes());
                 let total = download.session().total.unwrap_or(u64::MAX);
-                self.slot.begin(&identity, total, self.boot.reserved(), received).await?
+                self.slot.begin(&identity, total, room, received).await?
             }
         };
         let total = transfer.total();
@@ -438,6 +442,15 @@ where
         }
         transfer.finish()?;
         Ok(total)
+    }
+
+    /// Where the bootloader wants the image, in the slot writer's flash. The two must have been told of the same flash.
+    fn room(&self) -> Result_<Range<u32>, C> {
+        let (room, geometry) = (self.boot.room(), self.slot.geometry());
+        if (room.erase_size, room.erased) != (geometry.erase_size, geometry.erased) {
+            return Err(Error::Boot(sprag_boot::Error::Layout));
+        }
+        Ok(room.start..room.end)
     }
 
     /// The job has come to its end, and what came of its image is of no more use.

@@ -1,0 +1,42 @@
+//! Flash operations whose errors name the area they failed in.
+
+use embedded_storage_async::nor_flash::{NorFlash, NorFlashError, ReadNorFlash};
+
+use crate::error::{Area, Error};
+
+fn failed<E: NorFlashError>(area: Area) -> impl FnOnce(E) -> Error {
+    move |error| Error::Flash { area, kind: error.kind() }
+}
+
+pub(crate) fn capacity<F: ReadNorFlash>(flash: &F) -> Result<u32, Error> {
+    u32::try_from(flash.capacity()).map_err(|_| Error::Layout)
+}
+
+pub(crate) async fn read<F: ReadNorFlash>(flash: &mut F, area: Area, at: u32, bytes: &mut [u8]) -> Result<(), Error> {
+    flash.read(at, bytes).await.map_err(failed(area))
+}
+
+pub(crate) async fn write<F: NorFlash>(flash: &mut F, area: Area, at: u32, bytes: &[u8]) -> Result<(), Error> {
+    flash.write(at, bytes).await.map_err(failed(area))
+}
+
+pub(crate) async fn erase<F: NorFlash>(flash: &mut F, area: Area, from: u32, to: u32) -> Result<(), Error> {
+    flash.erase(from, to).await.map_err(failed(area))
+}
+
+/// Whether all of it reads as erased. What can't be read is not blank: a cell whose program was cut off fails to be read
+/// on some parts with ECC, until it is erased.
+#[cfg(feature = "mcuboot")]
+pub(crate) async fn is_blank<F: ReadNorFlash>(flash: &mut F, from: u32, to: u32, erased: u8) -> bool {
+    let mut at = from;
+    while at < to {
+        let mut piece = [0; 64];
+        let left = usize::try_from(to.saturating_sub(at)).unwrap_or(usize::MAX).min(piece.len());
+        let room = piece.get_mut(..left).unwrap_or_default();
+        if flash.read(at, room).await.is_err() || room.iter().any(|byte| *byte != erased) {
+            return false;
+        }
+        at = at.saturating_add(64);
+    }
+    true
+}
