@@ -20,10 +20,12 @@ pub struct EspIdf<F> {
     table: Table,
     otadata: Partition,
     running: App,
-    /// Where the next image goes.
-    target: (u8, Partition),
+    /// Where the next image goes, if there is a place for it.
+    target: Option<(u8, Partition)>,
     rollback: bool,
     keep_trial: bool,
+    /// The entry that is being confirmed: there is a moment in which the flash does not have it.
+    confirming: Option<(u32, Entry)>,
 }
 
 impl<F: NorFlash> EspIdf<F> {
@@ -31,12 +33,15 @@ impl<F: NorFlash> EspIdf<F> {
     /// [`Table::app_at`].
     ///
     /// # Errors
-    /// [`Error::NoSlot`] when the table has no otadata, or no partition for updates beside the one that runs.
+    /// [`Error::NoSlot`] when the table has no otadata. Where it has no app partition beside the one that runs there is no
+    /// [`room`](BootControl::room), but the running app can be confirmed.
     pub fn new(flash: F, table: Table, running: App) -> Result<Self, Error> {
         let otadata = table.otadata().ok_or(Error::NoSlot)?;
-        let Some(App::Ota(index)) = table.next(running) else { return Err(Error::NoSlot) };
-        let partition = table.app(App::Ota(index)).ok_or(Error::NoSlot)?;
-        Ok(Self { flash, table, otadata, running, target: (index, partition), rollback: true, keep_trial: false })
+        let target = match table.next(running) {
+            Some(app @ App::Ota(index)) => table.app(app).map(|partition| (index, partition)),
+            _ => None,
+        };
+        Ok(Self { flash, table, otadata, running, target, rollback: true, keep_trial: false, confirming: None })
     }
 
     /// For a bootloader that has no rollback, and so no trials.
@@ -55,28 +60,27 @@ impl<F: NorFlash> EspIdf<F> {
         self
     }
 
+    /// The entries as the bootloader will see them after the next reset.
     async fn entries(&mut self) -> Result<[Entry; 2], Error> {
-        read_entries(&mut self.flash, self.otadata).await
+        let entries = read_entries(&mut self.flash, self.otadata).await?;
+        Ok(if self.rollback { otadata::after_reset(entries) } else { entries })
     }
 
     fn is_running(&self, entry: &Entry) -> bool {
         entry.app(&self.table) == Some(self.running)
     }
 
-    /// The running app's entry, while it is on trial.
+    /// The running app's entry, while it is on trial. What runs is no longer new, unless a confirm made it so again.
     async fn trial(&mut self) -> Result<Option<(u32, Entry)>, Error> {
-        let active = otadata::active(&self.entries().await?);
-        let on_trial = |entry: &Entry| self.rollback && entry.state == PENDING_VERIFY && self.is_running(entry);
-        Ok(active.filter(|(_, entry)| on_trial(entry)))
+        let active = otadata::active(&read_entries(&mut self.flash, self.otadata).await?);
+        let on_trial = |entry: &Entry| matches!(entry.state, PENDING_VERIFY | NEW) && self.is_running(entry);
+        Ok(active.filter(|(_, entry)| self.rollback && on_trial(entry)))
     }
 
     /// The entry that another app runs by after the next reset.
     async fn staged(&mut self) -> Result<Option<(u32, Entry)>, Error> {
-        let mut entries = self.entries().await?;
-        if self.rollback {
-            entries = otadata::after_reset(entries);
-        }
-        Ok(otadata::active(&entries).filter(|(_, entry)| !self.is_running(entry)))
+        let active = otadata::active(&self.entries().await?);
+        Ok(active.filter(|(_, entry)| !self.is_running(entry)))
     }
 
     fn sector(&self, index: u32) -> u32 {
@@ -108,6 +112,20 @@ impl<F: NorFlash> EspIdf<F> {
         flash::write(&mut self.flash, Area::State, at.saturating_add(front), crc).await
     }
 
+    /// Confirms by an entry in the other sector, so that one of the two is there at any time; `false` when the flash does
+    /// not allow it, or there is no number left.
+    async fn confirm_in_other(&mut self, index: u32, entry: Entry) -> Result<bool, Error> {
+        let seq = entry.seq.checked_add(self.table.ota_count().into()).filter(|seq| *seq != u32::MAX);
+        let Some(seq) = seq else { return Ok(false) };
+        // PENDING_VERIFY to NEW is one bit cleared: from now on, a reset begins the trial anew.
+        let at = self.sector(index).saturating_add(STATE_AT);
+        if self.flash.write(at, &NEW.to_le_bytes()).await.is_err() {
+            return Ok(false);
+        }
+        self.write(1u32.saturating_sub(index), seq, VALID).await?;
+        Ok(true)
+    }
+
     /// Makes room above the number of the running app's entry: copies it to the other sector with the lowest number it
     /// can have, and then drops it. Which entry counts now, and its number.
     async fn renumber(&mut self, index: u32) -> Result<(u32, u32), Error> {
@@ -120,9 +138,10 @@ impl<F: NorFlash> EspIdf<F> {
 }
 
 impl<F: NorFlash> BootControl for EspIdf<F> {
-    /// The next app partition, in addresses of the whole flash.
+    /// The next app partition, in addresses of the whole flash. Empty when there is none beside the running app's.
     fn room(&self) -> Room {
-        let (_, Partition { offset, size }) = self.target;
+        let Partition { offset, size } =
+            self.target.map_or(Partition { offset: 0, size: 0 }, |(_, partition)| partition);
         Room { start: offset, end: offset.saturating_add(size), erase_size: SECTOR, erased: ERASED }
     }
 
@@ -138,7 +157,7 @@ impl<F: NorFlash> BootControl for EspIdf<F> {
     }
 
     async fn stage(&mut self, swap: Swap) -> Result<(), Error> {
-        let (index, _) = self.target;
+        let (index, _) = self.target.ok_or(Error::NoSlot)?;
         let state = match (self.rollback, swap) {
             (true, Swap::Test) => NEW,
             (true, Swap::Permanent) => VALID,
@@ -169,8 +188,8 @@ impl<F: NorFlash> BootControl for EspIdf<F> {
         }
         let Some((staged, entry)) = self.staged().await? else { return Ok(()) };
         let other = 1u32.saturating_sub(staged);
-        let other_at = self.sector(other);
-        let other_entry = read_entry(&mut self.flash, other_at).await?;
+        let [first, second] = self.entries().await?;
+        let other_entry = if other == 0 { first } else { second };
         let falls_back =
             if other_entry.counts() { self.is_running(&other_entry) } else { self.table.default_app() == self.running };
         let count = self.table.ota_count();
@@ -190,18 +209,18 @@ impl<F: NorFlash> BootControl for EspIdf<F> {
         }
     }
 
+    /// As ESP-IDF does it, the entry is erased and written again: dropped between the two, the call is to be made again on
+    /// the same value, and a reset brings the old image back.
     async fn confirm(&mut self) -> Result<(), Error> {
-        let Some((index, entry)) = self.trial().await? else { return Ok(()) };
-        let seq = entry.seq.checked_add(self.table.ota_count().into()).filter(|seq| *seq != u32::MAX);
-        if let Some(seq) = seq.filter(|_| self.keep_trial) {
-            // PENDING_VERIFY to NEW is one bit cleared: from now on, a reset begins the trial anew.
-            let at = self.sector(index).saturating_add(STATE_AT);
-            let renewed = self.flash.write(at, &NEW.to_le_bytes()).await.is_ok();
-            if renewed {
-                return self.write(1u32.saturating_sub(index), seq, VALID).await;
-            }
+        if let Some(trial) = self.trial().await? {
+            self.confirming = Some(trial);
         }
-        self.write(index, entry.seq, VALID).await
+        let Some((index, entry)) = self.confirming else { return Ok(()) };
+        if !self.keep_trial || !self.confirm_in_other(index, entry).await? {
+            self.write(index, entry.seq, VALID).await?;
+        }
+        self.confirming = None;
+        Ok(())
     }
 
     /// Writes nothing: the bootloader aborts what was not confirmed.

@@ -2,7 +2,7 @@
 //!
 //! Written from Infineon's `swap_status.h`, `swap_status_part.c` and `swap_status_misc.c`.
 
-use super::{Boot, BootError, Mark, Swap, check_image, slot_size};
+use super::{Boot, BootError, Mark, Swap, Trailer, check_image, slot_size};
 use crate::flash::{FlashError, Region};
 
 /// MCUboot as PSoC 6 devices run it, for one image.
@@ -32,13 +32,6 @@ const IMAGE_OK: usize = 17;
 const COPY_DONE: usize = 18;
 const SWAP_INFO: usize = 19;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct State {
-    magic: Mark,
-    image_ok: Mark,
-    copy_done: Mark,
-}
-
 impl Cypress {
     /// A reset: moves what the application wrote into the status partition, decides, swaps, and starts what lies in the
     /// primary slot.
@@ -46,14 +39,13 @@ impl Cypress {
     /// # Errors
     /// See [`BootError`].
     pub fn boot(&self) -> Result<Boot, BootError> {
-        let primary = self.read_state(0)?;
-        let secondary = self.read_state(1)?;
+        let [primary, secondary] = self.take_over()?;
         // Before v2.2, a revert took an erased magic in the secondary slot.
         let mut swap = match (secondary.magic, secondary.image_ok) {
             (Mark::Good, Mark::Unset) => Swap::Test,
             (Mark::Good, Mark::Good) => Swap::Permanent,
             (Mark::Unset, _)
-                if primary == State { magic: Mark::Good, image_ok: Mark::Unset, copy_done: Mark::Good } =>
+                if primary == Trailer { magic: Mark::Good, image_ok: Mark::Unset, copy_done: Mark::Good } =>
             {
                 Swap::Revert
             }
@@ -71,8 +63,17 @@ impl Cypress {
         Ok(Boot { swap, running })
     }
 
+    /// How a reset begins, before anything is swapped: what the application wrote into the slots' own trailers is moved
+    /// into the status partition. The trailers of the primary and of the secondary slot.
+    ///
+    /// # Errors
+    /// The flash's.
+    pub fn take_over(&self) -> Result<[Trailer; 2], FlashError> {
+        Ok([self.read_state(0)?, self.read_state(1)?])
+    }
+
     /// `boot_read_swap_state`, which also takes over what it finds in the slot's own trailer.
-    fn read_state(&self, slot: u32) -> Result<State, FlashError> {
+    fn read_state(&self, slot: u32) -> Result<Trailer, FlashError> {
         let region = if slot == 0 { &self.primary } else { &self.secondary };
         let (end, erased) = (slot_size(region), region.flash().geometry().erased);
         let mut payload = self.payload(slot)?;
@@ -110,7 +111,7 @@ impl Cypress {
             let sector = region.flash().geometry().erase_size;
             region.erase_now(from / sector * sector, end)?;
         }
-        Ok(State { magic, image_ok, copy_done })
+        Ok(Trailer { magic, image_ok, copy_done })
     }
 
     fn swap(&self, swap: Swap) -> Result<(), FlashError> {
@@ -121,13 +122,9 @@ impl Cypress {
             let end = slot_size(slot);
             let images = ((end - 64) / geometry.erase_size * geometry.erase_size) as usize;
             slot.erase_now(0, end)?;
-            // Erased bytes of the one part are not those of the other.
-            let from = (old.as_ptr() == bytes.as_ptr()).then_some(&self.primary).unwrap_or(&self.secondary);
-            let blank = from.flash().geometry().erased;
-            for (at, unit) in
-                (0..).step_by(geometry.write_size as usize).zip(bytes[..images].chunks(geometry.write_size as usize))
-            {
-                if unit.iter().any(|byte| *byte != blank) {
+            let unit = geometry.write_size as usize;
+            for (at, unit) in (0..).step_by(unit).zip(bytes[..images].chunks(unit)) {
+                if unit.iter().any(|byte| *byte != geometry.erased) {
                     slot.write_now(at, unit)?;
                 }
             }
