@@ -89,7 +89,7 @@ impl<T: NorFlash> EmbassyBoot<T> {
         if matches!(found, Found::Swap | Found::Swapped) {
             let invalid = [!self.layout.erased; WORD_MAX];
             let invalid = invalid.get(..size).ok_or(Error::Layout)?;
-            // A word that a cut left torn may refuse (parts with ECC): then it is not erased either, or soon will be.
+            // A word that a cut left torn may refuse to be programmed (parts with ECC): the erase goes ahead all the same.
             let _ = self.state.write(self.layout.write_size, invalid).await;
         }
         let end = flash::capacity(&self.state)?;

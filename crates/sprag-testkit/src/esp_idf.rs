@@ -107,11 +107,9 @@ impl EspIdf {
         let mut entries = self.entries()?;
         let count = self.ota.len();
         if self.rollback {
-            for index in 0..2 {
-                if entries[index].state == PENDING_VERIFY {
-                    entries[index].state = ABORTED;
-                    self.write(index, &entries[index])?;
-                }
+            for (index, entry) in entries.iter_mut().enumerate().filter(|(_, entry)| entry.state == PENDING_VERIFY) {
+                entry.state = ABORTED;
+                self.write(index, entry)?;
             }
         }
         let mut initial = false;
