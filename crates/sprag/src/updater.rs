@@ -351,11 +351,12 @@ where
             return Err(Error::Artifacts { count: own.count() });
         };
         let url = Url::parse(artifact.location().ok_or(Error::NoUrl)?.bytes())?;
+        let room = self.room()?;
         // Nothing may be staged while the slot is written to.
         self.boot.unstage().await?;
         let mut starts = 1u8;
         let size = loop {
-            match self.fetch(job, url.clone(), artifact.size(), events).await {
+            match self.fetch(job, url.clone(), artifact.size(), room.clone(), events).await {
                 Err(Error::Fetch(error)) if error.needs_start_over() => {
                     self.slot.forget().await?;
                     if starts >= STARTS_MAX {
@@ -368,7 +369,6 @@ where
             }
         };
         events(Event::Verifying);
-        let room = self.room()?;
         let (mut slot, buffer) = self.slot.slot(room);
         let image = mcuboot::verify(&mut slot, size, &self.policy, buffer).await?;
         if let Some(promised) = artifact.digest() {
@@ -398,9 +398,9 @@ where
         job: &Job<'_>,
         url: Url<U>,
         size: Option<u64>,
+        room: Range<u32>,
         events: &mut dyn FnMut(Event),
     ) -> Result_<u32, C> {
-        let room = self.room()?;
         let saved = self.slot.session().await?.filter(|saved| saved.start == room.start).and_then(|saved| {
             let (identity, etag) = saved.identity.split_first_chunk::<8>()?;
             let etag = core::str::from_utf8(etag).ok().and_then(|etag| Etag::try_from(etag).ok())?;
