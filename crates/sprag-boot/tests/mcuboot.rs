@@ -5,8 +5,9 @@ mod common;
 
 use common::{Campaign, TORN, image, poll};
 use embassy_futures::block_on;
+use embedded_storage_async::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
 use sprag_boot::{BootControl, Error, Layout, McuBoot, Method, Room, State, Swap};
-use sprag_testkit::flash::{Geometry, Region, SimFlash};
+use sprag_testkit::flash::{FlashError, Geometry, Region, SimFlash};
 use sprag_testkit::mcuboot::{self, Bootloader, Mark};
 
 const SLOT: u32 = 32 * 1024;
@@ -274,6 +275,72 @@ fn a_torn_flag_is_no_obstacle_to_confirming() {
             let boots = if expected.is_ok() { (mcuboot::Swap::None, 2) } else { (mcuboot::Swap::Revert, 1) };
             assert_eq!(device.reset(), boots);
         }
+    }
+}
+
+/// A region with cells that can't be read until they are erased: what a cut leaves on some parts with ECC.
+struct Unreadable {
+    region: Region,
+    cells: std::ops::Range<u32>,
+}
+
+impl ErrorType for Unreadable {
+    type Error = FlashError;
+}
+
+impl ReadNorFlash for Unreadable {
+    const READ_SIZE: usize = 1;
+
+    async fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), FlashError> {
+        if offset < self.cells.end && self.cells.start < offset + bytes.len() as u32 {
+            return Err(FlashError::NotErased { offset });
+        }
+        self.region.read_now(offset, bytes)
+    }
+
+    fn capacity(&self) -> usize {
+        self.region.capacity()
+    }
+}
+
+impl NorFlash for Unreadable {
+    const WRITE_SIZE: usize = 1;
+    const ERASE_SIZE: usize = 1;
+
+    async fn erase(&mut self, from: u32, to: u32) -> Result<(), FlashError> {
+        if (from..to).contains(&self.cells.start) {
+            self.cells = 0..0;
+        }
+        self.region.erase_now(from, to)
+    }
+
+    async fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
+        self.region.write_now(offset, bytes)
+    }
+}
+
+/// A trailer that can't be read is no obstacle to staging: it is erased.
+#[test]
+fn a_torn_trailer_that_cannot_be_read_is_cleaned() {
+    for cells in [SLOT - 16..SLOT, SLOT - 24..SLOT - 16, SLOT - 40..SLOT - 32] {
+        let device = device(8, 0xFF, Method::Move);
+        let torn = Unreadable { region: device.secondary.clone(), cells };
+        let mut boot = McuBoot::new(device.primary.clone(), torn, device.layout);
+        assert_eq!(block_on(boot.state()), Ok(State::Settled));
+        block_on(boot.stage(Swap::Test)).unwrap();
+        assert_eq!(block_on(boot.state()), Ok(State::Staged(Swap::Test)));
+        assert_eq!(device.reset(), (mcuboot::Swap::Test, 2));
+    }
+}
+
+/// The running slot's trailer, on the other hand, must be readable to be judged: no answer is made up.
+#[test]
+fn a_running_slot_that_cannot_be_read_is_an_error() {
+    let device = device(8, 0xFF, Method::Move);
+    let torn = Unreadable { region: device.primary.clone(), cells: SLOT - 24..SLOT - 16 };
+    let mut boot = McuBoot::new(torn, device.secondary.clone(), device.layout);
+    for result in [block_on(boot.state()).map(|_| ()), block_on(boot.confirm()), block_on(boot.unstage())] {
+        assert_eq!(result.map_err(|error| error.reason()), Err("primary-flash"));
     }
 }
 

@@ -148,6 +148,20 @@ fn an_image_of_the_same_version_takes_over_in_the_primary_slot_only() {
     }
 }
 
+/// The bootloader's own note that it selected the image may be missing: its write is allowed to fail.
+#[test]
+fn an_image_whose_selection_was_not_noted_is_confirmed_or_given_up_all_the_same() {
+    for confirm in [true, false] {
+        let device = device(8, 0xFF, 0, true);
+        block_on(device.boot(0).stage(Swap::Test)).unwrap();
+        assert_eq!(block_on(device.boot(1).state()), Ok(State::Trial));
+        let mut boot = device.boot(1);
+        block_on(async { if confirm { boot.confirm().await } else { boot.go_back().await } }).unwrap();
+        let expected = if confirm { (1, 2) } else { (0, 1) };
+        assert_eq!((device.reset(), device.reset()), (expected, expected));
+    }
+}
+
 #[test]
 fn every_call_survives_a_cut_and_a_second_cut() {
     let mut states = 0;

@@ -460,6 +460,48 @@ mod tests {
         }
     }
 
+    /// By offset there is a row before all others; and where the image is copied over the old one nothing is reverted.
+    #[test]
+    fn the_rows_of_the_other_methods_for_every_alignment() {
+        let set = |magic, image_ok, copy_done| [magic, image_ok, copy_done];
+        let rows = [
+            (set(false, false, false), set(true, false, true), [Swap::Revert, Swap::Permanent]),
+            (set(false, false, false), set(true, false, false), [Swap::Test, Swap::Permanent]),
+            (set(true, false, true), set(true, false, false), [Swap::Test, Swap::Permanent]),
+            (set(true, false, true), set(true, true, true), [Swap::Permanent, Swap::Permanent]),
+            (set(true, false, true), set(false, false, false), [Swap::Revert, Swap::None]),
+            (set(true, true, true), set(false, true, true), [Swap::None, Swap::None]),
+            (set(true, false, false), set(false, false, true), [Swap::None, Swap::None]),
+        ];
+        for (align, erased) in [1, 2, 4, 8, 16, 32].into_iter().flat_map(|align| [(align, 0xFF), (align, 0)]) {
+            for (primary, secondary, expected) in rows {
+                for (method, expected) in [Method::Offset, Method::Overwrite].into_iter().zip(expected) {
+                    let (bootloader, _) = device(align, erased);
+                    let cells = Cells::new(SLOT, align);
+                    let flash = bootloader.primary.flash();
+                    // What is to be reverted lies where the slot begins, what is new one sector up.
+                    if method == Method::Offset && expected != Swap::Revert {
+                        let new = bootloader.secondary.contents();
+                        flash.load(SLOT + 4096, &new[..2048]).unwrap();
+                    }
+                    for (slot, [magic, image_ok, copy_done]) in [(0, primary), (SLOT, secondary)] {
+                        let fields: [(bool, u32, &[u8]); 3] = [
+                            (magic, cells.magic, &cells.magic_bytes()),
+                            (image_ok, cells.image_ok, &[1]),
+                            (copy_done, cells.copy_done, &[1]),
+                        ];
+                        for (_, at, bytes) in fields.into_iter().filter(|(set, ..)| *set) {
+                            flash.load(slot + at, bytes).unwrap();
+                        }
+                    }
+                    let boot = bootloader.boot_by(method).unwrap();
+                    let running = if expected == Swap::None { 1 } else { 2 };
+                    assert_eq!((boot.swap, boot.running), (expected, version(running)), "{method:?}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn an_unconfirmed_image_is_reverted_and_a_confirmed_one_stays() {
         for confirm in [false, true] {

@@ -99,7 +99,8 @@ pub struct Cypress<'b, P, S, T> {
 
 impl<'b, P: NorFlash, S: NorFlash, T: NorFlash> Cypress<'b, P, S, T> {
     /// The hand-over for two slots and the status partition, each the whole of its region. `row` is used during calls
-    /// only: the larger of both slots' sectors or 64 bytes in whole write units, 512 bytes on PSoC 6.
+    /// only: an internal sector, or 40 bytes in whole write units of the slot for updates where that is more. 512 bytes on
+    /// PSoC 6; [`Error::Buffer`] names the size.
     pub fn new(primary: P, secondary: S, status: T, layout: CypressLayout, row: &'b mut [u8]) -> Self {
         Self { primary, secondary, status, layout, row }
     }

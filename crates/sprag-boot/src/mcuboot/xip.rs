@@ -52,14 +52,19 @@ impl<R: NorFlash, O: NorFlash> DirectXip<R, O> {
         self.layout.trailer_sectors(0, 3)
     }
 
-    /// The running image is erased at the next reset: it was selected once, and is not confirmed. A torn flag does not
-    /// confirm here.
-    async fn is_trial(&mut self) -> Result<bool, Error> {
+    /// The running image was selected, or is about to be once more, and is not confirmed: then it is erased. A torn flag
+    /// does not confirm here; a torn `copy_done` keeps the image for good.
+    async fn trial(&mut self) -> Result<Option<Trailer>, Error> {
         if !self.revert {
-            return Ok(false);
+            return Ok(None);
         }
         let trailer = Trailer::read(&mut self.running, Area::Primary, self.layout).await?;
-        Ok(trailer.magic == Mark::Set && trailer.copy_done == Mark::Set && trailer.image_ok != Mark::Set)
+        let trial = trailer.magic == Mark::Set && trailer.copy_done != Mark::Bad && trailer.image_ok != Mark::Set;
+        Ok(Some(trailer).filter(|_| trial))
+    }
+
+    async fn is_trial(&mut self) -> Result<bool, Error> {
+        Ok(self.trial().await?.is_some())
     }
 
     /// Whether MCUboot would look at the other slot first.
@@ -166,8 +171,16 @@ impl<R: NorFlash, O: NorFlash> BootControl for DirectXip<R, O> {
         if self.is_trial().await? { self.rewrite(failed).await } else { Ok(()) }
     }
 
-    /// Writes nothing: MCUboot erases what was not confirmed.
+    /// MCUboot erases what was selected and not confirmed. It notes the selection itself; where that is missing, it is made
+    /// up for.
     async fn go_back(&mut self) -> Result<(), Error> {
-        if self.is_trial().await? { Ok(()) } else { Err(Error::NotOnTrial) }
+        match self.trial().await? {
+            Some(Trailer { copy_done: Mark::Unset, .. }) => {
+                let cells = self.layout.cells(flash::capacity(&self.running)?)?;
+                trailer::write_flag(&mut self.running, Area::Primary, self.layout, cells.copy_done, SET).await
+            }
+            Some(_) => Ok(()),
+            None => Err(Error::NotOnTrial),
+        }
     }
 }
