@@ -24,10 +24,31 @@ pub(crate) async fn erase<F: NorFlash>(flash: &mut F, area: Area, from: u32, to:
     flash.erase(from, to).await.map_err(failed(area))
 }
 
+/// Erases the sectors from `start` to the end: those that are not blank, or all of them. From the end down, where the most
+/// telling bytes are.
+#[cfg(feature = "mcuboot")]
+pub(crate) async fn clean<F: NorFlash>(
+    flash: &mut F,
+    area: Area,
+    start: u32,
+    (erase_size, erased): (u32, u8),
+    all: bool,
+) -> Result<(), Error> {
+    let mut to = capacity(flash)?;
+    while to > start {
+        let from = to.saturating_sub(erase_size);
+        if all || !is_blank(flash, from, to, erased).await {
+            erase(flash, area, from, to).await?;
+        }
+        to = from;
+    }
+    Ok(())
+}
+
 /// Whether all of it reads as erased. What can't be read is not blank: a cell whose program was cut off fails to be read
 /// on some parts with ECC, until it is erased.
 #[cfg(feature = "mcuboot")]
-pub(crate) async fn is_blank<F: ReadNorFlash>(flash: &mut F, from: u32, to: u32, erased: u8) -> bool {
+async fn is_blank<F: ReadNorFlash>(flash: &mut F, from: u32, to: u32, erased: u8) -> bool {
     let mut at = from;
     while at < to {
         let mut piece = [0; 64];

@@ -25,7 +25,7 @@ const ABORTED: u32 = 4;
 fn table(factory: bool, count: u8) -> Vec<u8> {
     let mut offset = APPS;
     let mut app = |name: String, subtype| {
-        let partition = Partition::new(name, Type::App, SubType::App(subtype), offset, APP, Flags::empty());
+        let partition = Partition::new(name, Type::App, subtype, offset, APP, Flags::empty());
         offset += APP;
         partition
     };
@@ -33,23 +33,10 @@ fn table(factory: bool, count: u8) -> Vec<u8> {
     let otadata = Partition::new("otadata", Type::Data, SubType::Data(DataType::Ota), OTADATA, 0x2000, Flags::empty());
     let mut partitions = vec![nvs, otadata];
     if factory {
-        partitions.push(app("factory".to_owned(), AppType::Factory));
+        partitions.push(app("factory".to_owned(), SubType::App(AppType::Factory)));
     }
-    partitions.extend((0..count).map(|n| app(format!("ota_{n}"), SubType::app(0x10 + n).as_app())));
+    partitions.extend((0..count).map(|n| app(format!("ota_{n}"), SubType::app(0x10 + n))));
     PartitionTable::new(partitions).to_bin().unwrap()
-}
-
-trait AsApp {
-    fn as_app(self) -> AppType;
-}
-
-impl AsApp for SubType {
-    fn as_app(self) -> AppType {
-        match self {
-            Self::App(app) => app,
-            other => panic!("{other:?}"),
-        }
-    }
 }
 
 struct Device {

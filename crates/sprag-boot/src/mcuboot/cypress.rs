@@ -127,8 +127,9 @@ impl<'b, P: NorFlash, S: NorFlash, T: NorFlash> Cypress<'b, P, S, T> {
         if !trailer.is_trial() {
             return Ok(false);
         }
+        // A torn flag is erased by the bootloader, and reverts at the reset after that.
         let slot = slot_trailer(&mut self.primary, Area::Primary, self.layout.internal).await?;
-        Ok(slot.image_ok == Mark::Unset)
+        Ok(slot.image_ok != Mark::Set)
     }
 
     /// The end of the secondary slot as one piece, in whole sectors.
@@ -137,6 +138,28 @@ impl<'b, P: NorFlash, S: NorFlash, T: NorFlash> Cypress<'b, P, S, T> {
         let start = end.checked_sub(TRAILER).ok_or(Error::Layout)?;
         let into = start.checked_rem(self.layout.secondary().erase_size).ok_or(Error::Layout)?;
         Ok(start.saturating_sub(into))
+    }
+
+    /// Erases the sectors of the secondary slot's trailer: those that are not blank, or all of them.
+    async fn clean(&mut self, all: bool) -> Result<(), Error> {
+        let Units { erase_size, erased, .. } = self.layout.secondary();
+        let start = self.trailer_start()?;
+        flash::clean(&mut self.secondary, Area::Secondary, start, (erase_size, erased), all).await
+    }
+
+    /// Writes what stages an image: from the lowest unit up, the last one being the magic's.
+    async fn write(&mut self, swap: Swap) -> Result<(), Error> {
+        let units = self.layout.secondary();
+        let end = flash::capacity(&self.secondary)?;
+        let (front, block) = stage_bytes(self.row, units, swap, self.layout.external.is_some())?;
+        let mut at = end.saturating_sub(size(front)?.saturating_add(size(block)?));
+        for unit in front.chunks(usize::try_from(units.write_size).unwrap_or(usize::MAX).max(1)) {
+            if unit.iter().any(|byte| *byte != units.erased) {
+                flash::write(&mut self.secondary, Area::Secondary, at, unit).await?;
+            }
+            at = at.saturating_add(units.write_size);
+        }
+        flash::write(&mut self.secondary, Area::Secondary, at, block).await
     }
 }
 
@@ -168,33 +191,19 @@ impl<P: NorFlash, S: NorFlash, T: NorFlash> BootControl for Cypress<'_, P, S, T>
             _ => {}
         }
         self.unstage().await?;
-        let units = self.layout.secondary();
-        let end = flash::capacity(&self.secondary)?;
-        let (front, block) = stage_bytes(self.row, units, swap, self.layout.external.is_some())?;
-        // From the lowest unit up: the last one is the magic's.
-        let mut at = end.saturating_sub(size(front)?.saturating_add(size(block)?));
-        for unit in front.chunks(usize::try_from(units.write_size).unwrap_or(usize::MAX).max(1)) {
-            if unit.iter().any(|byte| *byte != units.erased) {
-                flash::write(&mut self.secondary, Area::Secondary, at, unit).await?;
-            }
-            at = at.saturating_add(units.write_size);
+        if self.write(swap).await.is_ok() {
+            return Ok(());
         }
-        flash::write(&mut self.secondary, Area::Secondary, at, block).await
+        // A torn row may read as erased and yet refuse to be programmed.
+        self.clean(true).await?;
+        self.write(swap).await
     }
 
     async fn unstage(&mut self) -> Result<(), Error> {
         if self.is_trial().await? {
             return Err(Error::OnTrial);
         }
-        let Units { erase_size, erased, .. } = self.layout.secondary();
-        let (start, mut to) = (self.trailer_start()?, flash::capacity(&self.secondary)?);
-        while to > start {
-            let from = to.saturating_sub(erase_size);
-            if !flash::is_blank(&mut self.secondary, from, to, erased).await {
-                flash::erase(&mut self.secondary, Area::Secondary, from, to).await?;
-            }
-            to = from;
-        }
+        self.clean(false).await?;
         let status = self.layout.status(1)?;
         if status.read(&mut self.status, self.row).await?.magic != Mark::Unset {
             status.unset(&mut self.status, self.row).await?;
@@ -206,19 +215,16 @@ impl<P: NorFlash, S: NorFlash, T: NorFlash> BootControl for Cypress<'_, P, S, T>
         if !self.is_trial().await? {
             return Ok(());
         }
-        let Units { erase_size, erased, .. } = self.layout.internal;
+        let Units { erase_size, .. } = self.layout.internal;
         let end = flash::capacity(&self.primary)?;
         let start = end.checked_sub(erase_size).ok_or(Error::Layout)?;
         let needed = usize::try_from(erase_size).map_err(|_| Error::Layout)?;
         let row = self.row.get_mut(..needed).ok_or(Error::Buffer { needed })?;
         flash::read(&mut self.primary, Area::Primary, start, row).await?;
-        let blank = row.iter().all(|byte| *byte == erased);
         let (rest, magic) = row.split_last_chunk_mut::<{ MAGIC_SIZE as usize }>().ok_or(Error::Layout)?;
         *magic = trailer::magic(CELL);
         *rest.iter_mut().rev().nth(7).ok_or(Error::Layout)? = SET;
-        if !blank {
-            flash::erase(&mut self.primary, Area::Primary, start, end).await?;
-        }
+        flash::erase(&mut self.primary, Area::Primary, start, end).await?;
         flash::write(&mut self.primary, Area::Primary, start, row).await
     }
 

@@ -176,15 +176,7 @@ pub(crate) async fn clean<F: NorFlash>(
     let end = flash::capacity(flash)?;
     layout.cells(end)?;
     let start = end.checked_sub(size).ok_or(Error::Layout)?;
-    let mut to = end;
-    while to > start {
-        let from = to.saturating_sub(layout.erase_size);
-        if all || !flash::is_blank(flash, from, to, layout.erased).await {
-            flash::erase(flash, area, from, to).await?;
-        }
-        to = from;
-    }
-    Ok(())
+    flash::clean(flash, area, start, (layout.erase_size, layout.erased), all).await
 }
 
 /// Writes what stages an image into a clean trailer: the bytes of `boot_set_pending`, the magic last.

@@ -40,15 +40,24 @@ impl Campaign<'_> {
         let start = self.flash.contents();
         for torn in TORN {
             for first in 0.. {
-                let Some(after) = self.cut(&start, self.call, first, torn) else { break };
+                self.flash.load(0, &start).unwrap();
+                let Some(after) = self.cut(first, torn) else {
+                    (self.done)();
+                    break;
+                };
                 states += 1 + self.reboot(&after, torn);
                 for second in 0.. {
-                    let Some(after) = self.cut(&after, self.call, second, torn) else { break };
+                    // From the start each time: cells that were torn stay so, however they read.
+                    self.flash.load(0, &start).unwrap();
+                    self.cut(first, torn).unwrap();
+                    let Some(after) = self.cut(second, torn) else {
+                        (self.done)();
+                        break;
+                    };
+                    (self.call)().unwrap();
+                    (self.done)();
                     states += 1 + self.reboot(&after, torn);
                 }
-                self.flash.load(0, &after).unwrap();
-                (self.call)().unwrap();
-                (self.done)();
             }
         }
         self.flash.load(0, &start).unwrap();
@@ -57,13 +66,15 @@ impl Campaign<'_> {
         states
     }
 
-    /// What a cut leaves behind; `None` when the call came to its end before.
-    fn cut(&self, from: &[u8], call: &dyn Fn() -> Result<(), Error>, at: u64, torn: Torn) -> Option<Vec<u8>> {
-        self.flash.load(0, from).unwrap();
+    /// Makes the call, cut at this operation. What that leaves behind; `None` when it came to its end before.
+    fn cut(&self, at: u64, torn: Torn) -> Option<Vec<u8>> {
         self.flash.cut_power_after(at, torn);
-        let _ = call();
+        let result = (self.call)();
         let dead = self.flash.is_dead();
         self.flash.power_on();
+        if !dead {
+            result.unwrap();
+        }
         dead.then(|| self.flash.contents())
     }
 
