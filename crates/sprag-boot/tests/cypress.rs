@@ -7,7 +7,7 @@ use embassy_futures::block_on;
 use sprag_boot::mcuboot::{CypressLayout, Units};
 use sprag_boot::{BootControl, Cypress, Error, State, Swap};
 use sprag_testkit::flash::{Geometry, Region, SimFlash};
-use sprag_testkit::mcuboot::{self, Cypress as Bootloader};
+use sprag_testkit::mcuboot::{self, Cypress as Bootloader, Mark, Trailer};
 
 const SLOT: u32 = 8 * 1024;
 const STATUS: u32 = 16 * 1024;
@@ -150,6 +150,61 @@ fn what_was_moved_into_the_status_partition_counts() {
         device.bootloader.take_over().unwrap();
         assert_eq!(device.reset(), (mcuboot::Swap::Test, 2));
     }
+}
+
+/// Whatever lies in the status partition and in the slots' own trailers, the state is what the bootloader does at the next
+/// reset. What a torn cell in a slot keeps it from reverting, it reverts one reset later: it erases the cell.
+#[test]
+fn the_state_is_what_the_bootloader_does() {
+    let marks = [Mark::Good, Mark::Unset, Mark::Bad];
+    let device = device(None, false, 32);
+    let flash = device.bootloader.primary.flash().clone();
+    let fresh = flash.contents();
+    let mut trials = 0;
+    let slot_row = |magic: Mark, image_ok: Mark| {
+        let mut row = [0; 32];
+        row[8] = match image_ok {
+            Mark::Good => 1,
+            Mark::Unset => 0,
+            Mark::Bad => 0x54,
+        };
+        if magic != Mark::Unset {
+            row[16..].copy_from_slice(&MAGIC);
+            row[20] ^= if magic == Mark::Bad { 0x10 } else { 0 };
+        }
+        row
+    };
+    // Fields that decide nothing are left out: the secondary slot's copy_done, the primary slot's own magic.
+    for case in 0..3usize.pow(8) {
+        let mark = |digit: u32| marks[case / 3usize.pow(digit) % 3];
+        flash.load(0, &fresh).unwrap();
+        let primary = Trailer { magic: mark(0), image_ok: mark(1), copy_done: mark(2) };
+        let secondary = Trailer { magic: mark(3), image_ok: mark(4), copy_done: Mark::Unset };
+        let unset = Trailer { magic: Mark::Unset, image_ok: Mark::Unset, copy_done: Mark::Unset };
+        for (slot, trailer) in [(0, primary), (1, secondary)] {
+            if trailer != unset {
+                device.bootloader.put_status(slot, trailer).unwrap();
+            }
+        }
+        flash.load(2 * SLOT - 32, &slot_row(mark(5), mark(6))).unwrap();
+        flash.load(SLOT - 32, &slot_row(Mark::Unset, mark(7))).unwrap();
+        let state = device.state();
+        let (swap, _) = device.reset();
+        let did = match swap {
+            mcuboot::Swap::Test => State::Staged(Swap::Test),
+            mcuboot::Swap::Permanent => State::Staged(Swap::Permanent),
+            mcuboot::Swap::Revert => State::Trial,
+            _ => State::Settled,
+        };
+        let torn = mark(5) == Mark::Bad || mark(6) == Mark::Bad || mark(7) == Mark::Bad;
+        if torn && state == State::Trial && did == State::Settled {
+            trials += 1;
+            assert_eq!(device.reset().0, mcuboot::Swap::Revert, "{case}");
+        } else {
+            assert_eq!(state, did, "{case}: {primary:?}, {secondary:?}, {:?}, {:?}, {:?}", mark(5), mark(6), mark(7));
+        }
+    }
+    assert!(trials > 0);
 }
 
 #[test]

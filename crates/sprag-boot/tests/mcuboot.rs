@@ -8,7 +8,7 @@ use embassy_futures::block_on;
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
 use sprag_boot::{BootControl, Error, Layout, McuBoot, Method, Room, State, Swap};
 use sprag_testkit::flash::{FlashError, Geometry, Region, SimFlash};
-use sprag_testkit::mcuboot::{self, Bootloader, Mark};
+use sprag_testkit::mcuboot::{self, Bootloader, Mark, Trailer};
 
 const SLOT: u32 = 32 * 1024;
 const SECTOR: u32 = 2048;
@@ -46,13 +46,16 @@ impl Device {
         McuBoot::new(self.primary.clone(), self.secondary.clone(), self.layout)
     }
 
-    fn reset(&self) -> (mcuboot::Swap, u8) {
-        let method = match self.layout.method {
+    fn method(&self) -> mcuboot::Method {
+        match self.layout.method {
             Method::Offset => mcuboot::Method::Offset,
             Method::Overwrite => mcuboot::Method::Overwrite,
             _ => mcuboot::Method::Move,
-        };
-        let boot = self.bootloader.boot_by(method).unwrap();
+        }
+    }
+
+    fn reset(&self) -> (mcuboot::Swap, u8) {
+        let boot = self.bootloader.boot_by(self.method()).unwrap();
         (boot.swap, boot.running.major)
     }
 
@@ -122,6 +125,64 @@ fn what_is_copied_over_the_old_image_stays() {
     }
 }
 
+/// Whatever lies in both trailers, the state is what MCUboot's table decides at the next reset.
+#[test]
+fn the_state_is_what_mcuboots_table_decides() {
+    let marks = [Mark::Good, Mark::Unset, Mark::Bad];
+    let trailers: Vec<Trailer> = marks
+        .iter()
+        .flat_map(|magic| marks.iter().flat_map(|image_ok| marks.map(|copy_done| (*magic, *image_ok, copy_done))))
+        .map(|(magic, image_ok, copy_done)| Trailer { magic, image_ok, copy_done })
+        .collect();
+    for device in devices(&[Method::Move, Method::Offset, Method::Overwrite]) {
+        let (align, erased) = (device.layout.align, device.layout.erased);
+        let cell = align.max(8);
+        let image_ok = (SLOT - 16 - cell) / cell * cell;
+        let blank = vec![erased; (SLOT - image_ok + cell) as usize];
+        let put = |slot: &Region, trailer: &Trailer| {
+            let (flash, start) = (slot.flash(), slot.range().start);
+            flash.load(start + image_ok - cell, &blank).unwrap();
+            let byte = |mark| match mark {
+                Mark::Good => 1,
+                Mark::Unset => erased,
+                Mark::Bad => 0x55,
+            };
+            let mut magic = match trailer.magic {
+                Mark::Unset => vec![erased; 16],
+                _ => expected_magic(align),
+            };
+            magic[7] ^= if trailer.magic == Mark::Bad { 0x10 } else { 0 };
+            flash.load(start + image_ok, &[byte(trailer.image_ok)]).unwrap();
+            flash.load(start + image_ok - cell, &[byte(trailer.copy_done)]).unwrap();
+            flash.load(start + SLOT - 16, &magic).unwrap();
+        };
+        for (primary, secondary) in trailers.iter().flat_map(|p| trailers.iter().map(move |s| (p, s))) {
+            put(&device.primary, primary);
+            put(&device.secondary, secondary);
+            let decided = match mcuboot::decide(device.method(), *primary, *secondary) {
+                mcuboot::Swap::Test | mcuboot::Swap::Permanent if device.layout.method == Method::Overwrite => {
+                    State::Staged(Swap::Permanent)
+                }
+                mcuboot::Swap::Test => State::Staged(Swap::Test),
+                mcuboot::Swap::Permanent => State::Staged(Swap::Permanent),
+                mcuboot::Swap::Revert if device.layout.method != Method::Overwrite => State::Trial,
+                _ => State::Settled,
+            };
+            assert_eq!(device.state(), decided, "{primary:?}, {secondary:?}, {:?}", device.layout);
+        }
+    }
+}
+
+/// MCUboot, `docs/design.md`: the classic magic, or the alignment and another one.
+fn expected_magic(align: u32) -> Vec<u8> {
+    match align {
+        16 | 32 => {
+            vec![align as u8, 0, 0x2d, 0xe1, 0x5d, 0x29, 0x41, 0x0b, 0x8d, 0x77, 0x67, 0x9c, 0x11, 0x0f, 0x1f, 0x8a]
+        }
+        _ => vec![0x77, 0xc2, 0x95, 0xf3, 0x60, 0xd2, 0xef, 0x7f, 0x35, 0x52, 0x50, 0x0f, 0x2c, 0xb6, 0x79, 0x80],
+    }
+}
+
 /// The bytes are those that MCUboot's own `boot_set_pending` leaves.
 #[test]
 fn the_trailer_is_byte_for_byte_mcuboots() {
@@ -132,9 +193,7 @@ fn the_trailer_is_byte_for_byte_mcuboots() {
         let mut expected = [0xFF; 40];
         expected[0] = 3; // swap_info
         expected[16] = 1; // image_ok
-        expected[24..].copy_from_slice(&[
-            0x77, 0xc2, 0x95, 0xf3, 0x60, 0xd2, 0xef, 0x7f, 0x35, 0x52, 0x50, 0x0f, 0x2c, 0xb6, 0x79, 0x80,
-        ]);
+        expected[24..].copy_from_slice(&expected_magic(4));
         assert_eq!(slot[slot.len() - 40..], expected);
         assert!(slot[SLOT as usize - 4096..slot.len() - 40].iter().all(|byte| *byte == 0xFF));
     }

@@ -72,6 +72,26 @@ impl Cypress {
         Ok([self.read_state(0)?, self.read_state(1)?])
     }
 
+    /// Puts a trailer into the status partition, as a swap leaves one there: 0 is the primary slot's, 1 the secondary's.
+    ///
+    /// # Errors
+    /// The flash's.
+    pub fn put_status(&self, slot: u32, trailer: Trailer) -> Result<(), FlashError> {
+        let erased = self.status.flash().geometry().erased;
+        let byte = |mark| match mark {
+            Mark::Good => 1,
+            Mark::Unset => erased,
+            Mark::Bad => 0x55,
+        };
+        let mut magic = if trailer.magic == Mark::Unset { [erased; 16] } else { MAGIC };
+        magic[7] ^= if trailer.magic == Mark::Bad { 0x10 } else { 0 };
+        let mut payload = self.payload(slot)?;
+        self.set(&mut payload, 16, &magic);
+        self.set(&mut payload, IMAGE_OK, &[byte(trailer.image_ok)]);
+        self.set(&mut payload, COPY_DONE, &[byte(trailer.copy_done)]);
+        self.update(slot, &payload)
+    }
+
     /// `boot_read_swap_state`, which also takes over what it finds in the slot's own trailer.
     fn read_state(&self, slot: u32) -> Result<Trailer, FlashError> {
         let region = if slot == 0 { &self.primary } else { &self.secondary };
