@@ -60,8 +60,8 @@ pub trait BootControl {
     /// verified; the write that makes it count is the last one.
     ///
     /// # Errors
-    /// [`Error::OnTrial`] while the running image is not confirmed; [`Error::NoPermanent`] and [`Error::NotNewest`] where
-    /// the bootloader can't run the image so; [`Error::Flash`], [`Error::Layout`].
+    /// [`Error::OnTrial`] while the running image is not confirmed; [`Error::NoPermanent`], [`Error::NotNewest`] and
+    /// [`Error::NoSlot`] where the bootloader can't run the image so; [`Error::Flash`], [`Error::Layout`].
     ///
     /// # Cancellation safety
     /// Dropped early, the image is staged or not.
