@@ -164,7 +164,11 @@ pub async fn call(flash: &Path, layout: &Path, call: Call) -> Result<View, Faile
     // Checked before the file is opened, so that what is wrong with the layout is said first.
     let desk = Desk::new(&parts, family).with_context(|| format!("{}", layout.display()))?;
     let flash = SimFlash::open(flash, geometry).with_context(named)?;
-    desk.call(&flash, call).await
+    desk.call(&flash, call).await.map_err(|failed| match failed {
+        // Parameters that do not go with what lies in the flash.
+        Failed::Input(error) => Failed::Input(error.context(format!("{}", layout.display()))),
+        refused => refused,
+    })
 }
 
 /// A family with the regions that it needs.

@@ -225,6 +225,9 @@ fn what_cannot_be_used_is_refused_by_name() {
         let desk = Desk::new(NOR, &layout, &[]);
         desk.boot(&["show"]).refused(2, &["layout.toml", says]);
     }
+    let huge = format!("{UNITS}{SLOTS}[boot]\nfamily = 'mcuboot'\nmax_sectors = 100000\n");
+    let desk = Desk::new(NOR, &huge, &[(0x8000, &image(2))]);
+    desk.boot(&["stage"]).refused(2, &["layout.toml: the bootloader's layout does not fit the flash"]);
     let desk = Desk::new(NOR, &format!("{UNITS}{SLOTS}"), &[]);
     desk.boot(&["stage"]).refused(1, &["there is no image that may run where updates go"]);
     std::fs::remove_file(desk.path("flash.bin")).unwrap();

@@ -281,3 +281,22 @@ fn stage_bytes(row: &mut [u8], units: Units, swap: Swap, external: bool) -> Resu
 fn size(bytes: &[u8]) -> Result<u32, Error> {
     u32::try_from(bytes.len()).map_err(|_| Error::Layout)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In the order of `swap_status_init_offset`: both slots of the first image, a scratch area if there is one, both of
+    /// the second. For 32 sectors an area is two copies of two rows, and the trailer is in the second row of a copy.
+    #[test]
+    fn records_lie_where_infineons_mcuboot_has_them() {
+        let records = |layout: CypressLayout| [0, 1].map(|slot| layout.status(slot).unwrap().offsets().unwrap());
+        let layout = CypressLayout::new(32);
+        assert_eq!(records(layout), [[512, 1536], [2560, 3584]]);
+        assert_eq!(records(layout.image(1, false)), [[4608, 5632], [6656, 7680]]);
+        assert_eq!(records(layout.image(1, true)), [[6656, 7680], [8704, 9728]]);
+        // 500 sectors have their status in one row, 501 need two.
+        assert_eq!(records(CypressLayout::new(500))[0], [512, 1536]);
+        assert_eq!(records(CypressLayout::new(501))[0], [1024, 2560]);
+    }
+}

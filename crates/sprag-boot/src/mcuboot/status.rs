@@ -114,6 +114,12 @@ impl Status {
         self.copy.checked_mul(copy).and_then(|offset| self.at.checked_add(offset)).ok_or(Error::Layout)
     }
 
+    /// Where both copies of the record lie.
+    #[cfg(test)]
+    pub(crate) fn offsets(&self) -> Result<[u32; 2], Error> {
+        Ok([self.offset(0)?, self.offset(1)?])
+    }
+
     fn payload<'r>(&self, row: &'r [u8]) -> Result<&'r [u8], Error> {
         let end = self.row.checked_sub(BEHIND).ok_or(Error::Layout)?;
         row.get(..end).ok_or(Error::Buffer { needed: self.row })
