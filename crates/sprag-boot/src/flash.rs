@@ -1,5 +1,7 @@
 //! Flash operations whose errors name the area they failed in.
 
+#[cfg(feature = "mcuboot")]
+use embedded_storage_async::nor_flash::NorFlashErrorKind;
 use embedded_storage_async::nor_flash::{NorFlash, NorFlashError, ReadNorFlash};
 
 use crate::error::{Area, Error};
@@ -14,6 +16,25 @@ pub(crate) fn capacity<F: ReadNorFlash>(flash: &F) -> Result<u32, Error> {
 
 pub(crate) async fn read<F: ReadNorFlash>(flash: &mut F, area: Area, at: u32, bytes: &mut [u8]) -> Result<(), Error> {
     flash.read(at, bytes).await.map_err(failed(area))
+}
+
+/// Reads a cell that a cut may have torn; whether it could be read. A torn one can't on some parts with ECC, however often
+/// it is tried; a disturbance is over by the second time.
+#[cfg(feature = "mcuboot")]
+pub(crate) async fn read_torn<F: ReadNorFlash>(
+    flash: &mut F,
+    area: Area,
+    at: u32,
+    cell: &mut [u8],
+) -> Result<bool, Error> {
+    for _ in 0..2 {
+        match read(flash, area, at, cell).await {
+            Ok(()) => return Ok(true),
+            Err(Error::Flash { kind: NorFlashErrorKind::Other, .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
 }
 
 pub(crate) async fn write<F: NorFlash>(flash: &mut F, area: Area, at: u32, bytes: &[u8]) -> Result<(), Error> {

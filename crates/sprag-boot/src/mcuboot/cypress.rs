@@ -109,10 +109,7 @@ impl<'b, P: NorFlash, S: NorFlash, T: NorFlash> Cypress<'b, P, S, T> {
     /// what it has not yet.
     async fn secondary_trailer(&mut self) -> Result<Trailer, Error> {
         let mut trailer = self.layout.status(1)?.read(&mut self.status, self.row).await?;
-        let slot = match slot_trailer(&mut self.secondary, Area::Secondary, self.layout.secondary()).await {
-            Err(Error::Flash { .. }) => Trailer::BAD,
-            read => read?,
-        };
+        let slot = slot_trailer(&mut self.secondary, Area::Secondary, self.layout.secondary()).await?;
         if trailer.magic == Mark::Unset && slot.magic == Mark::Set {
             trailer.magic = Mark::Set;
         }
@@ -140,11 +137,20 @@ impl<'b, P: NorFlash, S: NorFlash, T: NorFlash> Cypress<'b, P, S, T> {
         Ok(start.saturating_sub(into))
     }
 
-    /// Erases the sectors of the secondary slot's trailer: those that are not blank, or all of them.
-    async fn clean(&mut self, all: bool) -> Result<(), Error> {
+    /// Erases the sectors of the secondary slot's trailer, those that are not blank or all of them, and unsets what the
+    /// bootloader has taken over.
+    async fn take_back(&mut self, all: bool) -> Result<(), Error> {
+        if self.is_trial().await? {
+            return Err(Error::OnTrial);
+        }
         let Units { erase_size, erased, .. } = self.layout.secondary();
         let start = self.trailer_start()?;
-        flash::clean(&mut self.secondary, Area::Secondary, start, (erase_size, erased), all).await
+        flash::clean(&mut self.secondary, Area::Secondary, start, (erase_size, erased), all).await?;
+        let status = self.layout.status(1)?;
+        if status.read(&mut self.status, self.row).await?.magic != Mark::Unset {
+            status.unset(&mut self.status, self.row).await?;
+        }
+        Ok(())
     }
 
     /// Writes what stages an image: from the lowest unit up, the last one being the magic's.
@@ -190,37 +196,28 @@ impl<P: NorFlash, S: NorFlash, T: NorFlash> BootControl for Cypress<'_, P, S, T>
             State::Staged(staged) if staged == swap => return Ok(()),
             _ => {}
         }
-        self.unstage().await?;
-        if self.write(swap).await.is_ok() {
-            return Ok(());
-        }
-        // A torn row may read as erased and yet refuse to be programmed.
-        self.clean(true).await?;
+        // A torn row may read as erased and yet refuse to be programmed, or not keep what is programmed.
+        self.take_back(true).await?;
         self.write(swap).await
     }
 
     async fn unstage(&mut self) -> Result<(), Error> {
-        if self.is_trial().await? {
-            return Err(Error::OnTrial);
-        }
-        self.clean(false).await?;
-        let status = self.layout.status(1)?;
-        if status.read(&mut self.status, self.row).await?.magic != Mark::Unset {
-            status.unset(&mut self.status, self.row).await?;
-        }
-        Ok(())
+        self.take_back(false).await
     }
 
     async fn confirm(&mut self) -> Result<(), Error> {
         if !self.is_trial().await? {
             return Ok(());
         }
-        let Units { erase_size, .. } = self.layout.internal;
+        let Units { erase_size, erased, .. } = self.layout.internal;
         let end = flash::capacity(&self.primary)?;
         let start = end.checked_sub(erase_size).ok_or(Error::Layout)?;
         let needed = usize::try_from(erase_size).map_err(|_| Error::Layout)?;
         let row = self.row.get_mut(..needed).ok_or(Error::Buffer { needed })?;
-        flash::read(&mut self.primary, Area::Primary, start, row).await?;
+        if !flash::read_torn(&mut self.primary, Area::Primary, start, row).await? {
+            // A row that can't be read has nothing to keep: the bootloader has its own record.
+            row.fill(erased);
+        }
         let (rest, magic) = row.split_last_chunk_mut::<{ MAGIC_SIZE as usize }>().ok_or(Error::Layout)?;
         *magic = trailer::magic(CELL);
         *rest.iter_mut().rev().nth(7).ok_or(Error::Layout)? = SET;
@@ -234,12 +231,14 @@ impl<P: NorFlash, S: NorFlash, T: NorFlash> BootControl for Cypress<'_, P, S, T>
     }
 }
 
-/// The trailer in the slot itself.
+/// The trailer in the slot itself. What can't be read counts as torn.
 async fn slot_trailer<F: NorFlash>(slot: &mut F, area: Area, units: Units) -> Result<Trailer, Error> {
     let end = flash::capacity(slot)?;
     let start = end.checked_sub(MAGIC_SIZE.saturating_add(CELL.saturating_mul(2))).ok_or(Error::Layout)?;
     let mut bytes = [0; 32];
-    flash::read(slot, area, start, &mut bytes).await?;
+    if !flash::read_torn(slot, area, start, &mut bytes).await? {
+        return Ok(Trailer { magic: Mark::Bad, image_ok: Mark::Bad, copy_done: Mark::Bad });
+    }
     let [copy_done, _, _, _, _, _, _, _, image_ok, _, _, _, _, _, _, _, magic @ ..] = bytes;
     Ok(Trailer {
         magic: Mark::of_magic(magic, CELL, units.erased),

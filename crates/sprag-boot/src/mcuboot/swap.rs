@@ -28,12 +28,8 @@ impl<P: NorFlash, S: NorFlash> McuBoot<P, S> {
         Trailer::read(&mut self.primary, Area::Primary, self.layout).await
     }
 
-    /// What can't be read counts as torn: MCUboot takes it for empty, and it stays so until it is erased.
     async fn secondary_trailer(&mut self) -> Result<Trailer, Error> {
-        match Trailer::read(&mut self.secondary, Area::Secondary, self.layout).await {
-            Err(Error::Flash { .. }) => Ok(Trailer::BAD),
-            read => read,
-        }
+        Trailer::read(&mut self.secondary, Area::Secondary, self.layout).await
     }
 
     /// The trailer in whole sectors, in bytes.
@@ -50,17 +46,17 @@ impl<P: NorFlash, S: NorFlash> McuBoot<P, S> {
         Ok(self.layout.method != Method::Overwrite && self.primary_trailer().await?.is_trial())
     }
 
-    /// Erases the primary slot's last sector, which has the magic and the flags: without a magic nothing is reverted.
-    /// `failed` is what to answer when the image reaches into that sector.
-    async fn erase_primary_magic(&mut self, failed: Error) -> Result<(), Error> {
+    /// Erases the primary slot's last sector, which has the magic and the flags: without a magic nothing is reverted. `false`
+    /// when the image may reach into it.
+    async fn erase_primary_magic(&mut self) -> Result<bool, Error> {
         let end = flash::capacity(&self.primary)?;
         let start = end.checked_sub(self.layout.erase_size).ok_or(Error::Layout)?;
-        match Header::read(&mut self.primary, Area::Primary).await? {
-            Some(header) if header.image_end(&mut self.primary, Area::Primary).await? <= start => {
-                flash::erase(&mut self.primary, Area::Primary, start, end).await
-            }
-            _ => Err(failed),
+        let Some(header) = Header::read(&mut self.primary, Area::Primary).await? else { return Ok(false) };
+        if header.image_end(&mut self.primary, Area::Primary).await? > start {
+            return Ok(false);
         }
+        flash::erase(&mut self.primary, Area::Primary, start, end).await?;
+        Ok(true)
     }
 }
 
@@ -97,7 +93,9 @@ impl<P: NorFlash, S: NorFlash> BootControl for McuBoot<P, S> {
             State::Staged(staged) if staged == swap || self.layout.method == Method::Overwrite => return Ok(()),
             _ => {}
         }
-        self.unstage().await?;
+        if self.is_trial().await? {
+            return Err(Error::OnTrial);
+        }
         let size = self.trailer_sectors();
         trailer::stage(&mut self.secondary, self.layout, size, swap).await
     }
@@ -107,23 +105,27 @@ impl<P: NorFlash, S: NorFlash> BootControl for McuBoot<P, S> {
             return Err(Error::OnTrial);
         }
         let size = self.trailer_sectors();
-        trailer::clean(&mut self.secondary, Area::Secondary, self.layout, size, false).await
+        trailer::clean(&mut self.secondary, self.layout, size, false).await
     }
 
     async fn confirm(&mut self) -> Result<(), Error> {
         let trailer = self.primary_trailer().await?;
-        // MCUboot reverts only while the magic is whole and the flag is erased: torn or gone, the image stays.
-        if self.layout.method == Method::Overwrite || (trailer.magic, trailer.image_ok) != (Mark::Set, Mark::Unset) {
-            return Ok(());
-        }
-        let cells = self.layout.cells(flash::capacity(&self.primary)?)?;
-        match trailer::write_flag(&mut self.primary, Area::Primary, self.layout, cells.image_ok, SET).await {
-            // A cell that a cut left torn may read as erased and yet refuse to be programmed (parts with ECC).
-            Err(failed) if self.primary_trailer().await?.image_ok == Mark::Unset => {
-                self.erase_primary_magic(failed).await
+        let failed = match (trailer.magic, trailer.image_ok) {
+            _ if self.layout.method == Method::Overwrite => return Ok(()),
+            (Mark::Unset, _) | (Mark::Set, Mark::Set) => return Ok(()),
+            (Mark::Set, Mark::Unset) => {
+                let cells = self.layout.cells(flash::capacity(&self.primary)?)?;
+                let (primary, layout) = (&mut self.primary, self.layout);
+                match trailer::write_flag(primary, Area::Primary, layout, cells.image_ok, SET).await {
+                    Ok(()) => return Ok(()),
+                    failed => failed,
+                }
             }
+            // Torn: MCUboot reverts only while the magic is whole and the flag is erased.
             _ => Ok(()),
-        }
+        };
+        // A cell that a cut left torn may refuse to be programmed, or to be read (parts with ECC). Neither may stay.
+        if self.erase_primary_magic().await? { Ok(()) } else { failed }
     }
 
     /// Writes nothing: MCUboot reverts what was not confirmed.

@@ -107,22 +107,23 @@ pub(crate) struct Trailer {
 }
 
 impl Trailer {
-    pub(crate) const BAD: Self = Self { magic: Mark::Bad, image_ok: Mark::Bad, copy_done: Mark::Bad };
-
+    /// What can't be read counts as torn.
     pub(crate) async fn read<F: ReadNorFlash>(flash: &mut F, area: Area, layout: Layout) -> Result<Self, Error> {
         let cells = layout.cells(flash::capacity(flash)?)?;
         let mut magic = [0; MAGIC_SIZE as usize];
-        flash::read(flash, area, cells.magic, &mut magic).await?;
+        let whole = flash::read_torn(flash, area, cells.magic, &mut magic).await?;
+        let magic = if whole { Mark::of_magic(magic, layout.align, layout.erased) } else { Mark::Bad };
         let mut flags = [Mark::Bad; 2];
         for (mark, offset) in flags.iter_mut().zip([cells.image_ok, cells.copy_done]) {
             // Eight bytes, for parts that read in words; cells are at least that large.
             let mut cell = [0; 8];
-            flash::read(flash, area, offset, &mut cell).await?;
-            let [flag, ..] = cell;
-            *mark = Mark::of_flag(flag, layout.erased);
+            if flash::read_torn(flash, area, offset, &mut cell).await? {
+                let [flag, ..] = cell;
+                *mark = Mark::of_flag(flag, layout.erased);
+            }
         }
         let [image_ok, copy_done] = flags;
-        Ok(Self { magic: Mark::of_magic(magic, layout.align, layout.erased), image_ok, copy_done })
+        Ok(Self { magic, image_ok, copy_done })
     }
 
     /// Row IV of MCUboot's table: the next reset reverts.
@@ -164,39 +165,27 @@ pub(crate) async fn write_magic<F: NorFlash>(
     flash::write(flash, area, cells.magic_block, block).await
 }
 
-/// Erases the last `size` bytes of a slot, whole sectors: those that are not blank, or all of them. From the end down,
-/// so that the magic goes first.
-pub(crate) async fn clean<F: NorFlash>(
-    flash: &mut F,
-    area: Area,
-    layout: Layout,
-    size: u32,
-    all: bool,
-) -> Result<(), Error> {
+/// Erases the last `size` bytes of a slot, whole sectors: those that are not blank, or all of them. From the end down, so
+/// that the magic goes first.
+pub(crate) async fn clean<F: NorFlash>(flash: &mut F, layout: Layout, size: u32, all: bool) -> Result<(), Error> {
     let end = flash::capacity(flash)?;
     layout.cells(end)?;
     let start = end.checked_sub(size).ok_or(Error::Layout)?;
-    flash::clean(flash, area, start, (layout.erase_size, layout.erased), all).await
+    flash::clean(flash, Area::Secondary, start, (layout.erase_size, layout.erased), all).await
 }
 
-/// Writes what stages an image into a clean trailer: the bytes of `boot_set_pending`, the magic last.
-async fn write<F: NorFlash>(flash: &mut F, layout: Layout, swap: Swap) -> Result<(), Error> {
+/// Stages what lies in the slot for updates, whose trailer is `size` bytes: the bytes of `boot_set_pending`, the magic last.
+///
+/// All of the trailer is erased first, however blank it reads: a cut leaves cells that read as erased and yet refuse to be
+/// programmed, or do not keep what is programmed.
+pub(crate) async fn stage<F: NorFlash>(flash: &mut F, layout: Layout, size: u32, swap: Swap) -> Result<(), Error> {
+    clean(flash, layout, size, true).await?;
     let cells = layout.cells(flash::capacity(flash)?)?;
     if swap == Swap::Permanent {
         write_flag(flash, Area::Secondary, layout, cells.image_ok, SET).await?;
     }
     write_flag(flash, Area::Secondary, layout, cells.swap_info, swap_info(swap)).await?;
     write_magic(flash, Area::Secondary, layout, cells).await
-}
-
-/// Stages what lies in the slot for updates, whose trailer is clean, as far as one can see, and `size` bytes large.
-pub(crate) async fn stage<F: NorFlash>(flash: &mut F, layout: Layout, size: u32, swap: Swap) -> Result<(), Error> {
-    if write(flash, layout, swap).await.is_ok() {
-        return Ok(());
-    }
-    // A torn cell may read as erased and yet refuse to be programmed (parts with ECC).
-    clean(flash, Area::Secondary, layout, size, true).await?;
-    write(flash, layout, swap).await
 }
 
 #[cfg(test)]

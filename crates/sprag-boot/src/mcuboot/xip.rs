@@ -87,10 +87,7 @@ impl<R: NorFlash, O: NorFlash> DirectXip<R, O> {
         if !self.revert {
             return Ok(Some(Swap::Permanent));
         }
-        let trailer = match Trailer::read(&mut self.other, Area::Secondary, self.layout).await {
-            Err(Error::Flash { .. }) => Trailer::BAD,
-            read => read?,
-        };
+        let trailer = Trailer::read(&mut self.other, Area::Secondary, self.layout).await?;
         Ok(match (trailer.magic, trailer.image_ok, trailer.copy_done) {
             (Mark::Set, Mark::Set, _) => Some(Swap::Permanent),
             (Mark::Set, _, Mark::Unset | Mark::Bad) => Some(Swap::Test),
@@ -141,7 +138,6 @@ impl<R: NorFlash, O: NorFlash> BootControl for DirectXip<R, O> {
             return Ok(());
         }
         let size = self.trailer_sectors();
-        trailer::clean(&mut self.other, Area::Secondary, self.layout, size, false).await?;
         trailer::stage(&mut self.other, self.layout, size, swap).await
     }
 
@@ -151,7 +147,7 @@ impl<R: NorFlash, O: NorFlash> BootControl for DirectXip<R, O> {
         }
         if self.revert {
             let size = self.trailer_sectors();
-            return trailer::clean(&mut self.other, Area::Secondary, self.layout, size, false).await;
+            return trailer::clean(&mut self.other, self.layout, size, false).await;
         }
         if self.other_is_newer().await? {
             // Its header.
