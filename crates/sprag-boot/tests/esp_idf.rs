@@ -45,7 +45,7 @@ struct Device {
 }
 
 fn device(factory: bool, count: u8, rollback: bool) -> Device {
-    let capacity = APPS + APP * 18;
+    let capacity = APPS + APP * (u32::from(count) + u32::from(factory));
     let flash = SimFlash::in_memory(Geometry { capacity, write_size: 4, erase_size: 4096, erased: 0xFF });
     flash.load(TABLE, &table(factory, count)).unwrap();
     let region = flash.region(0..capacity);
@@ -416,7 +416,7 @@ fn every_call_survives_being_dropped() {
 fn a_table_is_checked_as_the_bootloader_does() {
     let good = table(true, 3);
     let read = |bytes: &[u8]| {
-        let capacity = APPS + APP * 18;
+        let capacity = APPS + APP * 4;
         let flash = SimFlash::in_memory(Geometry { capacity, write_size: 4, erase_size: 4096, erased: 0xFF });
         flash.load(TABLE, bytes).unwrap();
         block_on(Table::read(&mut flash.region(0..capacity), TABLE))
