@@ -6,7 +6,7 @@ use crate::error::Error;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Swap {
-    /// Until the next reset, unless it is confirmed before.
+    /// Until the next reset, unless it is confirmed before. A bootloader that has no trials runs it for good.
     Test,
     /// For good.
     Permanent,
@@ -24,14 +24,28 @@ pub enum State {
     Trial,
 }
 
+/// Where an image goes: in bytes from the start of the flash that updates are written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Room {
+    /// Its first byte.
+    pub start: u32,
+    /// The end of what it may take: what follows belongs to the bootloader, or to nobody.
+    pub end: u32,
+    /// The size of the sectors there, as the bootloader was told. Start and end are whole sectors.
+    pub erase_size: u32,
+    /// What an erased byte reads as there, as the bootloader was told.
+    pub erased: u8,
+}
+
 /// Tells the bootloader, asks it what happened, confirms or goes back.
 ///
 /// Every call may be cut off by a power cut or a dropped future at any point, and made again: the bootloader finds an
 /// image that boots at any time.
 #[allow(async_fn_in_trait)] // Executors of this field run futures where they are made: no `Send` to promise.
 pub trait BootControl {
-    /// Bytes at the end of the slot for updates that belong to the bootloader: no image may reach into them.
-    fn reserved(&self) -> u32;
+    /// Where an image goes. The same until the next reset; empty when the layout leaves no room.
+    fn room(&self) -> Room;
 
     /// Where the hand-over stands.
     ///
@@ -42,11 +56,12 @@ pub trait BootControl {
     /// Reads only.
     async fn state(&mut self) -> Result<State, Error>;
 
-    /// Hands the image in the slot for updates over to the bootloader, for the next reset. The image must have been
+    /// Hands the image in the room for updates over to the bootloader, for the next reset. The image must have been
     /// verified; the write that makes it count is the last one.
     ///
     /// # Errors
-    /// [`Error::OnTrial`] while the running image is not confirmed; [`Error::Flash`], [`Error::Layout`].
+    /// [`Error::OnTrial`] while the running image is not confirmed; [`Error::NoPermanent`], [`Error::NotNewest`] and
+    /// [`Error::NoSlot`] where the bootloader can't run the image so; [`Error::Flash`], [`Error::Layout`].
     ///
     /// # Cancellation safety
     /// Dropped early, the image is staged or not.
@@ -56,7 +71,7 @@ pub trait BootControl {
     /// is staged and all is clean. To be called before anything is written to the slot.
     ///
     /// # Errors
-    /// As [`stage`](Self::stage).
+    /// [`Error::OnTrial`] while the running image is not confirmed; [`Error::Flash`], [`Error::Layout`].
     ///
     /// # Cancellation safety
     /// Dropped early, the image is staged or not.
@@ -65,7 +80,7 @@ pub trait BootControl {
     /// The running image stays for good. Changes nothing when it does already.
     ///
     /// # Errors
-    /// [`Error::Trailer`], [`Error::Flash`], [`Error::Layout`].
+    /// [`Error::Flash`], [`Error::Layout`].
     ///
     /// # Cancellation safety
     /// Dropped early, the image is confirmed or still on trial.

@@ -4,14 +4,30 @@ use core::fmt;
 
 use embedded_storage_async::nor_flash::NorFlashErrorKind;
 
-/// One of the two slots of a swapping bootloader.
+/// A part of the flash that the bootloader reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Slot {
-    /// The one that runs.
+#[non_exhaustive]
+pub enum Area {
+    /// The slot that runs.
     Primary,
-    /// The one that updates are put into.
+    /// The slot that updates are put into.
     Secondary,
+    /// The partition in which the bootloader keeps its state, apart from the slots.
+    State,
+    /// ESP-IDF's partition table.
+    PartitionTable,
+}
+
+impl Area {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Primary => "primary slot",
+            Self::Secondary => "secondary slot",
+            Self::State => "state partition",
+            Self::PartitionTable => "partition table",
+        }
+    }
 }
 
 /// Why the bootloader could not be told or asked.
@@ -19,34 +35,57 @@ pub enum Slot {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Error {
-    /// A slot's flash failed.
+    /// An area's flash failed.
     Flash {
-        /// Which slot's.
-        slot: Slot,
+        /// Which area's.
+        area: Area,
         /// How.
         #[cfg_attr(feature = "defmt", defmt(Debug2Format))]
         kind: NorFlashErrorKind,
     },
-    /// The layout makes no sense, or the slot is too small for it.
+    /// The layout makes no sense, or an area is too small for it.
     Layout,
+    /// A buffer of the caller's is too small.
+    Buffer {
+        /// The size that would do, in bytes.
+        needed: usize,
+    },
     /// The running image is on trial: until it is confirmed or gone, the other slot holds the only way back.
     OnTrial,
     /// There is no image on trial that could be given up.
     NotOnTrial,
-    /// What the bootloader left in the running image's slot can't be read: neither set nor erased.
-    Trailer,
+    /// The bootloader runs no image for good that was not tried.
+    NoPermanent,
+    /// The bootloader runs the newest image, and the one in the other slot is not newer than the running one.
+    NotNewest,
+    /// The partition table is malformed.
+    Table {
+        /// Where, in bytes from its start.
+        at: u32,
+    },
+    /// The partition table's MD5 does not fit.
+    TableDigest,
+    /// The partition table has no otadata, or no app partition for an update beside the running one.
+    NoSlot,
 }
 
 impl Error {
     /// A stable word for status reports, of at most 24 characters.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Flash { slot: Slot::Primary, .. } => "primary-flash",
-            Self::Flash { slot: Slot::Secondary, .. } => "secondary-flash",
+            Self::Flash { area: Area::Primary, .. } => "primary-flash",
+            Self::Flash { area: Area::Secondary, .. } => "secondary-flash",
+            Self::Flash { area: Area::State, .. } => "boot-state-flash",
+            Self::Flash { area: Area::PartitionTable, .. } => "partition-table-flash",
             Self::Layout => "boot-layout",
+            Self::Buffer { .. } => "buffer-too-small",
             Self::OnTrial => "on-trial",
             Self::NotOnTrial => "not-on-trial",
-            Self::Trailer => "boot-trailer",
+            Self::NoPermanent => "no-permanent-swap",
+            Self::NotNewest => "not-newest",
+            Self::Table { .. } => "partition-table",
+            Self::TableDigest => "partition-table-digest",
+            Self::NoSlot => "no-update-slot",
         }
     }
 
@@ -59,12 +98,16 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Flash { slot: Slot::Primary, kind } => write!(f, "the primary slot's flash failed ({kind:?})"),
-            Self::Flash { slot: Slot::Secondary, kind } => write!(f, "the secondary slot's flash failed ({kind:?})"),
-            Self::Layout => f.write_str("the bootloader's layout does not fit the slots"),
+            Self::Flash { area, kind } => write!(f, "the {}'s flash failed ({kind:?})", area.name()),
+            Self::Layout => f.write_str("the bootloader's layout does not fit the flash"),
+            Self::Buffer { needed } => write!(f, "the buffer is too small: {needed} bytes are needed"),
             Self::OnTrial => f.write_str("the running image is on trial and not confirmed yet"),
             Self::NotOnTrial => f.write_str("no image is on trial"),
-            Self::Trailer => f.write_str("the primary slot's trailer is neither set nor erased"),
+            Self::NoPermanent => f.write_str("this bootloader runs no image for good that was not tried"),
+            Self::NotNewest => f.write_str("the bootloader runs the newest image, and the new one is not newer"),
+            Self::Table { at } => write!(f, "the partition table is malformed at byte {at}"),
+            Self::TableDigest => f.write_str("the partition table's MD5 does not match"),
+            Self::NoSlot => f.write_str("the partition table has no place for an update"),
         }
     }
 }

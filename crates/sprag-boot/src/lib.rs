@@ -13,10 +13,21 @@
 #![doc = include_str!("../README.md")]
 
 mod control;
+#[cfg(feature = "embassy-boot")]
+pub mod embassy;
 mod error;
-mod mcuboot;
-mod trailer;
+#[cfg(feature = "esp-idf")]
+pub mod esp_idf;
+#[cfg(any(feature = "mcuboot", feature = "esp-idf", feature = "embassy-boot"))]
+mod flash;
+#[cfg(feature = "mcuboot")]
+pub mod mcuboot;
 
-pub use control::{BootControl, State, Swap};
-pub use error::{Error, Slot};
-pub use mcuboot::{Layout, McuBoot, Method};
+pub use control::{BootControl, Room, State, Swap};
+#[cfg(feature = "embassy-boot")]
+pub use embassy::EmbassyBoot;
+pub use error::{Area, Error};
+#[cfg(feature = "esp-idf")]
+pub use esp_idf::EspIdf;
+#[cfg(feature = "mcuboot")]
+pub use mcuboot::{Cypress, DirectXip, Layout, McuBoot, Method};

@@ -1,15 +1,17 @@
-//! Staging and confirming, with the power cut at every operation and again in what follows; judged by the bootloader.
+//! Staging and confirming where images are swapped or copied, with the power cut at every operation and again in what
+//! follows; judged by the bootloader.
 
-use ed25519_dalek::SigningKey;
+mod common;
+
+use common::{Campaign, TORN, image, poll};
 use embassy_futures::block_on;
-use sprag_boot::{BootControl, Error, Layout, McuBoot, State, Swap};
-use sprag_testkit::flash::{Geometry, Region, SimFlash, Torn};
-use sprag_testkit::image::{McuBootImage, Version};
-use sprag_testkit::mcuboot::{self, Bootloader, Mark};
+use embedded_storage_async::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
+use sprag_boot::{BootControl, Error, Layout, McuBoot, Method, Room, State, Swap};
+use sprag_testkit::flash::{FlashError, Geometry, Region, SimFlash};
+use sprag_testkit::mcuboot::{self, Bootloader, Mark, Trailer};
 
 const SLOT: u32 = 32 * 1024;
 const SECTOR: u32 = 2048;
-const TORN: [Torn; 4] = [Torn::Nothing, Torn::Half, Torn::Bits(1), Torn::Bits(2)];
 
 struct Device {
     primary: Region,
@@ -18,24 +20,25 @@ struct Device {
     bootloader: Bootloader,
 }
 
-fn device(align: u32, erased: u8) -> Device {
+fn device(align: u32, erased: u8, method: Method) -> Device {
     let geometry = Geometry { capacity: 2 * SLOT, write_size: align, erase_size: SECTOR, erased };
     let flash = SimFlash::in_memory(geometry);
     // As on parts with ECC; what is legal there is legal everywhere.
     flash.program_once();
-    for (major, at) in [(1, 0), (2, SLOT)] {
-        let version = Version { major, minor: 0, revision: 0, build: 0 };
-        let image = McuBootImage { version, header_size: 32, payload: &[major; 500] };
-        flash.load(at, &image.sign(&SigningKey::from_bytes(&[1; 32]))).unwrap();
-    }
+    let layout = Layout::new(SLOT, align, SECTOR, erased).method(method);
     let (primary, secondary) = (flash.region(0..SLOT), flash.region(SLOT..2 * SLOT));
-    let layout = Layout::new(SLOT, align, SECTOR, erased);
+    let room = McuBoot::new(primary.clone(), secondary.clone(), layout).room();
+    flash.load(0, &image(1)).unwrap();
+    flash.load(SLOT + room.start, &image(2)).unwrap();
     let bootloader = Bootloader { primary: primary.clone(), secondary: secondary.clone(), align, key: None };
     Device { primary, secondary, layout, bootloader }
 }
 
-fn devices() -> impl Iterator<Item = Device> {
-    [1, 2, 4, 8, 16, 32].into_iter().flat_map(|align| [device(align, 0xFF), device(align, 0x00)])
+const SWAPPING: [Method; 3] = [Method::Move, Method::Scratch, Method::Offset];
+
+fn devices(methods: &[Method]) -> impl Iterator<Item = Device> {
+    let parts = [1, 2, 4, 8, 16, 32].into_iter().flat_map(|align| [(align, 0xFF), (align, 0x00)]);
+    parts.flat_map(|(align, erased)| methods.iter().map(move |method| device(align, erased, *method)))
 }
 
 impl Device {
@@ -43,8 +46,16 @@ impl Device {
         McuBoot::new(self.primary.clone(), self.secondary.clone(), self.layout)
     }
 
+    fn method(&self) -> mcuboot::Method {
+        match self.layout.method {
+            Method::Offset => mcuboot::Method::Offset,
+            Method::Overwrite => mcuboot::Method::Overwrite,
+            _ => mcuboot::Method::Move,
+        }
+    }
+
     fn reset(&self) -> (mcuboot::Swap, u8) {
-        let boot = self.bootloader.boot().unwrap();
+        let boot = self.bootloader.boot_by(self.method()).unwrap();
         (boot.swap, boot.running.major)
     }
 
@@ -55,7 +66,7 @@ impl Device {
 
 #[test]
 fn a_test_swap_is_confirmed_or_reverted() {
-    for device in devices() {
+    for device in devices(&SWAPPING) {
         let mut boot = device.boot();
         assert_eq!(device.state(), State::Settled);
         block_on(boot.stage(Swap::Test)).unwrap();
@@ -81,7 +92,7 @@ fn a_test_swap_is_confirmed_or_reverted() {
 
 #[test]
 fn a_permanent_swap_needs_no_confirming_and_can_be_taken_back() {
-    for device in devices() {
+    for device in devices(&SWAPPING) {
         let mut boot = device.boot();
         block_on(boot.stage(Swap::Permanent)).unwrap();
         assert_eq!(device.state(), State::Staged(Swap::Permanent));
@@ -94,20 +105,114 @@ fn a_permanent_swap_needs_no_confirming_and_can_be_taken_back() {
     }
 }
 
+/// There is no trial, however it was asked for, and the state says so.
+#[test]
+fn what_is_copied_over_the_old_image_stays() {
+    for device in devices(&[Method::Overwrite]) {
+        for swap in [Swap::Test, Swap::Permanent] {
+            let mut boot = device.boot();
+            block_on(boot.stage(swap)).unwrap();
+            assert_eq!(device.state(), State::Staged(Swap::Permanent));
+            block_on(boot.unstage()).unwrap();
+            assert_eq!(device.reset(), (mcuboot::Swap::None, 1));
+        }
+        block_on(device.boot().stage(Swap::Test)).unwrap();
+        assert_eq!(device.reset(), (mcuboot::Swap::Permanent, 2));
+        assert_eq!(device.state(), State::Settled);
+        block_on(device.boot().confirm()).unwrap();
+        assert_eq!(block_on(device.boot().go_back()), Err(Error::NotOnTrial));
+        assert_eq!(device.reset(), (mcuboot::Swap::None, 2));
+    }
+}
+
+/// Whatever lies in both trailers, the state is what MCUboot's table decides at the next reset.
+#[test]
+fn the_state_is_what_mcuboots_table_decides() {
+    let marks = [Mark::Good, Mark::Unset, Mark::Bad];
+    let trailers: Vec<Trailer> = marks
+        .iter()
+        .flat_map(|magic| marks.iter().flat_map(|image_ok| marks.map(|copy_done| (*magic, *image_ok, copy_done))))
+        .map(|(magic, image_ok, copy_done)| Trailer { magic, image_ok, copy_done })
+        .collect();
+    for device in devices(&[Method::Move, Method::Offset, Method::Overwrite]) {
+        let (align, erased) = (device.layout.align, device.layout.erased);
+        let cell = align.max(8);
+        let image_ok = (SLOT - 16 - cell) / cell * cell;
+        let blank = vec![erased; (SLOT - image_ok + cell) as usize];
+        let put = |slot: &Region, trailer: &Trailer| {
+            let (flash, start) = (slot.flash(), slot.range().start);
+            flash.load(start + image_ok - cell, &blank).unwrap();
+            let byte = |mark| match mark {
+                Mark::Good => 1,
+                Mark::Unset => erased,
+                Mark::Bad => 0x55,
+            };
+            let mut magic = match trailer.magic {
+                Mark::Unset => vec![erased; 16],
+                _ => expected_magic(align),
+            };
+            magic[7] ^= if trailer.magic == Mark::Bad { 0x10 } else { 0 };
+            flash.load(start + image_ok, &[byte(trailer.image_ok)]).unwrap();
+            flash.load(start + image_ok - cell, &[byte(trailer.copy_done)]).unwrap();
+            flash.load(start + SLOT - 16, &magic).unwrap();
+        };
+        for (primary, secondary) in trailers.iter().flat_map(|p| trailers.iter().map(move |s| (p, s))) {
+            put(&device.primary, primary);
+            put(&device.secondary, secondary);
+            let decided = match mcuboot::decide(device.method(), *primary, *secondary) {
+                mcuboot::Swap::Test | mcuboot::Swap::Permanent if device.layout.method == Method::Overwrite => {
+                    State::Staged(Swap::Permanent)
+                }
+                mcuboot::Swap::Test => State::Staged(Swap::Test),
+                mcuboot::Swap::Permanent => State::Staged(Swap::Permanent),
+                mcuboot::Swap::Revert if device.layout.method != Method::Overwrite => State::Trial,
+                _ => State::Settled,
+            };
+            assert_eq!(device.state(), decided, "{primary:?}, {secondary:?}, {:?}", device.layout);
+        }
+    }
+}
+
+/// MCUboot, `docs/design.md`: the classic magic, or the alignment and another one.
+fn expected_magic(align: u32) -> Vec<u8> {
+    match align {
+        16 | 32 => {
+            vec![align as u8, 0, 0x2d, 0xe1, 0x5d, 0x29, 0x41, 0x0b, 0x8d, 0x77, 0x67, 0x9c, 0x11, 0x0f, 0x1f, 0x8a]
+        }
+        _ => vec![0x77, 0xc2, 0x95, 0xf3, 0x60, 0xd2, 0xef, 0x7f, 0x35, 0x52, 0x50, 0x0f, 0x2c, 0xb6, 0x79, 0x80],
+    }
+}
+
 /// The bytes are those that MCUboot's own `boot_set_pending` leaves.
 #[test]
 fn the_trailer_is_byte_for_byte_mcuboots() {
-    let device = device(4, 0xFF);
-    block_on(device.boot().stage(Swap::Permanent)).unwrap();
-    let slot = device.secondary.contents();
-    let mut expected = [0xFF; 40];
-    expected[0] = 3; // swap_info
-    expected[16] = 1; // image_ok
-    expected[24..].copy_from_slice(&[
-        0x77, 0xc2, 0x95, 0xf3, 0x60, 0xd2, 0xef, 0x7f, 0x35, 0x52, 0x50, 0x0f, 0x2c, 0xb6, 0x79, 0x80,
-    ]);
-    assert_eq!(slot[slot.len() - 40..], expected);
-    assert!(slot[SLOT as usize - 4096..slot.len() - 40].iter().all(|byte| *byte == 0xFF));
+    for method in [Method::Move, Method::Scratch, Method::Offset, Method::Overwrite] {
+        let device = device(4, 0xFF, method);
+        block_on(device.boot().stage(Swap::Permanent)).unwrap();
+        let slot = device.secondary.contents();
+        let mut expected = [0xFF; 40];
+        expected[0] = 3; // swap_info
+        expected[16] = 1; // image_ok
+        expected[24..].copy_from_slice(&expected_magic(4));
+        assert_eq!(slot[slot.len() - 40..], expected);
+        assert!(slot[SLOT as usize - 4096..slot.len() - 40].iter().all(|byte| *byte == 0xFF));
+    }
+}
+
+/// What MCUboot needs beside the image, worked out by hand from `boot_trailer_sz`: 128 sectors of this alignment.
+#[test]
+fn the_room_is_what_mcuboot_leaves() {
+    for (align, method, expected) in [
+        (8, Method::Scratch, 0..SLOT - 2 * SECTOR), // 128 * 3 * 8 + 4 * 8 + 16 = 3120
+        (8, Method::Move, 0..SLOT - 3 * SECTOR),    // and one sector
+        (8, Method::Offset, SECTOR..SLOT - 2 * SECTOR), // 128 * 2 * 8 + 5 * 8 + 16 = 2104
+        (8, Method::Overwrite, 0..SLOT - SECTOR),
+        (32, Method::Scratch, 0..SLOT - 7 * SECTOR), // 128 * 3 * 32 + 4 * 32 + 32 = 12448
+        (32, Method::Offset, SECTOR..SLOT - 5 * SECTOR), // 128 * 2 * 32 + 5 * 32 + 32 = 8384
+    ] {
+        let Room { start, end, erase_size, erased } = device(align, 0xFF, method).boot().room();
+        assert_eq!((start..end, erase_size, erased), (expected, SECTOR, 0xFF), "{method:?}, {align}");
+    }
 }
 
 /// Each call, cut at each operation in each way, then again at each operation when it is made once more: at any time
@@ -141,73 +246,42 @@ fn every_call_survives_a_cut_and_a_second_cut() {
     ];
     let mut states = 0u32;
     for (prepare, call, done) in calls {
-        for fresh in devices() {
-            prepare(&fresh).unwrap();
-            let prepared = fresh.secondary.flash().contents();
-            let flash = fresh.secondary.flash();
-            let mut cut = |from: &[u8], at: u64, torn: Torn| {
-                flash.load(0, from).unwrap();
-                flash.cut_power_after(at, torn);
-                let cut = call(&fresh).is_err();
-                flash.power_on();
-                let after = flash.contents();
-                let (_, running) = fresh.reset();
-                assert!(running == 1 || running == 2);
-                states += 1;
-                // The bootloader may have moved on; the call is made again as if it had not.
-                flash.load(0, &after).unwrap();
-                cut.then_some(after)
+        for fresh in devices(&[Method::Move, Method::Offset, Method::Overwrite]) {
+            let done = match done {
+                State::Staged(_) if fresh.layout.method == Method::Overwrite => State::Staged(Swap::Permanent),
+                done => done,
             };
-            for torn in TORN {
-                for first in 0.. {
-                    let Some(after) = cut(&prepared, first, torn) else { break };
-                    for second in 0.. {
-                        if cut(&after, second, torn).is_none() {
-                            break;
-                        }
-                    }
-                    flash.load(0, &after).unwrap();
-                    call(&fresh).unwrap();
-                    assert_eq!(fresh.state(), done);
-                }
+            prepare(&fresh).unwrap();
+            states += Campaign {
+                flash: fresh.secondary.flash(),
+                call: &|| call(&fresh),
+                boot: &|| matches!(fresh.reset(), (_, 1 | 2)),
+                cut_boot: false,
+                done: &|| assert_eq!(fresh.state(), done),
             }
+            .run();
         }
     }
     println!("{states} states");
-    assert!(states > 1_000, "{states}");
+    assert!(states > 3_000, "{states}");
 }
 
 /// Each call, dropped at each of its awaits: the same call made again does what it is to do.
 #[test]
 fn every_call_survives_being_dropped() {
-    use std::future::Future;
-    use std::pin::pin;
-    use std::task::{Context, Poll, Waker};
     for (align, swap) in [1, 8, 32].into_iter().flat_map(|align| [(align, Swap::Test), (align, Swap::Permanent)]) {
-        for drop_at in 1.. {
-            let device = device(align, 0xFF);
+        for budget in 0.. {
+            let device = device(align, 0xFF, Method::Move);
             device.secondary.flash().yield_before_operations();
-            let mut polls = 0;
-            // As often as there are polls left; whether it came to its end.
-            let mut drive = |mut call: std::pin::Pin<&mut dyn Future<Output = Result<(), Error>>>| loop {
-                polls += 1;
-                if polls == drop_at {
-                    return false;
-                }
-                if let Poll::Ready(result) = call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                    result.unwrap();
-                    return true;
-                }
-            };
-            let mut boot = device.boot();
-            let staged = drive(pin!(boot.stage(swap)));
+            let (mut boot, mut left) = (device.boot(), budget);
+            let staged = poll(boot.stage(swap), &mut left);
             block_on(boot.stage(swap)).unwrap();
-            assert_eq!(device.state(), State::Staged(swap), "dropped at poll {drop_at}");
+            assert_eq!(device.state(), State::Staged(swap), "dropped after {budget} polls");
             device.reset();
-            let confirmed = !staged || drive(pin!(boot.confirm()));
+            let confirmed = staged.and_then(|_| poll(boot.confirm(), &mut left));
             block_on(boot.confirm()).unwrap();
             assert_eq!((device.state(), device.reset()), (State::Settled, (mcuboot::Swap::None, 2)));
-            if staged && confirmed {
+            if confirmed.is_some() {
                 break;
             }
         }
@@ -217,7 +291,7 @@ fn every_call_survives_being_dropped() {
 /// What was staged for test only must not become permanent by a cut, whatever lay in the trailer.
 #[test]
 fn a_cut_never_makes_a_test_permanent() {
-    for device in devices() {
+    for device in devices(&SWAPPING) {
         let flash = device.secondary.flash();
         let prepared = flash.contents();
         for torn in TORN {
@@ -236,9 +310,130 @@ fn a_cut_never_makes_a_test_permanent() {
     }
 }
 
+/// A cell that was torn may read as erased and yet refuse to be programmed: then the magic is erased instead, and the
+/// image stays all the same. Not where the image reaches into its sector.
+#[test]
+fn a_torn_flag_is_no_obstacle_to_confirming() {
+    for (payload, expected) in [(500, Ok(())), (SLOT as usize - 2000, Err("primary-flash"))] {
+        for device in devices(&SWAPPING) {
+            block_on(device.boot().stage(Swap::Test)).unwrap();
+            device.reset();
+            let flash = device.primary.flash();
+            // Nothing of a program was done, but it was begun: the test kit's flash has no such cut, so it is programmed
+            // with the value that it has.
+            let cell = match device.layout.align {
+                16 => SLOT - 32,
+                32 => SLOT - 64,
+                _ => SLOT - 24,
+            };
+            device.primary.write_now(cell, &vec![device.layout.erased; device.layout.align as usize]).unwrap();
+            flash.load(12, &(payload as u32).to_le_bytes()).unwrap();
+            let confirmed = block_on(device.boot().confirm());
+            assert_eq!(confirmed.map_err(|error| error.reason()), expected);
+            flash.load(12, &500u32.to_le_bytes()).unwrap();
+            let boots = if expected.is_ok() { (mcuboot::Swap::None, 2) } else { (mcuboot::Swap::Revert, 1) };
+            assert_eq!(device.reset(), boots);
+        }
+    }
+}
+
+/// A region with cells that can't be read until they are erased: what a cut leaves on some parts with ECC.
+struct Unreadable {
+    region: Region,
+    cells: std::ops::Range<u32>,
+}
+
+impl ErrorType for Unreadable {
+    type Error = FlashError;
+}
+
+impl ReadNorFlash for Unreadable {
+    const READ_SIZE: usize = 1;
+
+    async fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), FlashError> {
+        if offset < self.cells.end && self.cells.start < offset + bytes.len() as u32 {
+            return Err(FlashError::NotErased { offset });
+        }
+        self.region.read_now(offset, bytes)
+    }
+
+    fn capacity(&self) -> usize {
+        self.region.capacity()
+    }
+}
+
+impl NorFlash for Unreadable {
+    const WRITE_SIZE: usize = 1;
+    const ERASE_SIZE: usize = 1;
+
+    async fn erase(&mut self, from: u32, to: u32) -> Result<(), FlashError> {
+        if (from..to).contains(&self.cells.start) {
+            self.cells = 0..0;
+        }
+        self.region.erase_now(from, to)
+    }
+
+    async fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
+        self.region.write_now(offset, bytes)
+    }
+}
+
+/// A trailer that can't be read is no obstacle to staging: it is erased.
+#[test]
+fn a_torn_trailer_that_cannot_be_read_is_cleaned() {
+    for cells in [SLOT - 16..SLOT, SLOT - 24..SLOT - 16, SLOT - 40..SLOT - 32] {
+        let device = device(8, 0xFF, Method::Move);
+        let torn = Unreadable { region: device.secondary.clone(), cells };
+        let mut boot = McuBoot::new(device.primary.clone(), torn, device.layout);
+        assert_eq!(block_on(boot.state()), Ok(State::Settled));
+        block_on(boot.stage(Swap::Test)).unwrap();
+        assert_eq!(block_on(boot.state()), Ok(State::Staged(Swap::Test)));
+        assert_eq!(device.reset(), (mcuboot::Swap::Test, 2));
+    }
+}
+
+/// A flag of the running image that can't be read reverts nothing, and is gone once the image is confirmed.
+#[test]
+fn a_running_slot_with_a_torn_flag_settles() {
+    for confirm in [true, false] {
+        let device = device(8, 0xFF, Method::Move);
+        block_on(device.boot().stage(Swap::Test)).unwrap();
+        device.reset();
+        let torn = Unreadable { region: device.primary.clone(), cells: SLOT - 24..SLOT - 16 };
+        let mut boot = McuBoot::new(torn, device.secondary.clone(), device.layout);
+        assert_eq!(block_on(boot.state()), Ok(State::Settled));
+        if confirm {
+            block_on(boot.confirm()).unwrap();
+            assert_eq!(device.reset(), (mcuboot::Swap::None, 2));
+        }
+    }
+}
+
+/// Two images, each with a pair of slots of its own, in one flash.
+#[test]
+fn images_are_staged_one_by_one() {
+    let geometry = Geometry { capacity: 4 * SLOT, write_size: 8, erase_size: SECTOR, erased: 0xFF };
+    let flash = SimFlash::in_memory(geometry);
+    let slot = |n: u32| flash.region(n * SLOT..(n + 1) * SLOT);
+    (0..4).for_each(|n| flash.load(n * SLOT, &image(n as u8 + 1)).unwrap());
+    let pairs = [0, 2].map(|first| {
+        let bootloader = Bootloader { primary: slot(first), secondary: slot(first + 1), align: 8, key: None };
+        (McuBoot::new(slot(first), slot(first + 1), Layout::new(SLOT, 8, SECTOR, 0xFF)), bootloader)
+    });
+    let [(mut first, first_loader), (mut second, second_loader)] = pairs;
+    block_on(second.stage(Swap::Test)).unwrap();
+    assert_eq!(block_on(first.state()), Ok(State::Settled));
+    assert_eq!(first_loader.boot().unwrap().running.major, 1);
+    assert_eq!(second_loader.boot().unwrap().running.major, 4);
+    block_on(first.stage(Swap::Permanent)).unwrap();
+    assert_eq!(block_on(second.state()), Ok(State::Trial));
+    assert_eq!(first_loader.boot().unwrap().running.major, 2);
+    assert_eq!(second_loader.boot().unwrap().running.major, 3);
+}
+
 #[test]
 fn a_layout_that_cannot_be_is_refused() {
-    let device = device(8, 0xFF);
+    let device = device(8, 0xFF, Method::Move);
     for align in [0, 3, 64] {
         let mut layout = device.layout;
         layout.align = align;
@@ -248,6 +443,7 @@ fn a_layout_that_cannot_be_is_refused() {
     let tiny = Layout::new(SLOT, 8, SECTOR, 0xFF).max_sectors(10_000);
     let mut boot = McuBoot::new(device.primary.clone(), device.secondary.clone(), tiny);
     assert_eq!(block_on(boot.stage(Swap::Test)), Err(Error::Layout), "a trailer larger than the slot");
+    assert_eq!(boot.room().end, boot.room().start, "leaves no room");
     let small = device.secondary.flash().region(SLOT..SLOT + SECTOR);
     let mut boot = McuBoot::new(device.primary.clone(), small, device.layout);
     assert_eq!(block_on(boot.stage(Swap::Test)), Err(Error::Layout));

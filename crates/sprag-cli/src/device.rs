@@ -147,7 +147,8 @@ impl Device {
             key: [0; 32],
             settings: Settings::default(),
         };
-        let limit = layout.primary.len().saturating_sub(bench.mcuboot().reserved() as usize);
+        let room = bench.mcuboot().room();
+        let limit = (room.end - room.start) as usize;
         anyhow::ensure!(
             image.len() <= limit,
             "the image of {} bytes does not fit: the primary slot takes {limit}",

@@ -9,6 +9,8 @@ use anyhow::{Context, anyhow, bail, ensure};
 use serde::Deserialize;
 use sprag_testkit::flash::Geometry;
 
+use crate::boot::Family;
+
 /// A flash part and its regions, checked: whole sectors, no overlap, and all that MCUboot and the journal need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
@@ -22,45 +24,47 @@ pub struct Layout {
     pub journal: Range<u32>,
 }
 
+/// A layout as it is written, with checked units and regions; which regions there must be depends on what it is for.
+#[derive(Debug, Clone)]
+pub(crate) struct Parts {
+    pub(crate) geometry: Geometry,
+    regions: BTreeMap<String, RawRegion>,
+    pub(crate) boot: Option<Family>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawLayout {
     write_size: u32,
     erase_size: u32,
     erased_value: u8,
+    #[serde(default)]
     regions: BTreeMap<String, RawRegion>,
+    boot: Option<Family>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawRegion {
     offset: u32,
     size: u32,
 }
 
-impl Layout {
-    /// Reads a layout file.
-    ///
-    /// # Errors
-    /// One line that names the file, the place in it and what is wrong there.
-    pub fn read(path: &Path) -> anyhow::Result<Self> {
+impl Parts {
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
         Self::parse(&text).with_context(|| format!("{}", path.display()))
     }
 
-    /// Reads a layout.
-    ///
-    /// # Errors
-    /// One line that names the place and what is wrong there.
-    pub fn parse(text: &str) -> anyhow::Result<Self> {
+    pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
         let raw: RawLayout = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
             anyhow!("line {line}: {}", error.message().replace('\n', " "))
         })?;
-        let RawLayout { write_size, erase_size, erased_value: erased, regions } = raw;
+        let RawLayout { write_size, erase_size, erased_value: erased, regions, boot } = raw;
         ensure!(
-            write_size.is_power_of_two() && write_size <= 32,
-            "write_size: {write_size} is not 1, 2, 4, 8, 16 or 32, the units that MCUboot's trailers can have"
+            write_size.is_power_of_two() && write_size <= 512,
+            "write_size: {write_size} is not a power of two of at most 512"
         );
         ensure!(
             erase_size >= 128 && erase_size.is_multiple_of(write_size),
@@ -71,20 +75,77 @@ impl Layout {
             check_region(name, region, erase_size)?;
         }
         check_overlaps(&regions)?;
-        let region = |name: &str| {
-            let region = regions.get(name).ok_or_else(|| anyhow!("regions.{name}: missing"))?;
-            anyhow::Ok(region.offset..region.offset + region.size)
-        };
-        let (primary, secondary, journal) = (region("primary")?, region("secondary")?, region("journal")?);
+        let end = regions.values().map(|region| region.offset + region.size).max().unwrap_or(0);
+        Ok(Self { geometry: Geometry { capacity: end, write_size, erase_size, erased }, regions, boot })
+    }
+
+    pub(crate) fn region(&self, name: &str) -> anyhow::Result<Range<u32>> {
+        let region = self.regions.get(name).ok_or_else(|| anyhow!("regions.{name}: missing"))?;
+        Ok(region.offset..region.offset + region.size)
+    }
+
+    /// Two slots of one size, as MCUboot takes them.
+    pub(crate) fn slots(&self) -> anyhow::Result<[Range<u32>; 2]> {
+        let (primary, secondary) = (self.region("primary")?, self.region("secondary")?);
         ensure!(
             primary.len() == secondary.len(),
             "regions.secondary: {:#x} bytes, but regions.primary has {:#x}: slots that are swapped are of one size",
             secondary.len(),
             primary.len()
         );
-        ensure!(journal.len() as u32 / erase_size >= 2, "regions.journal: less than two sectors of {erase_size} bytes");
-        let end = regions.values().map(|region| region.offset + region.size).max().unwrap_or(0);
-        let geometry = Geometry { capacity: end, write_size, erase_size, erased };
+        Ok([primary, secondary])
+    }
+
+    /// The write unit is one that MCUboot's trailers can have.
+    pub(crate) fn check_align(&self) -> anyhow::Result<()> {
+        let write_size = self.geometry.write_size;
+        ensure!(
+            write_size <= 32,
+            "write_size: {write_size} is not 1, 2, 4, 8, 16 or 32, the units that MCUboot's trailers can have"
+        );
+        Ok(())
+    }
+
+    /// The geometry for a file of this size, which may hold more flash than the regions name.
+    pub(crate) fn for_file_of(&self, bytes: u64) -> anyhow::Result<Geometry> {
+        let Geometry { capacity, erase_size, .. } = self.geometry;
+        if bytes < capacity.into() {
+            bail!("{bytes} bytes, but the layout's regions reach to {capacity}");
+        }
+        let capacity = u32::try_from(bytes).context("more than 4 GiB")?;
+        ensure!(capacity.is_multiple_of(erase_size), "no whole number of sectors of {erase_size} bytes");
+        Ok(Geometry { capacity, ..self.geometry })
+    }
+}
+
+impl Layout {
+    /// Reads a layout file.
+    ///
+    /// # Errors
+    /// One line that names the file, the place in it and what is wrong there.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let parts = Parts::read(path)?;
+        Self::of(&parts).with_context(|| format!("{}", path.display()))
+    }
+
+    /// Reads a layout.
+    ///
+    /// # Errors
+    /// One line that names the place and what is wrong there.
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
+        Self::of(&Parts::parse(text)?)
+    }
+
+    fn of(parts: &Parts) -> anyhow::Result<Self> {
+        parts.check_align()?;
+        ensure!(
+            parts.boot.as_ref().is_none_or(Family::is_default),
+            "boot: a device on the host has MCUboot, swapping by moving"
+        );
+        let ([primary, secondary], journal) = (parts.slots()?, parts.region("journal")?);
+        let geometry = parts.geometry;
+        let sector = geometry.erase_size;
+        ensure!(journal.len() as u32 / sector >= 2, "regions.journal: less than two sectors of {sector} bytes");
         Ok(Self { geometry, primary, secondary, journal })
     }
 
@@ -158,7 +219,7 @@ mod tests {
     #[test]
     fn a_bad_one_is_refused_by_name() {
         for (from, to, message) in [
-            ("write_size = 8", "write_size = 3", "write_size: 3 is not"),
+            ("write_size = 8", "write_size = 3", "write_size: 3 is not a power"),
             ("write_size = 8", "", "missing field `write_size`"),
             ("write_size = 8", "write_size = 'x'", "line 1: invalid type"),
             ("write_size = 8", "write_size = 8\nfoo = 1", "line 2: unknown field `foo`"),

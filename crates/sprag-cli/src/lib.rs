@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 #![doc = include_str!("../README.md")]
 
+pub mod boot;
 pub mod device;
 pub mod fetch;
 pub mod key;

@@ -16,10 +16,12 @@ mod error;
 mod geometry;
 pub mod journal;
 mod session;
+mod window;
 mod writer;
 
 pub use error::Error;
 pub use geometry::Geometry;
 pub use journal::Journal;
 pub use session::{CONVERSATION, IDENTITY_MAX, JOB, Session};
+pub use window::Window;
 pub use writer::{SlotWriter, Transfer};

@@ -1,11 +1,17 @@
 //! A stream of bytes into a slot: each sector erased just ahead of its bytes, progress recorded behind them.
 
+use core::ops::Range;
+
 use embedded_storage_async::nor_flash::{NorFlash, NorFlashError};
 
 use crate::error::Error;
 use crate::geometry::Geometry;
 use crate::journal::Journal;
 use crate::session::{self, PROGRESS, SESSION, Session};
+use crate::window::Window;
+
+/// What of an image's beginning tells whether it is still there, in bytes.
+const BEGINNING: u32 = 16;
 
 /// A slot, and the journal of what lies in it.
 ///
@@ -38,9 +44,14 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
         self.buf.len().saturating_sub(self.buf.len().checked_rem(unit).unwrap_or(0))
     }
 
-    /// The slot and the buffer, to read back what was written.
-    pub fn slot(&mut self) -> (&mut F, &mut [u8]) {
-        (&mut self.flash, self.buf)
+    /// The part of the flash in which the image lies, and the buffer, to read back what was written.
+    pub fn slot(&mut self, room: Range<u32>) -> (Window<'_, F>, &mut [u8]) {
+        (Window::new(&mut self.flash, room), self.buf)
+    }
+
+    /// Units and erased value of the slot, as they were given.
+    pub fn geometry(&self) -> Geometry {
+        self.geometry
     }
 
     /// The journal, for the caller's own record: [`JOB`](crate::JOB).
@@ -50,15 +61,26 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
 
     /// The session that was left unfinished, or finished and not yet forgotten.
     ///
+    /// An image whose beginning is blank counts as not written: there are bootloaders that erase what they can't run.
+    ///
     /// # Errors
-    /// As [`Journal::get`]. A journal full of something else is no error: it holds no session.
+    /// As [`Journal::get`], and the slot's. A journal full of something else is no error: it holds no session.
     ///
     /// # Cancellation safety
     /// Reads only.
     pub async fn session(&mut self) -> Result<Option<Session>, Error> {
         let Some(mut found) = self.journal.get(SESSION).await?.and_then(session::decode) else { return Ok(None) };
         found.written = self.journal.get(PROGRESS).await?.and_then(session::written).unwrap_or(0).min(found.total);
+        if found.written >= BEGINNING && self.is_blank(found.start).await? {
+            found.written = 0;
+        }
         Ok(Some(found))
+    }
+
+    async fn is_blank(&mut self, start: u32) -> Result<bool, Error> {
+        let mut beginning = [0; BEGINNING as usize];
+        self.flash.read(start, &mut beginning).await.map_err(|e| Error::Slot(e.kind()))?;
+        Ok(beginning.iter().all(|byte| *byte == self.geometry.erased))
     }
 
     /// Forgets the session. What lies in the slot stays there.
@@ -80,8 +102,9 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
 
     /// Begins an image of `total` bytes, of which the first `received` stand in the [`buffer`](Self::buffer).
     ///
-    /// The last `reserved` bytes of the slot belong to the bootloader: an image that reaches into their sectors is refused
-    /// before anything is erased.
+    /// It goes to the start of `room`, which is in bytes from the start of the flash and begins with a sector: what lies
+    /// outside belongs to the bootloader, and an image that reaches into the sectors there is refused before anything is
+    /// erased.
     ///
     /// # Errors
     /// [`Error::TooLarge`], [`Error::Record`] when the identity is longer than [`IDENTITY_MAX`](crate::IDENTITY_MAX), [`Error::Buffer`],
@@ -93,23 +116,27 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
         &mut self,
         identity: &[u8],
         total: u64,
-        reserved: u32,
+        room: Range<u32>,
         received: usize,
     ) -> Result<Transfer<'_, 'b, F, J>, Error> {
         self.check_parameters()?;
+        let Range { start, end } = room;
+        if !start.is_multiple_of(self.geometry.erase_size) {
+            return Err(Error::Geometry);
+        }
         let capacity = u32::try_from(self.flash.capacity()).unwrap_or(u32::MAX);
         // In whole sectors: erasing the last one of the image must not reach into those bytes either.
-        let limit = capacity.saturating_sub(reserved);
+        let limit = end.min(capacity).saturating_sub(start);
         let limit = limit.saturating_sub(limit.checked_rem(self.geometry.erase_size).unwrap_or(0));
         let too_large = Error::TooLarge { size: total, limit };
         let total = u32::try_from(total).ok().filter(|total| *total <= limit).ok_or(too_large)?;
-        let record = session::encode(identity, total)?;
+        let record = session::encode(identity, total, start)?;
         // The old progress goes before the new session comes: together they would vouch for bytes of another image.
         if self.journal.get(PROGRESS).await?.is_some() {
             self.journal.put(PROGRESS, &[]).await?;
         }
         self.journal.put(SESSION, &record).await?;
-        let mut transfer = Transfer { writer: self, total, written: 0, filled: 0, broken: false };
+        let mut transfer = Transfer { writer: self, start, total, written: 0, filled: 0, broken: false };
         transfer.commit(received).await?;
         Ok(transfer)
     }
@@ -124,7 +151,8 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
     pub async fn resume(&mut self) -> Result<Transfer<'_, 'b, F, J>, Error> {
         self.check_parameters()?;
         let session = self.session().await?.ok_or(Error::NoSession)?;
-        Ok(Transfer { writer: self, total: session.total, written: session.written, filled: 0, broken: false })
+        let Session { start, total, written, .. } = session;
+        Ok(Transfer { writer: self, start, total, written, filled: 0, broken: false })
     }
 
     fn check_parameters(&self) -> Result<(), Error> {
@@ -140,6 +168,8 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
 #[derive(Debug)]
 pub struct Transfer<'w, 'b, F, J> {
     writer: &'w mut SlotWriter<'b, F, J>,
+    /// Where in the flash the image begins: with a sector.
+    start: u32,
     total: u32,
     /// Bytes in flash; whole units, but for the end of the image.
     written: u32,
@@ -229,13 +259,14 @@ impl<F: NorFlash, J: NorFlash> Transfer<'_, '_, F, J> {
         while done < whole {
             let into = self.written.checked_rem(erase_size).unwrap_or(0);
             let left = erase_size.saturating_sub(into);
+            let at = self.start.saturating_add(self.written);
             if into == 0 {
-                let end = self.written.saturating_add(erase_size);
-                self.writer.flash.erase(self.written, end).await.map_err(|e| Error::Slot(e.kind()))?;
+                let end = at.saturating_add(erase_size);
+                self.writer.flash.erase(at, end).await.map_err(|e| Error::Slot(e.kind()))?;
             }
             let length = left.min(whole.saturating_sub(done));
             let piece = piece(self.writer.buf, done, length).ok_or(Error::Length)?;
-            self.writer.flash.write(self.written, piece).await.map_err(|e| Error::Slot(e.kind()))?;
+            self.writer.flash.write(at, piece).await.map_err(|e| Error::Slot(e.kind()))?;
             done = done.saturating_add(length);
             self.written = self.written.saturating_add(length).min(self.total);
             if length == left || self.written == self.total {

@@ -5,10 +5,16 @@ mod common;
 
 use common::{PARTS, Params, TORN, operations, part};
 use embassy_futures::block_on;
+use embedded_storage_async::nor_flash::ReadNorFlash;
 use sprag_flash::{Error, Geometry, JOB, Journal, SlotWriter};
 use sprag_testkit::flash::Region;
 
 const RESERVED: u32 = 100;
+
+/// What of the slot is not the bootloader's.
+fn room(device: &Device) -> std::ops::Range<u32> {
+    0..device.slot.range().end - RESERVED
+}
 
 struct Device {
     slot: Region,
@@ -49,7 +55,7 @@ fn run(device: &Device, image: &[u8], chunk: usize, budget: &mut u32) -> (u32, R
                 let first = chunk.min(image.len()).min(writer.buffer().len());
                 writer.buffer()[..first].copy_from_slice(&image[..first]);
                 fetched += first as u32;
-                writer.begin(b"image", total, RESERVED, first).await?
+                writer.begin(b"image", total, room(device), first).await?
             }
         };
         while transfer.offset() < transfer.total() {
@@ -157,7 +163,7 @@ fn another_image_begins_anew_and_the_callers_record_stays() {
         assert_eq!((&before.identity[..], before.total), (&b"image"[..], 700));
         assert!(before.written > 0 && before.written.is_multiple_of(256), "{before:?}");
         writer.journal().put(JOB, b"job").await?;
-        writer.begin(b"another", 300, RESERVED, 0).await?;
+        writer.begin(b"another", 300, room(&device), 0).await?;
         let after = writer.session().await?.unwrap();
         assert_eq!((&after.identity[..], after.total, after.written), (&b"another"[..], 300, 0));
         writer.forget().await?;
@@ -177,19 +183,64 @@ fn what_does_not_fit_is_refused_before_anything_is_erased() {
     let mut writer = SlotWriter::new(device.slot.clone(), device.geometry, journal, &mut buf);
     let limit = (device.slot.range().end - RESERVED) / 256 * 256;
     for size in [u64::from(limit) + 1, u64::from(u32::MAX) + 1, u64::MAX] {
-        let error = block_on(writer.begin(b"image", size, RESERVED, 0)).unwrap_err();
+        let error = block_on(writer.begin(b"image", size, room(&device), 0)).unwrap_err();
         assert_eq!(error, Error::TooLarge { size, limit });
     }
-    assert_eq!(block_on(writer.begin(&[0; 97], 10, RESERVED, 0)).unwrap_err(), Error::Record);
+    assert_eq!(block_on(writer.begin(&[0; 97], 10, room(&device), 0)).unwrap_err(), Error::Record);
     assert_eq!(block_on(writer.resume()).unwrap_err(), Error::NoSession);
     assert_eq!(device.slot.flash().contents(), before);
 
     block_on(async {
-        let mut transfer = writer.begin(b"image", 10, RESERVED, 4).await?;
+        let mut transfer = writer.begin(b"image", 10, room(&device), 4).await?;
         assert_eq!(transfer.spare().len(), 6, "never more room than the image has bytes left");
         assert_eq!(transfer.commit(7).await, Err(Error::Length));
         transfer.finish()
     })
     .map_err(|error| assert_eq!(error, Error::Length))
     .unwrap_err();
+}
+
+/// A flash that holds more than the slot: the image goes to the start of its room, and is read back there.
+#[test]
+fn an_image_lies_where_its_room_begins() {
+    let device = device((8, 256, 0xFF));
+    let (mut scratch, mut buf) = ([0; 256], [0; 64]);
+    let journal = Journal::new(device.journal.clone(), device.geometry, &mut scratch);
+    let mut writer = SlotWriter::new(device.slot.clone(), device.geometry, journal, &mut buf);
+    let image = image(300);
+    block_on(async {
+        assert_eq!(writer.begin(b"image", 300, 100..1000, 0).await.unwrap_err(), Error::Geometry, "not a sector");
+        let limit = Error::TooLarge { size: 513, limit: 512 };
+        assert_eq!(writer.begin(b"image", 513, 256..768, 0).await.unwrap_err(), limit);
+        let mut transfer = writer.begin(b"image", 300, 256..768, 0).await?;
+        while transfer.offset() < 300 {
+            let at = transfer.offset() as usize;
+            let spare = transfer.spare();
+            let count = spare.len();
+            spare.copy_from_slice(&image[at..at + count]);
+            transfer.commit(count).await?;
+        }
+        transfer.finish()?;
+        assert_eq!(writer.session().await?.map(|session| (session.start, session.written)), Some((256, 300)));
+        let (mut window, _) = writer.slot(256..768);
+        let (mut there, mut beyond) = ([0; 300], [0; 300]);
+        window.read(0, &mut there).await.unwrap();
+        assert_eq!((&there[..], window.capacity()), (&image[..], 512));
+        assert!(window.read(300, &mut beyond).await.is_err(), "it ends where the room does");
+        Ok::<(), Error>(())
+    })
+    .unwrap();
+    let slot = device.slot.contents();
+    assert!(slot[..256].iter().chain(&slot[768..]).all(|byte| *byte == 0x5A), "nothing else is touched");
+}
+
+/// Some bootloaders erase what they can't run: then nothing of it counts, and the image begins anew.
+#[test]
+fn an_image_that_was_erased_meanwhile_is_written_again() {
+    let device = device((8, 256, 0xFF));
+    let image = image(700);
+    run(&device, &image, 50, &mut u32::MAX.clone()).1.unwrap();
+    device.slot.erase_now(0, 1024).unwrap();
+    assert_eq!(run(&device, &image, 50, &mut u32::MAX.clone()), (700, Ok(())));
+    assert_eq!(device.slot.contents()[..700], image);
 }

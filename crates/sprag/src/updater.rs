@@ -1,5 +1,7 @@
 //! One job, from its document to the image that runs: the order in which the five crates act.
 
+use core::ops::Range;
+
 use embassy_futures::yield_now;
 use embedded_storage_async::nor_flash::NorFlash;
 use sprag_boot::{BootControl, State, Swap};
@@ -391,11 +393,12 @@ where
             return Err(Error::Artifacts { count: own.count() });
         };
         let location = artifact.location().ok_or(Error::NoUrl)?;
+        let room = self.room()?;
         // Nothing may be staged while the slot is written to.
         self.boot.unstage().await?;
         let mut starts = 1u8;
         let size = loop {
-            match self.fetch(job, location.bytes(), artifact.size(), events).await {
+            match self.fetch(job, location.bytes(), artifact.size(), room.clone(), events).await {
                 Err(Error::Fetch(error)) if error.needs_start_over() => {
                     self.slot.forget().await?;
                     if starts >= STARTS_MAX {
@@ -408,10 +411,10 @@ where
             }
         };
         events(Event::Verifying);
-        let (slot, buffer) = self.slot.slot();
-        let image = mcuboot::verify(slot, size, &self.policy, buffer).await?;
+        let (mut slot, buffer) = self.slot.slot(room);
+        let image = mcuboot::verify(&mut slot, size, &self.policy, buffer).await?;
         if let Some(promised) = artifact.digest() {
-            let found = sprag_verify::sha256(slot, size, buffer).await?;
+            let found = sprag_verify::sha256(&mut slot, size, buffer).await?;
             if !promised.bytes().eq(found) {
                 return Err(Error::Verify(sprag_verify::Error::Digest));
             }
@@ -437,9 +440,10 @@ where
         job: &Job<'_>,
         location: L,
         size: Option<u64>,
+        room: Range<u32>,
         events: &mut dyn FnMut(Event),
     ) -> Result_<u32, C> {
-        let saved = self.slot.session().await?.and_then(|saved| {
+        let saved = self.slot.session().await?.filter(|saved| saved.start == room.start).and_then(|saved| {
             let (identity, etag) = saved.identity.split_first_chunk::<8>()?;
             let etag = core::str::from_utf8(etag).ok().and_then(|etag| Etag::try_from(etag).ok())?;
             // Without a strong ETag nothing tells the object from another one of the same size.
@@ -466,7 +470,7 @@ where
                 let _ = identity.extend_from_slice(&job.identity().to_le_bytes());
                 let _ = identity.extend_from_slice(etag.as_bytes());
                 let total = download.session().total.unwrap_or(u64::MAX);
-                self.slot.begin(&identity, total, self.boot.reserved(), received).await?
+                self.slot.begin(&identity, total, room, received).await?
             }
         };
         let total = transfer.total();
@@ -482,6 +486,15 @@ where
         }
         transfer.finish()?;
         Ok(total)
+    }
+
+    /// Where the bootloader wants the image, in the slot writer's flash. The two must have been told of the same flash.
+    fn room(&self) -> Result_<Range<u32>, C> {
+        let (room, geometry) = (self.boot.room(), self.slot.geometry());
+        if (room.erase_size, room.erased) != (geometry.erase_size, geometry.erased) {
+            return Err(Error::Boot(sprag_boot::Error::Layout));
+        }
+        Ok(room.start..room.end)
     }
 
     /// The job has come to its end, and what came of its image is of no more use.

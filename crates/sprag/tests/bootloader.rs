@@ -4,7 +4,7 @@ use ed25519_dalek::SigningKey;
 use embassy_futures::block_on;
 use embedded_storage_async::nor_flash::NorFlashErrorKind;
 use mockall::{Sequence, mock};
-use sprag::boot::{BootControl, Error as BootError, Slot, State, Swap};
+use sprag::boot::{Area, BootControl, Error as BootError, Room, State, Swap};
 use sprag::fetch::{Fetcher, TcpConnector};
 use sprag::flash::{Geometry, Journal, SlotWriter};
 use sprag::verify::{Policy, PublicKey, Version};
@@ -16,7 +16,7 @@ use sprag_testkit::image::{self, McuBootImage};
 mock! {
     Boot {}
     impl BootControl for Boot {
-        fn reserved(&self) -> u32;
+        fn room(&self) -> Room;
         async fn state(&mut self) -> Result<State, BootError>;
         async fn stage(&mut self, swap: Swap) -> Result<(), BootError>;
         async fn unstage(&mut self) -> Result<(), BootError>;
@@ -26,13 +26,13 @@ mock! {
 }
 
 const JOB: &[u8] = br#"{"v":"2.1","ct":1,"ack":"a","sw":"2","urls":[{"url":"http://h/2"}]}"#;
-const FAILED: BootError = BootError::Flash { slot: Slot::Secondary, kind: NorFlashErrorKind::Other };
+const FAILED: BootError = BootError::Flash { area: Area::Secondary, kind: NorFlashErrorKind::Other };
 
-/// A bootloader on which nothing is under way: asked for its state and its reserve as often as one likes.
+/// A bootloader on which nothing is under way: asked for its state and its room as often as one likes.
 fn settled() -> MockBoot {
     let mut boot = MockBoot::new();
     boot.expect_state().returning(|| Ok(State::Settled));
-    boot.expect_reserved().return_const(1024u32);
+    boot.expect_room().return_const(Room { start: 0, end: 7168, erase_size: 1024, erased: 0xFF });
     boot
 }
 

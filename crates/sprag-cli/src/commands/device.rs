@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use sprag_cli::boot::{mark_word, state_words};
 use sprag_cli::device::{self, End, Happening, Inspection, Settings, SlotState};
 use sprag_cli::key;
 use sprag_cli::layout::Layout;
 use sprag_cli::narrate::Narrator;
 use sprag_cli::net::HostConnector;
 use sprag_cli::tally::Tally;
-use sprag_testkit::mcuboot::Mark;
 
 use super::{Failure, stopped};
 
@@ -198,10 +198,10 @@ impl Show {
         for (name, slot) in [("primary", &found.primary), ("secondary", &found.secondary)] {
             let SlotState { image, trailer } = slot;
             let image = image.as_ref().map_or_else(|why| format!("no image that may run ({why})"), ToString::to_string);
-            let [magic, ok, done] = [trailer.magic, trailer.image_ok, trailer.copy_done].map(word);
+            let [magic, ok, done] = [trailer.magic, trailer.image_ok, trailer.copy_done].map(mark_word);
             println!("{name:10} {image}; trailer: magic {magic}, image_ok {ok}, copy_done {done}");
         }
-        println!("{:10} {}", "boot", boot_word(&found));
+        println!("{:10} {}", "boot", state_words(found.boot));
         match &found.session {
             Some(session) => {
                 println!("{:10} {} of {} bytes are in the slot", "session", session.written, session.total)
@@ -230,15 +230,15 @@ fn as_json(found: &Inspection) -> Value {
         json!({
             "version": image.as_ref().ok().map(ToString::to_string),
             "problem": image.as_ref().err(),
-            "magic": word(trailer.magic),
-            "image_ok": word(trailer.image_ok),
-            "copy_done": word(trailer.copy_done),
+            "magic": mark_word(trailer.magic),
+            "image_ok": mark_word(trailer.image_ok),
+            "copy_done": mark_word(trailer.copy_done),
         })
     };
     json!({
         "primary": slot(&found.primary),
         "secondary": slot(&found.secondary),
-        "boot": boot_word(found),
+        "boot": state_words(found.boot),
         "session": found.session.as_ref().map(|session| json!({ "written": session.written, "total": session.total })),
         "job": found.job.as_ref().map(|job| json!({
             "id": job.id.as_str(),
@@ -248,24 +248,6 @@ fn as_json(found: &Inspection) -> Value {
             "reported": job.reported,
         })),
     })
-}
-
-fn word(mark: Mark) -> &'static str {
-    match mark {
-        Mark::Good => "set",
-        Mark::Unset => "erased",
-        Mark::Bad => "bad",
-    }
-}
-
-fn boot_word(found: &Inspection) -> &'static str {
-    use sprag::boot::{State, Swap};
-    match found.boot {
-        State::Settled => "settled",
-        State::Staged(Swap::Test) => "staged for a test",
-        State::Staged(Swap::Permanent) => "staged for good",
-        State::Trial => "on trial",
-    }
 }
 
 fn phase_word(phase: sprag::Phase) -> &'static str {

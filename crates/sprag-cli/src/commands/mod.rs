@@ -1,5 +1,6 @@
 //! One command a file.
 
+mod boot;
 mod device;
 mod fetch;
 mod job;
@@ -14,6 +15,8 @@ pub(crate) enum Command {
     Fetch(fetch::Fetch),
     Serve(serve::Serve),
     #[command(subcommand)]
+    Boot(boot::Boot),
+    #[command(subcommand)]
     Device(device::Device),
     #[command(subcommand)]
     Job(job::Job),
@@ -24,6 +27,7 @@ impl Command {
         match self {
             Self::Fetch(fetch) => fetch.run().await,
             Self::Serve(serve) => serve.run().await,
+            Self::Boot(boot) => boot.run().await,
             Self::Device(device) => device.run().await,
             Self::Job(job) => job.run(),
         }

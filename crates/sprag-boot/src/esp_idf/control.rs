@@ -1,0 +1,267 @@
+//! The hand-over by otadata.
+
+use embedded_storage_async::nor_flash::NorFlash;
+
+use super::otadata::{self, Entry, NEW, PENDING_VERIFY, STATE_AT, UNDEFINED, VALID};
+use super::table::{App, Partition, Table};
+use super::{ERASED, SECTOR};
+use crate::control::{BootControl, Room, State, Swap};
+use crate::error::{Area, Error};
+use crate::flash;
+
+/// The application's side of ESP-IDF's bootloader: what `esp_ota_set_boot_partition` and
+/// `esp_ota_mark_app_valid_cancel_rollback` do, each entry of otadata written so that its CRC comes last.
+///
+/// The bootloader is taken to be built with `CONFIG_BOOTLOADER_APP_ROLLBACK_ENABLE`;
+/// [`without_rollback`](Self::without_rollback) is for one that is not.
+#[derive(Debug)]
+pub struct EspIdf<F> {
+    flash: F,
+    table: Table,
+    otadata: Partition,
+    running: App,
+    /// Where the next image goes, if there is a place for it.
+    target: Option<(u8, Partition)>,
+    rollback: bool,
+    keep_trial: bool,
+    /// The entry that is being confirmed: there is a moment in which the flash does not have it.
+    confirming: Option<(u32, Entry)>,
+}
+
+impl<F: NorFlash> EspIdf<F> {
+    /// The hand-over over the whole flash, whose addresses the table has. `running` is the app that calls: see
+    /// [`Table::app_at`].
+    ///
+    /// # Errors
+    /// [`Error::NoSlot`] when the table has no otadata. Where it has no app partition beside the one that runs there is no
+    /// [`room`](BootControl::room), but the running app can be confirmed.
+    pub fn new(flash: F, table: Table, running: App) -> Result<Self, Error> {
+        let otadata = table.otadata().ok_or(Error::NoSlot)?;
+        let target = match table.next(running) {
+            Some(app @ App::Ota(index)) => table.app(app).map(|partition| (index, partition)),
+            _ => None,
+        };
+        Ok(Self { flash, table, otadata, running, target, rollback: true, keep_trial: false, confirming: None })
+    }
+
+    /// For a bootloader that has no rollback, and so no trials.
+    #[must_use]
+    pub fn without_rollback(mut self) -> Self {
+        self.rollback = false;
+        self
+    }
+
+    /// Makes [`confirm`](BootControl::confirm) power-safe: a cut in it leaves the image confirmed or on trial once more,
+    /// where ESP-IDF's own way may bring the old image back. It costs the entry of the old image, and takes flash that
+    /// can clear bits of what was programmed already, which encrypted flash can't: there, ESP-IDF's way is taken.
+    #[must_use]
+    pub fn keeping_the_trial(mut self) -> Self {
+        self.keep_trial = true;
+        self
+    }
+
+    /// The entries as the bootloader will see them after the next reset.
+    async fn entries(&mut self) -> Result<[Entry; 2], Error> {
+        let entries = read_entries(&mut self.flash, self.otadata).await?;
+        Ok(if self.rollback { otadata::after_reset(entries) } else { entries })
+    }
+
+    fn is_running(&self, entry: &Entry) -> bool {
+        entry.app(&self.table) == Some(self.running)
+    }
+
+    /// The running app's entry, while it is on trial. What runs is no longer new, unless a confirm made it so again.
+    async fn trial(&mut self) -> Result<Option<(u32, Entry)>, Error> {
+        let active = otadata::active(&read_entries(&mut self.flash, self.otadata).await?);
+        let on_trial = |entry: &Entry| matches!(entry.state, PENDING_VERIFY | NEW) && self.is_running(entry);
+        Ok(active.filter(|(_, entry)| self.rollback && on_trial(entry)))
+    }
+
+    /// The entry that another app runs by after the next reset.
+    async fn staged(&mut self) -> Result<Option<(u32, Entry)>, Error> {
+        let active = otadata::active(&self.entries().await?);
+        Ok(active.filter(|(_, entry)| !self.is_running(entry)))
+    }
+
+    fn sector(&self, index: u32) -> u32 {
+        self.otadata.offset.saturating_add(if index == 0 { 0 } else { SECTOR })
+    }
+
+    /// Makes an entry count no more. Its CRC goes first: within an erase that a cut ends too early, the state of an
+    /// aborted image could read as another one, and the image would come back.
+    async fn retire(&mut self, index: u32) -> Result<(), Error> {
+        let at = self.sector(index);
+        if read_entry(&mut self.flash, at).await?.sound {
+            let (front, last) = split::<F>();
+            let zeros = [0; otadata::SIZE];
+            // Flash that can't be programmed twice refuses: the erase must do.
+            let _ = self.flash.write(at.saturating_add(front), zeros.get(..last).unwrap_or_default()).await;
+        }
+        flash::erase(&mut self.flash, Area::State, at, at.saturating_add(SECTOR)).await
+    }
+
+    /// Writes an entry in the place of another, the CRC last.
+    async fn write(&mut self, index: u32, seq: u32, state: u32) -> Result<(), Error> {
+        self.retire(index).await?;
+        let (at, bytes) = (self.sector(index), Entry::encode(seq, state));
+        let (front, last) = split::<F>();
+        let (body, crc) = bytes.split_at_checked(otadata::SIZE.saturating_sub(last)).ok_or(Error::Layout)?;
+        if !body.is_empty() {
+            flash::write(&mut self.flash, Area::State, at, body).await?;
+        }
+        flash::write(&mut self.flash, Area::State, at.saturating_add(front), crc).await
+    }
+
+    /// Confirms by an entry in the other sector, so that one of the two is there at any time; `false` when the flash does
+    /// not allow it, or there is no number left.
+    async fn confirm_in_other(&mut self, index: u32, entry: Entry) -> Result<bool, Error> {
+        let seq = entry.seq.checked_add(self.table.ota_count().into()).filter(|seq| *seq != u32::MAX);
+        let Some(seq) = seq else { return Ok(false) };
+        // PENDING_VERIFY to NEW is one bit cleared: from now on, a reset begins the trial anew.
+        let at = self.sector(index).saturating_add(STATE_AT);
+        if self.flash.write(at, &NEW.to_le_bytes()).await.is_err() {
+            return Ok(false);
+        }
+        self.write(1u32.saturating_sub(index), seq, VALID).await?;
+        Ok(true)
+    }
+
+    /// Makes room above the number of the running app's entry: copies it to the other sector with the lowest number it
+    /// can have, and then drops it. Which entry counts now, and its number.
+    async fn renumber(&mut self, index: u32) -> Result<(u32, u32), Error> {
+        let App::Ota(running) = self.running else { return Err(Error::Layout) };
+        let (other, seq) = (1u32.saturating_sub(index), u32::from(running).saturating_add(1));
+        self.write(other, seq, VALID).await?;
+        self.retire(index).await?;
+        Ok((other, seq))
+    }
+}
+
+impl<F: NorFlash> BootControl for EspIdf<F> {
+    /// The next app partition, in addresses of the whole flash. Empty when there is none beside the running app's.
+    fn room(&self) -> Room {
+        let Partition { offset, size } =
+            self.target.map_or(Partition { offset: 0, size: 0 }, |(_, partition)| partition);
+        Room { start: offset, end: offset.saturating_add(size), erase_size: SECTOR, erased: ERASED }
+    }
+
+    async fn state(&mut self) -> Result<State, Error> {
+        if self.trial().await?.is_some() {
+            return Ok(State::Trial);
+        }
+        Ok(match self.staged().await? {
+            Some((_, entry)) if self.rollback && entry.state == NEW => State::Staged(Swap::Test),
+            Some(_) => State::Staged(Swap::Permanent),
+            None => State::Settled,
+        })
+    }
+
+    async fn stage(&mut self, swap: Swap) -> Result<(), Error> {
+        let (index, _) = self.target.ok_or(Error::NoSlot)?;
+        let state = match (self.rollback, swap) {
+            (true, Swap::Test) => NEW,
+            (true, Swap::Permanent) => VALID,
+            (false, _) => UNDEFINED,
+        };
+        if let Some((_, entry)) = otadata::active(&self.entries().await?)
+            && (entry.state, entry.app(&self.table)) == (state, Some(App::Ota(index)))
+        {
+            return Ok(());
+        }
+        self.unstage().await?;
+        // What counts now is the running app's, or nothing does: either way the other sector is free.
+        let (place, above) = match otadata::active(&self.entries().await?) {
+            Some((active, entry)) if otadata::next_seq(index, self.table.ota_count(), Some(entry.seq)).is_none() => {
+                let (active, seq) = self.renumber(active).await?;
+                (1u32.saturating_sub(active), Some(seq))
+            }
+            Some((active, entry)) => (1u32.saturating_sub(active), Some(entry.seq)),
+            None => (0, None),
+        };
+        let seq = otadata::next_seq(index, self.table.ota_count(), above).ok_or(Error::Layout)?;
+        self.write(place, seq, state).await
+    }
+
+    async fn unstage(&mut self) -> Result<(), Error> {
+        if self.trial().await?.is_some() {
+            return Err(Error::OnTrial);
+        }
+        let Some((staged, entry)) = self.staged().await? else { return Ok(()) };
+        let other = 1u32.saturating_sub(staged);
+        let [first, second] = self.entries().await?;
+        let other_entry = if other == 0 { first } else { second };
+        let falls_back =
+            if other_entry.counts() { self.is_running(&other_entry) } else { self.table.default_app() == self.running };
+        let count = self.table.ota_count();
+        match self.running {
+            _ if falls_back => self.retire(staged).await,
+            App::Ota(running) => match otadata::next_seq(running, count, Some(entry.seq)) {
+                Some(seq) => self.write(other, seq, VALID).await,
+                None => {
+                    self.write(other, u32::from(running).saturating_add(1), VALID).await?;
+                    self.retire(staged).await
+                }
+            },
+            App::Factory | App::Test => {
+                self.retire(other).await?;
+                self.retire(staged).await
+            }
+        }
+    }
+
+    /// As ESP-IDF does it, the entry is erased and written again: dropped between the two, the call is to be made again on
+    /// the same value, and a reset brings the old image back.
+    async fn confirm(&mut self) -> Result<(), Error> {
+        if let Some(trial) = self.trial().await? {
+            self.confirming = Some(trial);
+        }
+        let Some((index, entry)) = self.confirming else { return Ok(()) };
+        if !self.keep_trial || !self.confirm_in_other(index, entry).await? {
+            self.write(index, entry.seq, VALID).await?;
+        }
+        self.confirming = None;
+        Ok(())
+    }
+
+    /// Writes nothing: the bootloader aborts what was not confirmed.
+    async fn go_back(&mut self) -> Result<(), Error> {
+        if self.trial().await?.is_some() { Ok(()) } else { Err(Error::NotOnTrial) }
+    }
+}
+
+/// Where the last piece of an entry begins, the CRC's, and how long it is: so that it can be written by itself.
+const fn split<F: NorFlash>() -> (u32, usize) {
+    match F::WRITE_SIZE {
+        0..=4 => (28, 4),
+        5..=16 => (16, 16),
+        _ => (0, 32),
+    }
+}
+
+async fn read_entry<F: NorFlash>(flash: &mut F, at: u32) -> Result<Entry, Error> {
+    let mut bytes = [0; otadata::SIZE];
+    flash::read(flash, Area::State, at, &mut bytes).await?;
+    Ok(Entry::decode(&bytes))
+}
+
+async fn read_entries<F: NorFlash>(flash: &mut F, otadata: Partition) -> Result<[Entry; 2], Error> {
+    let first = read_entry(flash, otadata.offset).await?;
+    Ok([first, read_entry(flash, otadata.offset.saturating_add(SECTOR)).await?])
+}
+
+/// The app that the bootloader will try first at the next reset. Whether it runs depends on its image.
+///
+/// # Errors
+/// [`Error::Flash`].
+///
+/// # Cancellation safety
+/// Reads only.
+pub async fn chosen<F: NorFlash>(flash: &mut F, table: &Table, rollback: bool) -> Result<App, Error> {
+    let Some(otadata) = table.otadata() else { return Ok(table.default_app()) };
+    let mut entries = read_entries(flash, otadata).await?;
+    if rollback {
+        entries = otadata::after_reset(entries);
+    }
+    let app = otadata::active(&entries).and_then(|(_, entry)| entry.app(table));
+    Ok(app.unwrap_or_else(|| table.default_app()))
+}

@@ -1,0 +1,84 @@
+//! Flash operations whose errors name the area they failed in.
+
+#[cfg(feature = "mcuboot")]
+use embedded_storage_async::nor_flash::NorFlashErrorKind;
+use embedded_storage_async::nor_flash::{NorFlash, NorFlashError, ReadNorFlash};
+
+use crate::error::{Area, Error};
+
+fn failed<E: NorFlashError>(area: Area) -> impl FnOnce(E) -> Error {
+    move |error| Error::Flash { area, kind: error.kind() }
+}
+
+pub(crate) fn capacity<F: ReadNorFlash>(flash: &F) -> Result<u32, Error> {
+    u32::try_from(flash.capacity()).map_err(|_| Error::Layout)
+}
+
+pub(crate) async fn read<F: ReadNorFlash>(flash: &mut F, area: Area, at: u32, bytes: &mut [u8]) -> Result<(), Error> {
+    flash.read(at, bytes).await.map_err(failed(area))
+}
+
+/// Reads a cell that a cut may have torn; whether it could be read. A torn one can't on some parts with ECC, however often
+/// it is tried; a disturbance is over by the second time.
+#[cfg(feature = "mcuboot")]
+pub(crate) async fn read_torn<F: ReadNorFlash>(
+    flash: &mut F,
+    area: Area,
+    at: u32,
+    cell: &mut [u8],
+) -> Result<bool, Error> {
+    for _ in 0..2 {
+        match read(flash, area, at, cell).await {
+            Ok(()) => return Ok(true),
+            Err(Error::Flash { kind: NorFlashErrorKind::Other, .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
+}
+
+pub(crate) async fn write<F: NorFlash>(flash: &mut F, area: Area, at: u32, bytes: &[u8]) -> Result<(), Error> {
+    flash.write(at, bytes).await.map_err(failed(area))
+}
+
+pub(crate) async fn erase<F: NorFlash>(flash: &mut F, area: Area, from: u32, to: u32) -> Result<(), Error> {
+    flash.erase(from, to).await.map_err(failed(area))
+}
+
+/// Erases the sectors from `start` to the end: those that are not blank, or all of them. From the end down, where the most
+/// telling bytes are.
+#[cfg(feature = "mcuboot")]
+pub(crate) async fn clean<F: NorFlash>(
+    flash: &mut F,
+    area: Area,
+    start: u32,
+    (erase_size, erased): (u32, u8),
+    all: bool,
+) -> Result<(), Error> {
+    let mut to = capacity(flash)?;
+    while to > start {
+        let from = to.saturating_sub(erase_size);
+        if all || !is_blank(flash, from, to, erased).await {
+            erase(flash, area, from, to).await?;
+        }
+        to = from;
+    }
+    Ok(())
+}
+
+/// Whether all of it reads as erased. What can't be read is not blank: a cell whose program was cut off fails to be read
+/// on some parts with ECC, until it is erased.
+#[cfg(feature = "mcuboot")]
+async fn is_blank<F: ReadNorFlash>(flash: &mut F, from: u32, to: u32, erased: u8) -> bool {
+    let mut at = from;
+    while at < to {
+        let mut piece = [0; 64];
+        let left = usize::try_from(to.saturating_sub(at)).unwrap_or(usize::MAX).min(piece.len());
+        let room = piece.get_mut(..left).unwrap_or_default();
+        if flash.read(at, room).await.is_err() || room.iter().any(|byte| *byte != erased) {
+            return false;
+        }
+        at = at.saturating_add(64);
+    }
+    true
+}

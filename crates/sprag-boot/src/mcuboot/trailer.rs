@@ -1,0 +1,213 @@
+//! The trailer at the end of an MCUboot slot: where its fields lie, and what is read from and written to them.
+//!
+//! Layout: MCUboot, `docs/design.md` ("Image trailer") and `boot/bootutil/src/bootutil_public.c`.
+
+use embedded_storage_async::nor_flash::{NorFlash, ReadNorFlash};
+
+use crate::control::Swap;
+use crate::error::{Area, Error};
+use crate::flash;
+use crate::mcuboot::layout::Layout;
+
+/// The largest `flash_area_align` that MCUboot supports.
+pub(crate) const ALIGN_MAX: u32 = 32;
+pub(crate) const MAGIC_SIZE: u32 = 16;
+
+/// A flag that is set.
+pub(crate) const SET: u8 = 0x01;
+
+/// `swap_info`: the type of the swap in the low nibble. The high one is for the image number, which MCUboot's own
+/// application side leaves at 0.
+pub(crate) fn swap_info(swap: Swap) -> u8 {
+    match swap {
+        Swap::Test => 2,
+        Swap::Permanent => 3,
+    }
+}
+
+/// Where the fields of a trailer lie, in bytes from the start of the slot: from its end down, each in a cell of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cells {
+    /// What is programmed to write the magic, which ends where the slot does.
+    pub(crate) magic_block: u32,
+    pub(crate) magic: u32,
+    pub(crate) image_ok: u32,
+    pub(crate) copy_done: u32,
+    pub(crate) swap_info: u32,
+}
+
+impl Cells {
+    /// `None` when the slot is too small, or no multiple of the cells.
+    pub(crate) fn new(slot: u32, align: u32) -> Option<Self> {
+        let cell = cell(align);
+        if !slot.is_multiple_of(cell) {
+            return None;
+        }
+        let magic = slot.checked_sub(MAGIC_SIZE)?;
+        let below_magic = magic.checked_sub(cell)?;
+        let image_ok = below_magic.checked_sub(below_magic.checked_rem(cell)?)?;
+        let copy_done = image_ok.checked_sub(cell)?;
+        let swap_info = copy_done.checked_sub(cell)?;
+        let magic_block = slot.checked_sub(MAGIC_SIZE.max(align))?;
+        Some(Self { magic_block, magic, image_ok, copy_done, swap_info })
+    }
+}
+
+/// `BOOT_MAX_ALIGN`: how far the cells are apart.
+fn cell(align: u32) -> u32 {
+    align.max(8)
+}
+
+/// The size of the magic and so many cells before it, in bytes.
+pub(crate) fn front(align: u32, fields: u32) -> u32 {
+    cell(align).saturating_mul(fields).saturating_add(MAGIC_SIZE.max(align))
+}
+
+/// The magic, which says the alignment unless that is the classic one.
+pub(crate) fn magic(align: u32) -> [u8; MAGIC_SIZE as usize] {
+    if cell(align) == 8 {
+        return [0x77, 0xc2, 0x95, 0xf3, 0x60, 0xd2, 0xef, 0x7f, 0x35, 0x52, 0x50, 0x0f, 0x2c, 0xb6, 0x79, 0x80];
+    }
+    let [low, high, ..] = align.to_le_bytes();
+    [low, high, 0x2d, 0xe1, 0x5d, 0x29, 0x41, 0x0b, 0x8d, 0x77, 0x67, 0x9c, 0x11, 0x0f, 0x1f, 0x8a]
+}
+
+/// The magic of a trailer, or a flag in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mark {
+    Set,
+    Unset,
+    /// Neither: torn, or something else's bytes.
+    Bad,
+}
+
+impl Mark {
+    pub(crate) fn of_magic(bytes: [u8; MAGIC_SIZE as usize], align: u32, erased: u8) -> Self {
+        match bytes {
+            bytes if bytes == magic(align) => Self::Set,
+            bytes if bytes == [erased; MAGIC_SIZE as usize] => Self::Unset,
+            _ => Self::Bad,
+        }
+    }
+
+    pub(crate) fn of_flag(flag: u8, erased: u8) -> Self {
+        match flag {
+            SET => Self::Set,
+            flag if flag == erased => Self::Unset,
+            _ => Self::Bad,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Trailer {
+    pub(crate) magic: Mark,
+    pub(crate) image_ok: Mark,
+    pub(crate) copy_done: Mark,
+}
+
+impl Trailer {
+    /// What can't be read counts as torn.
+    pub(crate) async fn read<F: ReadNorFlash>(flash: &mut F, area: Area, layout: Layout) -> Result<Self, Error> {
+        let cells = layout.cells(flash::capacity(flash)?)?;
+        let mut magic = [0; MAGIC_SIZE as usize];
+        let whole = flash::read_torn(flash, area, cells.magic, &mut magic).await?;
+        let magic = if whole { Mark::of_magic(magic, layout.align, layout.erased) } else { Mark::Bad };
+        let mut flags = [Mark::Bad; 2];
+        for (mark, offset) in flags.iter_mut().zip([cells.image_ok, cells.copy_done]) {
+            // Eight bytes, for parts that read in words; cells are at least that large.
+            let mut cell = [0; 8];
+            if flash::read_torn(flash, area, offset, &mut cell).await? {
+                let [flag, ..] = cell;
+                *mark = Mark::of_flag(flag, layout.erased);
+            }
+        }
+        let [image_ok, copy_done] = flags;
+        Ok(Self { magic, image_ok, copy_done })
+    }
+
+    /// Row IV of MCUboot's table: the next reset reverts.
+    pub(crate) fn is_trial(&self) -> bool {
+        (self.magic, self.image_ok, self.copy_done) == (Mark::Set, Mark::Unset, Mark::Set)
+    }
+}
+
+/// Writes a flag: the byte, then the erased value up to the write unit.
+pub(crate) async fn write_flag<F: NorFlash>(
+    flash: &mut F,
+    area: Area,
+    layout: Layout,
+    at: u32,
+    flag: u8,
+) -> Result<(), Error> {
+    let mut unit = [layout.erased; ALIGN_MAX as usize];
+    if let Some(first) = unit.first_mut() {
+        *first = flag;
+    }
+    let length = usize::try_from(layout.align).map_err(|_| Error::Layout)?;
+    let unit = unit.get(..length).ok_or(Error::Layout)?;
+    flash::write(flash, area, at, unit).await
+}
+
+pub(crate) async fn write_magic<F: NorFlash>(
+    flash: &mut F,
+    area: Area,
+    layout: Layout,
+    cells: Cells,
+) -> Result<(), Error> {
+    let mut block = [layout.erased; ALIGN_MAX as usize];
+    for (to, from) in block.iter_mut().rev().zip(magic(layout.align).iter().rev()) {
+        *to = *from;
+    }
+    let length = usize::try_from(MAGIC_SIZE.max(layout.align)).map_err(|_| Error::Layout)?;
+    let start = block.len().checked_sub(length).ok_or(Error::Layout)?;
+    let block = block.get(start..).ok_or(Error::Layout)?;
+    flash::write(flash, area, cells.magic_block, block).await
+}
+
+/// Erases the last `size` bytes of a slot, whole sectors: those that are not blank, or all of them. From the end down, so
+/// that the magic goes first.
+pub(crate) async fn clean<F: NorFlash>(flash: &mut F, layout: Layout, size: u32, all: bool) -> Result<(), Error> {
+    let end = flash::capacity(flash)?;
+    layout.cells(end)?;
+    let start = end.checked_sub(size).ok_or(Error::Layout)?;
+    flash::clean(flash, Area::Secondary, start, (layout.erase_size, layout.erased), all).await
+}
+
+/// Stages what lies in the slot for updates, whose trailer is `size` bytes: the bytes of `boot_set_pending`, the magic last.
+///
+/// All of the trailer is erased first, however blank it reads: a cut leaves cells that read as erased and yet refuse to be
+/// programmed, or do not keep what is programmed.
+pub(crate) async fn stage<F: NorFlash>(flash: &mut F, layout: Layout, size: u32, swap: Swap) -> Result<(), Error> {
+    clean(flash, layout, size, true).await?;
+    let cells = layout.cells(flash::capacity(flash)?)?;
+    if swap == Swap::Permanent {
+        write_flag(flash, Area::Secondary, layout, cells.image_ok, SET).await?;
+    }
+    write_flag(flash, Area::Secondary, layout, cells.swap_info, swap_info(swap)).await?;
+    write_magic(flash, Area::Secondary, layout, cells).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_lie_where_mcuboot_has_them() {
+        const SLOT: u32 = 0x2_0000;
+        let below_end = |align| {
+            let cells = Cells::new(SLOT, align).unwrap();
+            [cells.magic_block, cells.magic, cells.image_ok, cells.copy_done, cells.swap_info].map(|at| SLOT - at)
+        };
+        for align in [1, 2, 4, 8] {
+            assert_eq!(below_end(align), [16, 16, 24, 32, 40]);
+        }
+        assert_eq!(below_end(16), [16, 16, 32, 48, 64]);
+        assert_eq!(below_end(32), [32, 16, 64, 96, 128]);
+        assert_eq!(front(8, 4), 4 * 8 + 16);
+        assert_eq!(front(4, 5), 5 * 8 + 16);
+        assert_eq!(front(32, 4), 4 * 32 + 32);
+        assert_eq!(Cells::new(39, 1), None);
+        assert_eq!(Cells::new(32, 8), None);
+    }
+}

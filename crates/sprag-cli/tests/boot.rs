@@ -1,0 +1,235 @@
+//! `sprag boot`, as a process: each family on a flash file, and its bootloader's model between the calls.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::{Ran, sprag};
+use ed25519_dalek::SigningKey;
+use serde_json::{Value, json};
+use sprag_testkit::esp_idf::EspIdf;
+use sprag_testkit::flash::{Geometry, SimFlash};
+use sprag_testkit::image::{McuBootImage, Version};
+use sprag_testkit::mcuboot::{Bootloader, Cypress, Method, Xip, check_image};
+use tempfile::TempDir;
+
+const UNITS: &str = "write_size = 8\nerase_size = 4096\nerased_value = 0xFF\n";
+const SLOTS: &str = "[regions.primary]\noffset = 0x0\nsize = 0x8000\n\
+    [regions.secondary]\noffset = 0x8000\nsize = 0x8000\n";
+const NOR: Geometry = Geometry { capacity: 0x1_0000, write_size: 8, erase_size: 4096, erased: 0xFF };
+
+fn image(major: u8) -> Vec<u8> {
+    let version = Version { major, minor: 0, revision: 0, build: 0 };
+    McuBootImage { version, header_size: 32, payload: &[major; 500] }.sign(&SigningKey::from_bytes(&[1; 32]))
+}
+
+/// A flash file and its layout.
+struct Desk {
+    dir: TempDir,
+    geometry: Geometry,
+}
+
+impl Desk {
+    fn new(geometry: Geometry, layout: &str, contents: &[(u32, &[u8])]) -> Self {
+        let desk = Self { dir: tempfile::tempdir().unwrap(), geometry };
+        std::fs::write(desk.path("layout.toml"), layout).unwrap();
+        let flash = SimFlash::create(&desk.path("flash.bin"), geometry).unwrap();
+        contents.iter().for_each(|(at, bytes)| flash.load(*at, bytes).unwrap());
+        desk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn flash(&self) -> SimFlash {
+        SimFlash::open(&self.path("flash.bin"), self.geometry).unwrap()
+    }
+
+    fn boot(&self, arguments: &[&str]) -> Ran {
+        let text = |path: &Path| path.to_str().unwrap().to_owned();
+        let (flash, layout) = (text(&self.path("flash.bin")), text(&self.path("layout.toml")));
+        let files = ["--flash", &flash, "--layout", &layout];
+        Ran::of(&mut sprag(["boot"].into_iter().chain(arguments.iter().copied()).chain(files)))
+    }
+
+    /// Makes a call; where the hand-over stands then, in a word.
+    fn call(&self, arguments: &[&str]) -> String {
+        self.boot(arguments).succeeded().stdout.trim().to_owned()
+    }
+
+    fn show(&self) -> Value {
+        self.boot(&["show", "--json"]).succeeded().json()
+    }
+}
+
+#[test]
+fn mcuboot_by_every_method() {
+    for (method, model, start) in [
+        ("move", Method::Move, 0),
+        ("scratch", Method::Move, 0),
+        ("offset", Method::Offset, 4096),
+        ("overwrite", Method::Overwrite, 0),
+    ] {
+        let layout = format!("{UNITS}{SLOTS}[boot]\nfamily = 'mcuboot'\nmethod = '{method}'\n");
+        let desk = Desk::new(NOR, &layout, &[(0, &image(1)), (0x8000 + start, &image(2))]);
+        let reset = || {
+            let flash = desk.flash();
+            let (primary, secondary) = (flash.region(0..0x8000), flash.region(0x8000..0x1_0000));
+            Bootloader { primary, secondary, align: 8, key: None }.boot_by(model).unwrap().running.major
+        };
+        let shown = desk.show();
+        assert_eq!((&shown["family"], &shown["boot"]), (&json!("mcuboot"), &json!("settled")));
+        assert_eq!(shown["room"]["offset"], json!(0x8000 + start));
+        assert_eq!((&shown["primary"]["version"], &shown["secondary"]["version"]), (&json!("1.0.0"), &json!("2.0.0")));
+        let staged = desk.call(&["stage"]);
+        assert_eq!(staged, if method == "overwrite" { "staged for good" } else { "staged for a test" });
+        assert_eq!(desk.show()["secondary"]["magic"], json!("set"));
+        assert_eq!(desk.call(&["unstage"]), "settled");
+        assert_eq!(reset(), 1);
+        assert_eq!(desk.call(&["stage"]), staged);
+        assert_eq!(reset(), 2);
+        if method != "overwrite" {
+            assert_eq!(desk.show()["boot"], json!("on trial"));
+            let old_is_elsewhere = method == "offset";
+            let why = if old_is_elsewhere { "there is no image that may run" } else { "on trial" };
+            desk.boot(&["stage"]).refused(1, &[why]);
+        }
+        assert_eq!(desk.call(&["confirm"]), "settled");
+        assert_eq!(reset(), 2);
+    }
+}
+
+#[test]
+fn mcuboot_where_images_lie() {
+    for (revert, first) in [(true, "staged for a test"), (false, "staged for good")] {
+        let layout = |running| {
+            format!("{UNITS}{SLOTS}[boot]\nfamily = 'mcuboot-xip'\nrunning = '{running}'\nrevert = {revert}\n")
+        };
+        let desk = Desk::new(NOR, &layout("secondary"), &[(0, &image(1)), (0x8000, &image(0))]);
+        let reset = || {
+            let flash = desk.flash();
+            let slots = [flash.region(0..0x8000), flash.region(0x8000..0x1_0000)];
+            Xip { slots, align: 8, key: None, revert }.boot().unwrap().running.major
+        };
+        desk.call(&["stage", "--permanent"]);
+        assert_eq!(reset(), 1);
+        std::fs::write(desk.path("layout.toml"), layout("primary")).unwrap();
+        desk.boot(&["stage"]).refused(1, &["not newer"]);
+        desk.flash().load(0x8000, &image(2)).unwrap();
+        assert_eq!(desk.call(&["stage"]), first);
+        assert_eq!(reset(), 2);
+        std::fs::write(desk.path("layout.toml"), layout("secondary")).unwrap();
+        assert_eq!(desk.show()["boot"], json!(if revert { "on trial" } else { "settled" }));
+        assert_eq!(desk.call(&["confirm"]), "settled");
+        assert_eq!(reset(), 2);
+    }
+}
+
+#[test]
+fn infineons_mcuboot() {
+    let layout = "write_size = 512\nerase_size = 512\nerased_value = 0\n".to_owned()
+        + SLOTS
+        + "[regions.status]\noffset = 0x10000\nsize = 0x4000\n[boot]\nfamily = 'mcuboot-cypress'\nmax_sectors = 64\n";
+    let geometry = Geometry { capacity: 0x1_4000, write_size: 512, erase_size: 512, erased: 0 };
+    let desk = Desk::new(geometry, &layout, &[(0, &image(1)), (0x8000, &image(2))]);
+    let reset = || {
+        let flash = desk.flash();
+        let [primary, secondary] = [0..0x8000, 0x8000..0x1_0000].map(|range| flash.region(range));
+        let status = flash.region(0x1_0000..0x1_4000);
+        let model = Cypress { primary, secondary, status, max_sectors: 64, trailer_in_primary: true };
+        model.boot().unwrap().running.major
+    };
+    desk.boot(&["stage", "--permanent"]).refused(1, &["runs no image for good that was not tried"]);
+    assert_eq!(desk.call(&["stage"]), "staged for a test");
+    assert_eq!(reset(), 2);
+    assert_eq!(desk.show()["boot"], json!("on trial"));
+    assert_eq!(desk.call(&["confirm"]), "settled");
+    assert_eq!(reset(), 2);
+}
+
+#[test]
+fn esp_idf() {
+    let table = |rows: &[(u8, u8, u32, u32)]| {
+        let mut bytes = Vec::new();
+        for (kind, subtype, offset, size) in rows {
+            bytes.extend([0xAA, 0x50, *kind, *subtype]);
+            bytes.extend(offset.to_le_bytes().into_iter().chain(size.to_le_bytes()).chain([0; 20]));
+        }
+        bytes
+    };
+    let rows = [(1, 0, 0xD000, 0x2000), (0, 0x10, 0x1_0000, 0x1_0000), (0, 0x11, 0x2_0000, 0x1_0000)];
+    let layout = "write_size = 4\nerase_size = 4096\nerased_value = 0xFF\n[boot]\nfamily = 'esp-idf'\n";
+    let geometry = Geometry { capacity: 0x3_0000, write_size: 4, erase_size: 4096, erased: 0xFF };
+    let desk = Desk::new(geometry, layout, &[(0x8000, &table(&rows)), (0x1_0000, &image(1)), (0x2_0000, &image(2))]);
+    let reset = || {
+        let loader = EspIdf {
+            flash: desk.flash().region(0..0x3_0000),
+            otadata: 0xD000,
+            factory: None,
+            ota: vec![0x1_0000..0x2_0000, 0x2_0000..0x3_0000],
+            rollback: true,
+            may_run: |bytes| check_image(bytes, None).is_ok(),
+        };
+        format!("{:?}", loader.boot().unwrap().unwrap())
+    };
+    assert_eq!(reset(), "Ota(0)");
+    let shown = desk.show();
+    assert_eq!(shown["room"], json!({ "offset": 0x2_0000, "size": 0x1_0000 }));
+    assert_eq!(shown["otadata_0"], json!({ "seq": 1, "state": "valid", "sound": true }));
+    assert_eq!((&shown["ota_0"]["running"], &shown["ota_1"]["next"]), (&json!(true), &json!(false)));
+    assert_eq!(desk.call(&["stage"]), "staged for a test");
+    assert_eq!(desk.show()["otadata_1"]["state"], json!("new"));
+    assert_eq!(desk.show()["ota_1"]["next"], json!(true));
+    assert_eq!(reset(), "Ota(1)");
+    assert_eq!(desk.show()["boot"], json!("on trial"));
+    assert_eq!(desk.call(&["confirm"]), "settled");
+    assert_eq!(reset(), "Ota(1)");
+    desk.flash().load(0xD000 + 28, &[0; 4]).unwrap();
+    let words = desk.boot(&["show"]).succeeded().stdout;
+    assert!(words.contains("otadata_0  1, valid; its CRC does not fit"), "{words}");
+    assert!(words.contains("ota_1      0x20000, 65536 bytes; running; tried first at the next reset"), "{words}");
+    desk.flash().load(0x8000, &[0]).unwrap();
+    desk.boot(&["show"]).refused(1, &["the partition table is malformed at byte 0"]);
+}
+
+#[test]
+fn embassy_boot() {
+    let layout = format!(
+        "{UNITS}[regions.active]\noffset = 0x0\nsize = 0x4000\n[regions.dfu]\noffset = 0x4000\nsize = 0x5000\n\
+         [regions.state]\noffset = 0x9000\nsize = 0x1000\n[boot]\nfamily = 'embassy-boot'\n"
+    );
+    let desk = Desk::new(NOR, &layout, &[(0, &image(1)), (0x4000, &image(2))]);
+    assert_eq!(desk.show()["magic"], json!("erased"));
+    assert_eq!(desk.call(&["stage"]), "staged for a test");
+    assert_eq!(desk.show()["magic"], json!("swap"));
+    desk.boot(&["stage", "--permanent"]).refused(1, &["not tried"]);
+    // As embassy-boot leaves it when it has swapped.
+    desk.flash().load(0x9000 + 16, &[0; 64]).unwrap();
+    assert_eq!(desk.show()["boot"], json!("on trial"));
+    desk.boot(&["unstage"]).refused(1, &["on trial"]);
+    assert_eq!(desk.call(&["confirm"]), "settled");
+    assert_eq!(desk.show()["magic"], json!("boot"));
+}
+
+#[test]
+fn what_cannot_be_used_is_refused_by_name() {
+    for (layout, says) in [
+        (format!("{UNITS}{SLOTS}[boot]\nfamily = 'u-boot'\n"), "unknown variant `u-boot`"),
+        (format!("{UNITS}{SLOTS}[boot]\nfamily = 'mcuboot'\nmethod = 'magic'\n"), "unknown variant `magic`"),
+        (format!("{UNITS}[boot]\nfamily = 'mcuboot'\n"), "regions.primary: missing"),
+        (format!("{UNITS}{SLOTS}[boot]\nfamily = 'mcuboot-cypress'\nmax_sectors = 64\n"), "regions.status: missing"),
+        (format!("{UNITS}{SLOTS}[boot]\nfamily = 'embassy-boot'\n"), "regions.active: missing"),
+        (format!("{UNITS}{SLOTS}[boot]\nfamily = 'mcuboot-xip'\n"), "missing field `running`"),
+    ] {
+        let desk = Desk::new(NOR, &layout, &[]);
+        desk.boot(&["show"]).refused(2, &["layout.toml", says]);
+    }
+    let huge = format!("{UNITS}{SLOTS}[boot]\nfamily = 'mcuboot'\nmax_sectors = 100000\n");
+    let desk = Desk::new(NOR, &huge, &[(0x8000, &image(2))]);
+    desk.boot(&["stage"]).refused(2, &["layout.toml: the bootloader's layout does not fit the flash"]);
+    let desk = Desk::new(NOR, &format!("{UNITS}{SLOTS}"), &[]);
+    desk.boot(&["stage"]).refused(1, &["there is no image that may run where updates go"]);
+    std::fs::remove_file(desk.path("flash.bin")).unwrap();
+    desk.boot(&["show"]).refused(2, &["flash.bin"]);
+}
