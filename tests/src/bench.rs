@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, ensure};
 use ed25519_dalek::SigningKey;
 use sprag_cli::device::{Device, End, Happening, Settings};
+use sprag_cli::key;
 use sprag_cli::layout::Layout;
 use sprag_cli::net::HostConnector;
 use sprag_cli::s3::{Config, Server};
@@ -136,7 +137,7 @@ impl Bench {
     /// # Errors
     /// The flash file can't be opened.
     pub fn device(&self) -> anyhow::Result<Device> {
-        Device::open(&self.flash_path(), &self.layout, self.signing.verifying_key().to_bytes(), self.settings)
+        Device::open(&self.flash_path(), &self.layout, key::public(&(&self.signing).into()), self.settings)
     }
 
     /// Lets a device run the job with this URL, until it is done or can't go on; everything is counted.

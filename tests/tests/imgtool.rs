@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::DecodePrivateKey;
+use sprag::verify::Key;
 use sprag_cli::device::{Device, End, Happening, Settings};
 use sprag_cli::layout::Layout;
 use sprag_cli::net::HostConnector;
@@ -48,7 +49,7 @@ fn what_imgtool_signs_is_installed() {
     let dir = tempfile::tempdir().unwrap();
     let made = imgtool(dir.path(), &["keygen", "--key", "key.pem", "--type", "ed25519"]);
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let key = sprag_cli::key::read_public(&dir.path().join("key.pem")).unwrap();
+    let key = || sprag_cli::key::read_public(&dir.path().join("key.pem")).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let old = signed_by_imgtool(dir.path(), "1.0.0", &[]);
     for (version, extra) in [
@@ -57,13 +58,13 @@ fn what_imgtool_signs_is_installed() {
         ("2.0.0", &["--dependencies", "(1, 1.2.3+4)", "--load-addr", "0x8000000"]),
     ] {
         let new = signed_by_imgtool(dir.path(), version, extra);
-        let end = runtime.block_on(install(&old, new.clone(), key));
+        let end = runtime.block_on(install(&old, new.clone(), key()));
         let End::Updated(updated) = end else { panic!("{version}: {end:?}") };
         assert_eq!(updated.to_string(), version);
     }
 }
 
-async fn install(old: &[u8], new: Vec<u8>, key: [u8; 32]) -> End {
+async fn install(old: &[u8], new: Vec<u8>, key: Box<dyn Key>) -> End {
     let dir = tempfile::tempdir().unwrap();
     let flash = dir.path().join("flash.bin");
     let layout = Layout::parse(LAYOUT).unwrap();

@@ -10,7 +10,7 @@ use sprag::boot::{self, BootControl, McuBoot};
 use sprag::fetch::{Fetcher, Limits, RetryPolicy};
 use sprag::flash::{Geometry, Journal, Session, SlotWriter};
 use sprag::job::{Job, Status, TooSmall};
-use sprag::verify::{Policy, PublicKey, Version};
+use sprag::verify::{Ed25519Key, Key, Policy, Version};
 use sprag::{JobRecord, Outcome, Startup, Updater};
 use sprag_testkit::flash::{Region, SimFlash};
 use sprag_testkit::mcuboot::{Boot, Bootloader, Trailer};
@@ -93,7 +93,7 @@ pub struct Device {
     /// Sectors that the bootloader erased, so that they are not counted as the updater's.
     boot_erases: AtomicU64,
     layout: Layout,
-    key: [u8; 32],
+    key: Box<dyn Key>,
     settings: Settings,
 }
 
@@ -127,7 +127,6 @@ type HostUpdater<'b> = Updater<'b, 'b, &'b HostConnector, TokioDelay, Region, Re
 struct Ram {
     page: [u8; PAGE],
     scratch: [u8; SCRATCH],
-    key: PublicKey,
 }
 
 impl Device {
@@ -141,7 +140,7 @@ impl Device {
             flash: SimFlash::in_memory(layout.geometry),
             boot_erases: AtomicU64::new(0),
             layout: layout.clone(),
-            key: [0; 32],
+            key: Box::new(Ed25519Key::new([0; 32])),
             settings: Settings::default(),
         };
         let limit = layout.primary.len().saturating_sub(bench.mcuboot().reserved() as usize);
@@ -163,7 +162,7 @@ impl Device {
     ///
     /// # Errors
     /// The file is missing, in use, or does not fit the layout.
-    pub fn open(path: &Path, layout: &Layout, key: [u8; 32], settings: Settings) -> anyhow::Result<Self> {
+    pub fn open(path: &Path, layout: &Layout, key: Box<dyn Key>, settings: Settings) -> anyhow::Result<Self> {
         let named = || format!("{}", path.display());
         let size = std::fs::metadata(path).with_context(named)?.len();
         let layout = layout.clone().for_file_of(size).with_context(named)?;
@@ -196,17 +195,17 @@ impl Device {
         SlotWriter::new(self.region(&self.layout.secondary), geometry, journal, page)
     }
 
-    fn updater<'b>(&self, ram: &'b mut Ram, connector: &'b HostConnector, running: Version) -> HostUpdater<'b> {
+    fn updater<'b>(&'b self, ram: &'b mut Ram, connector: &'b HostConnector, running: Version) -> HostUpdater<'b> {
         let slot = self.slot_writer(&mut ram.scratch, &mut ram.page);
         let mut fetcher = Fetcher::new(connector, TokioDelay).retry(self.settings.retry).limits(Limits::default());
         if let Some(size) = self.settings.range_size {
             fetcher = fetcher.range_size(size);
         }
-        Updater::new(fetcher, slot, Policy::signed_by(&ram.key).newer_than(running), self.mcuboot())
+        Updater::new(fetcher, slot, Policy::signed_by(&*self.key).newer_than(running), self.mcuboot())
     }
 
-    fn ram(&self) -> Ram {
-        Ram { page: [0; PAGE], scratch: [0; SCRATCH], key: PublicKey::ed25519(self.key) }
+    fn ram() -> Ram {
+        Ram { page: [0; PAGE], scratch: [0; SCRATCH] }
     }
 
     /// A reset: the bootloader decides, swaps, and starts an image.
@@ -267,7 +266,7 @@ impl Device {
         let boot = self.reset()?;
         on(Happening::Booted(boot));
         let running = version(boot.running);
-        let mut ram = self.ram();
+        let mut ram = Self::ram();
         let mut updater = self.updater(&mut ram, connector, running);
         match updater.start(running).await? {
             Startup::Staged => return Ok(None),
@@ -335,11 +334,11 @@ impl Device {
             let image = bootloader.check(&region).map(version).map_err(str::to_owned);
             anyhow::Ok(SlotState { image, trailer: bootloader.trailer(&region)? })
         };
-        let mut ram = self.ram();
+        let mut ram = Self::ram();
         let connector = HostConnector::trusting_pem("")?;
         let mut updater = self.updater(&mut ram, &connector, Version::default());
         let job = updater.job().await?;
-        let mut ram = self.ram();
+        let mut ram = Self::ram();
         let session = self.slot_writer(&mut ram.scratch, &mut ram.page).session().await?;
         Ok(Inspection {
             primary: slot(&self.layout.primary)?,
