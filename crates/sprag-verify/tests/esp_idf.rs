@@ -61,13 +61,16 @@ fn every_flipped_bit_is_refused_or_means_nothing() {
     let bytes = signed();
     let sector = bytes.len() - 4096;
     for at in 0..bytes.len() {
+        let outside = (1200..1216).contains(&(at.wrapping_sub(sector))) || at >= sector + 1216;
+        if outside && at % 16 > 0 {
+            continue; // One of sixteen will do: each of these costs a whole verification.
+        }
         let mut flipped = bytes.clone();
         flipped[at] ^= 0x10;
-        let outside = (1200..1216).contains(&(at.wrapping_sub(sector))) || at >= sector + 1216;
         assert_eq!(verify(&flipped).is_ok(), outside, "byte {at}");
         // The digest in the job covers those as well.
         let promised = Promised::size(bytes.len() as u32).digest(Sha256::digest(&bytes).into());
-        if outside && at % 64 == 0 {
+        if outside {
             let key = public_p256(1);
             assert_eq!(verify_as(&flipped, promised, &Policy::signed_by(&key)), Err(Error::FileDigest));
         }

@@ -2,7 +2,9 @@
 
 mod device;
 mod fetch;
+mod image;
 mod job;
+mod keygen;
 mod serve;
 
 use std::fmt;
@@ -17,6 +19,9 @@ pub(crate) enum Command {
     Device(device::Device),
     #[command(subcommand)]
     Job(job::Job),
+    #[command(subcommand)]
+    Image(image::Image),
+    Keygen(keygen::Keygen),
 }
 
 impl Command {
@@ -26,6 +31,8 @@ impl Command {
             Self::Serve(serve) => serve.run().await,
             Self::Device(device) => device.run().await,
             Self::Job(job) => job.run(),
+            Self::Image(image) => image.run().await,
+            Self::Keygen(keygen) => keygen.run(),
         }
     }
 }
