@@ -86,10 +86,11 @@ fn tell(object: &Value) {
     for (name, value) in told(object) {
         match value {
             Value::Array(list) => {
+                let one = name.trim_end_matches('s');
                 for item in &list {
                     let words: Vec<String> =
                         told(item).iter().map(|(name, value)| format!("{name} {}", word(value))).collect();
-                    println!("{name:15} {}", words.join(", "));
+                    println!("{one:15} {}", words.join(", "));
                 }
             }
             value => println!("{name:15} {}", word(&value)),
@@ -138,7 +139,7 @@ fn mcuboot(bytes: &[u8]) -> Option<Value> {
                 (TLV_BOARD, value) => String::from_utf8_lossy(value).into_owned(),
                 (_, value) => hex(value),
             };
-            tlvs.push(json!({ "type": format!("{kind:#06x}"), "name": tlv_name(kind), "protected": protected, "value": said }));
+            tlvs.push(json!({ "type": format!("{kind:#06x}"), "name": tlv_name(kind), "protected": protected.then_some(true), "value": said }));
             at += 4 + length;
         }
     }
