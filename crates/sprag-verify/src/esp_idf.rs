@@ -165,15 +165,10 @@ pub async fn verify<'p, F: ReadNorFlash>(
     policy.check_size(promised.size, reader.capacity())?;
     let version = description.version.ok_or(Error::NoVersion)?;
     let counter = Some(description.secure_version);
-    policy.check(&Claims { version, counter, address: None })?;
     policy.check_chip(header.chip, header.revisions)?;
     policy.check_no_vector()?;
-    if policy.board.is_some_and(|board| text(&description.project) != board.as_bytes()) {
-        return Err(Error::Board);
-    }
-    if policy.class.is_some() {
-        return Err(Error::NoClass);
-    }
+    let right_board = Some(policy.is_board(text(&description.project)));
+    policy.check(&Claims { counter, right_board, ..Claims::new(version) })?;
     Ok(Image { version, size: promised.size, counter })
 }
 

@@ -12,7 +12,7 @@ use crate::key::{Algorithm, Key, ed25519_hash, has_signed_digest};
 use crate::policy::{Claims, Policy};
 use crate::promised::{File, Promised};
 use crate::reader::Reader;
-use crate::signature::{DER_MAX, from_der};
+use crate::signature::from_der;
 use crate::version::Version;
 
 const MAGIC: u32 = 0x96f3_b83d;
@@ -55,18 +55,6 @@ struct Header {
     address: Option<u32>,
 }
 
-/// What the unprotected TLVs say before the image is read.
-struct Vouchers {
-    /// How the image is digested, and keys are named.
-    hash: Hash,
-    /// Where the digest is: there need not be one beside a signature over the whole image.
-    digest: Option<u32>,
-    /// Signatures are over the whole image, not over its digest.
-    pure: bool,
-    /// There is a signature of a supported kind.
-    signed: bool,
-}
-
 /// Reads the version of the image in a slot without checking anything but its header: what a device that has booted it
 /// may trust, because the bootloader checked the rest.
 ///
@@ -83,7 +71,8 @@ pub async fn version<F: ReadNorFlash>(slot: &mut F, buf: &mut [u8]) -> Result<Ve
 /// Verifies the image in a slot, as it lies in flash: structure, length, digest, signature, and what the policy asks for.
 ///
 /// `promised` is what was downloaded: a size in bytes, which the image must have exactly, or more than that, see
-/// [`Promised`]. `buf` is for reading: the larger, the fewer reads; 128 bytes are the least.
+/// [`Promised`]. `buf` is for reading: the larger, the fewer reads. Each of the two areas of TLVs must fit into it:
+/// [`Error::Buffer`] names the size that does, 144 bytes for an Ed25519 signature and nothing besides.
 ///
 /// - The digest is SHA-256, SHA-384 or SHA-512.
 /// - Each signature belongs to the key hash before it. That of a trusted key must fit, those of others are skipped. It is
@@ -105,28 +94,22 @@ pub async fn verify<'p, F: ReadNorFlash>(
     let promised = promised.into();
     let mut reader = Reader::new(slot, buf)?;
     let header = header(&mut reader).await?;
+    let mut claims = Claims { address: header.address, ..Claims::new(header.version) };
     if header.protected > 0 {
-        let size = area(&mut reader, header.body, PROTECTED_INFO_MAGIC).await?;
-        if size != header.protected {
-            return Err(Error::Malformed { at: header.body });
-        }
-        check_tlvs(&mut reader, header.body, header.covered).await?;
+        let area = reader.load(header.body, header.protected).await?;
+        claims.read(Tlvs::new(area, header.body, PROTECTED_INFO_MAGIC)?, policy)?;
     }
-    let size = area(&mut reader, header.covered, INFO_MAGIC).await?;
-    let end = header.covered.checked_add(size).ok_or(Error::Malformed { at: header.covered })?;
+    let size = area_size(&mut reader, header.covered).await?;
+    let end = header.covered.saturating_add(size);
     if end != promised.size {
         return Err(Error::Length { image: end, promised: promised.size });
     }
-    let vouchers = vouchers(&mut reader, header.covered, end).await?;
-    let mut file = File::new(&promised, policy, vouchers.signed)?;
-    let mut signatures = Signatures::new(&vouchers, policy, header.covered, end);
-    let mut next = signatures.next(&mut reader).await?;
-    if next.is_none() && vouchers.signed {
-        return Err(signatures.refusal);
-    }
+    let vouchers =
+        Vouchers::read(Tlvs::new(reader.load(header.covered, size).await?, header.covered, INFO_MAGIC)?, policy)?;
 
     // What is hashed for a signature over the whole image begins with the signature.
-    let mut pure = next.filter(|_| vouchers.pure).map(|(key, signature)| ed25519_hash(key, &signature));
+    let mut pure = vouchers.first.filter(|_| vouchers.pure).map(|(key, signature)| ed25519_hash(key, &signature));
+    let mut file = File::new(&promised, policy, vouchers.signed)?;
     let mut hash = vouchers.hash.clone();
     let mut read = |bytes: &[u8]| {
         hash.update(bytes);
@@ -139,26 +122,19 @@ pub async fn verify<'p, F: ReadNorFlash>(
     reader.feed(header.covered, end, &mut |bytes| file.update(bytes)).await?;
 
     let digest = hash.finalize();
-    if let Some(at) = vouchers.digest
-        && !reader.holds(at, digest.as_bytes()).await?
+    let tlvs = Tlvs::new(reader.load(header.covered, size).await?, header.covered, INFO_MAGIC)?;
+    vouchers.judge(tlvs, digest.as_bytes(), policy)?;
+    if let (Some((key, signature)), Some(hash)) = (vouchers.first, pure)
+        && !key.has_signed(&hash.finalize(), &signature)
     {
-        return Err(Error::Digest);
-    }
-    while let Some((key, signature)) = next {
-        let signed = match pure.take() {
-            Some(hash) => key.has_signed(&hash.finalize(), &signature),
-            // A second one over the whole image would take a second pass.
-            None => !vouchers.pure && has_signed_digest(key, digest.as_bytes(), &signature),
-        };
-        if !signed {
-            return Err(Error::Signature);
-        }
-        next = signatures.next(&mut reader).await?;
+        return Err(Error::Signature);
     }
     file.judge(&mut reader).await?;
     policy.check_size(end, reader.capacity())?;
-    let counter = check_claims(&mut reader, &header, policy).await?;
-    Ok(Image { version: header.version, size: end, counter })
+    policy.check_vector(&mut reader, header.size).await?;
+    policy.check_no_chip()?;
+    policy.check(&claims)?;
+    Ok(Image { version: header.version, size: end, counter: claims.counter })
 }
 
 async fn header<F: ReadNorFlash>(reader: &mut Reader<'_, F>) -> Result<Header, Error> {
@@ -179,187 +155,196 @@ async fn header<F: ReadNorFlash>(reader: &mut Reader<'_, F>) -> Result<Header, E
     let protected = u32::from(u16::from_le_bytes([p0, p1]));
     let payload = u32::from_le_bytes([s0, s1, s2, s3]);
     let body = size.checked_add(payload).filter(|_| size >= HEADER).ok_or(Error::Malformed { at: 8 })?;
-    let covered = body.checked_add(protected).filter(|covered| *covered < reader.capacity());
+    // Behind it, there is room for the head of the TLVs.
+    let covered = body.checked_add(protected);
+    let covered = covered.filter(|covered| covered.checked_add(INFO).is_some_and(|end| end <= reader.capacity()));
     let covered = covered.ok_or(Error::Malformed { at: 12 })?;
     let address = (flags & FLAGS_ADDRESS != 0).then_some(u32::from_le_bytes([a0, a1, a2, a3]));
     Ok(Header { version: Version::from_bytes(version), size, protected, body, covered, address })
 }
 
-/// The size of a TLV area, its 4-byte head included.
-async fn area<F: ReadNorFlash>(reader: &mut Reader<'_, F>, at: u32, magic: u16) -> Result<u32, Error> {
-    let malformed = Error::Malformed { at };
-    let end = at.checked_add(INFO).ok_or(malformed)?;
-    if end > reader.capacity() {
-        return Err(malformed);
-    }
+/// The size of the unprotected TLVs, their 4-byte head included, which must lie within the slot.
+async fn area_size<F: ReadNorFlash>(reader: &mut Reader<'_, F>, at: u32) -> Result<u32, Error> {
     let [m0, m1, s0, s1] = reader.exactly::<4>(at).await?;
     let size = u32::from(u16::from_le_bytes([s0, s1]));
-    let fits = at.checked_add(size).is_some_and(|end| end <= reader.capacity());
-    if u16::from_le_bytes([m0, m1]) == magic && size >= INFO && fits { Ok(size) } else { Err(malformed) }
+    let fits = u16::from_le_bytes([m0, m1]) == INFO_MAGIC
+        && size >= INFO
+        && at.checked_add(size).is_some_and(|end| end <= reader.capacity());
+    if fits { Ok(size) } else { Err(Error::Malformed { at }) }
 }
 
-/// A TLV: its type, where its value is, and where the next one is, which is always behind it.
+/// The TLVs of an area, one behind the other: each begins where the one before ends, and ends within the area.
 #[derive(Clone, Copy)]
-struct Tlv {
+struct Tlvs<'a> {
+    rest: &'a [u8],
+    at: u32,
+}
+
+/// One of them: where it lies in the image, its type, and its value.
+struct Tlv<'a> {
+    at: u32,
     kind: u16,
-    length: u32,
-    value: u32,
-    next: u32,
+    value: &'a [u8],
 }
 
-async fn tlv<F: ReadNorFlash>(reader: &mut Reader<'_, F>, at: u32, end: u32) -> Result<Tlv, Error> {
-    let malformed = Error::Malformed { at };
-    let value = at.checked_add(4).filter(|value| *value <= end).ok_or(malformed)?;
-    let [k0, k1, l0, l1] = reader.exactly::<4>(at).await?;
-    let length = u32::from(u16::from_le_bytes([l0, l1]));
-    let next = value.checked_add(length).filter(|next| *next <= end).ok_or(malformed)?;
-    Ok(Tlv { kind: u16::from_le_bytes([k0, k1]), length, value, next })
-}
-
-/// Walks the protected TLVs, so that they fit into their area and those that are known have their length.
-async fn check_tlvs<F: ReadNorFlash>(reader: &mut Reader<'_, F>, area: u32, end: u32) -> Result<(), Error> {
-    let mut at = area.saturating_add(INFO);
-    while at < end {
-        let tlv = tlv(reader, at, end).await?;
-        match (tlv.kind, tlv.length) {
-            (TLV_SEC_CNT, 4) | (TLV_DEPENDENCY, 12) | (TLV_UUID_CID, 16) => {}
-            (TLV_SEC_CNT | TLV_DEPENDENCY | TLV_UUID_CID, _) => return Err(Error::Malformed { at }),
-            _ => {}
-        }
-        at = tlv.next;
-    }
-    Ok(())
-}
-
-/// Walks the TLVs that vouch for the image, to know what it has to be read for.
-async fn vouchers<F: ReadNorFlash>(reader: &mut Reader<'_, F>, area: u32, end: u32) -> Result<Vouchers, Error> {
-    let (mut digest, mut pure, mut eddsa, mut ecdsa) = (None, false, false, false);
-    let mut at = area.saturating_add(INFO);
-    while at < end {
-        let tlv = tlv(reader, at, end).await?;
-        let malformed = Error::Malformed { at };
-        match (tlv.kind, tlv.length) {
-            // One digest, of one kind: no bootloader knows two.
-            (TLV_SHA256 | TLV_SHA384 | TLV_SHA512, _) if digest.is_some() => return Err(malformed),
-            (TLV_SHA256, 32) => digest = Some((Hash::sha256(), tlv.value)),
-            (TLV_SHA384, 48) => digest = Some((Hash::sha384(), tlv.value)),
-            (TLV_SHA512, 64) => digest = Some((Hash::sha512(), tlv.value)),
-            (TLV_SIG_PURE, 1) if reader.holds(tlv.value, &[1]).await? => pure = true,
-            (TLV_ED25519, 64) => eddsa = true,
-            (TLV_ECDSA, 1..) => ecdsa = true,
-            (TLV_SHA256 | TLV_SHA384 | TLV_SHA512 | TLV_SIG_PURE | TLV_ED25519 | TLV_ECDSA, _) => {
-                return Err(malformed);
+impl<'a> Tlvs<'a> {
+    /// The head says what the area is and how large, itself included.
+    fn new(area: &'a [u8], at: u32, magic: u16) -> Result<Self, Error> {
+        let [m0, m1] = magic.to_le_bytes();
+        match area {
+            [k0, k1, s0, s1, rest @ ..]
+                if [*k0, *k1] == [m0, m1] && usize::from(u16::from_le_bytes([*s0, *s1])) == area.len() =>
+            {
+                Ok(Self { rest, at: at.saturating_add(INFO) })
             }
-            _ => {}
+            _ => Err(Error::Malformed { at }),
         }
-        at = tlv.next;
     }
-    let (hash, digest) = match digest {
-        Some((hash, at)) => (hash, Some(at)),
-        None if pure => (Hash::sha512(), None),
-        None => return Err(Error::NoDigest),
-    };
-    Ok(Vouchers { hash, digest, pure, signed: eddsa || (ecdsa && !pure) })
+
+    fn next(&mut self) -> Result<Option<Tlv<'a>>, Error> {
+        let at = self.at;
+        match self.rest {
+            [] => Ok(None),
+            [k0, k1, l0, l1, rest @ ..] => {
+                let length = u16::from_le_bytes([*l0, *l1]);
+                let (value, rest) = rest.split_at_checked(length.into()).ok_or(Error::Malformed { at })?;
+                (self.rest, self.at) = (rest, at.saturating_add(u32::from(length)).saturating_add(4));
+                Ok(Some(Tlv { at, kind: u16::from_le_bytes([*k0, *k1]), value }))
+            }
+            _ => Err(Error::Malformed { at }),
+        }
+    }
 }
+
+impl Claims {
+    /// Reads what the protected TLVs say: nothing is believed before the image is.
+    fn read(&mut self, mut tlvs: Tlvs<'_>, policy: &Policy<'_>) -> Result<(), Error> {
+        while let Some(Tlv { at, kind, value }) = tlvs.next()? {
+            let malformed = Error::Malformed { at };
+            match kind {
+                TLV_SEC_CNT => self.counter = Some(u32::from_le_bytes(value.try_into().map_err(|_| malformed)?)),
+                TLV_DEPENDENCY => {
+                    let [image, _, _, _, needs @ ..]: [u8; 12] = value.try_into().map_err(|_| malformed)?;
+                    let verdict = policy.check_dependency(image, Version::from_bytes(needs));
+                    self.dependencies = self.dependencies.and(verdict);
+                }
+                TLV_UUID_CID => self.class = Some(value.try_into().map_err(|_| malformed)?),
+                TLV_BOARD => self.right_board = Some(policy.is_board(value)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the unprotected TLVs say before the image is read: how it has to be read, and who vouches for it.
+struct Vouchers<'k> {
+    /// How the image is digested, and keys are named.
+    hash: Hash,
+    /// There is a signature of a supported kind.
+    signed: bool,
+    /// Signatures are over the whole image instead of its digest.
+    pure: bool,
+    /// The first signature of a trusted key.
+    first: Option<Signed<'k>>,
+}
+
+impl<'k> Vouchers<'k> {
+    fn read(tlvs: Tlvs<'_>, policy: &Policy<'k>) -> Result<Self, Error> {
+        let (mut hash, mut pure, mut eddsa, mut ecdsa) = (None, false, false, false);
+        let mut walk = tlvs;
+        while let Some(Tlv { at, kind, value }) = walk.next()? {
+            match (kind, value.len()) {
+                // One digest, of one kind: no bootloader knows two.
+                (TLV_SHA256 | TLV_SHA384 | TLV_SHA512, _) if hash.is_some() => return Err(Error::Malformed { at }),
+                (TLV_SHA256, 32) => hash = Some(Hash::sha256()),
+                (TLV_SHA384, 48) => hash = Some(Hash::sha384()),
+                (TLV_SHA512, 64) => hash = Some(Hash::sha512()),
+                (TLV_SIG_PURE, _) if value == [1] => pure = true,
+                (TLV_ED25519, 64) => eddsa = true,
+                (TLV_ECDSA, 1..) => ecdsa = true,
+                (TLV_SHA256 | TLV_SHA384 | TLV_SHA512 | TLV_SIG_PURE | TLV_ED25519 | TLV_ECDSA, _) => {
+                    return Err(Error::Malformed { at });
+                }
+                _ => {}
+            }
+        }
+        let hash = match hash {
+            Some(hash) => hash,
+            // There need not be one beside a signature over the whole image.
+            None if pure => Hash::sha512(),
+            None => return Err(Error::NoDigest),
+        };
+        let mut signatures = Signatures { tlvs, hash: &hash, pure, policy, refusal: Error::UnknownKey };
+        let first = signatures.next()?;
+        let signed = eddsa || (ecdsa && !pure);
+        if signed && first.is_none() {
+            return Err(signatures.refusal);
+        }
+        // A second one over the whole image would take a second pass.
+        if pure && signatures.next()?.is_some() {
+            return Err(Error::Signature);
+        }
+        Ok(Self { hash, signed, pure, first })
+    }
+
+    /// Every digest must match, and the signature of every trusted key. One over the whole image is judged elsewhere.
+    fn judge(&self, tlvs: Tlvs<'_>, digest: &[u8], policy: &Policy<'k>) -> Result<(), Error> {
+        let mut walk = tlvs;
+        while let Some(Tlv { kind, value, .. }) = walk.next()? {
+            if matches!(kind, TLV_SHA256..=TLV_SHA512) && value != digest {
+                return Err(Error::Digest);
+            }
+        }
+        let mut signatures = Signatures { tlvs, hash: &self.hash, pure: self.pure, policy, refusal: Error::UnknownKey };
+        while let Some((key, signature)) = signatures.next()? {
+            if !self.pure && !has_signed_digest(key, digest, &signature) {
+                return Err(Error::Signature);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A trusted key, and what is to be its signature.
+type Signed<'k> = (&'k dyn Key, [u8; 64]);
 
 /// The signatures by trusted keys, one after the other.
-struct Signatures<'v, 'k> {
-    vouchers: &'v Vouchers,
+struct Signatures<'a, 'v, 'k> {
+    tlvs: Tlvs<'a>,
+    hash: &'v Hash,
+    pure: bool,
     policy: &'v Policy<'k>,
-    at: u32,
-    end: u32,
     /// Why others were skipped.
     refusal: Error,
 }
 
-impl<'v, 'k> Signatures<'v, 'k> {
-    fn new(vouchers: &'v Vouchers, policy: &'v Policy<'k>, area: u32, end: u32) -> Self {
-        Self { vouchers, policy, at: area.saturating_add(INFO), end, refusal: Error::UnknownKey }
-    }
-
+impl<'k> Signatures<'_, '_, 'k> {
     /// Each belongs to the key hash before it, and each key hash to one signature (MCUboot, `bootutil_img_validate`).
-    async fn next<F: ReadNorFlash>(
-        &mut self,
-        reader: &mut Reader<'_, F>,
-    ) -> Result<Option<(&'k dyn Key, [u8; 64])>, Error> {
+    fn next(&mut self) -> Result<Option<Signed<'k>>, Error> {
         let mut key = Err(Error::UnknownKey);
-        while self.at < self.end {
-            let tlv = tlv(reader, self.at, self.end).await?;
-            self.at = tlv.next;
-            let algorithm = match tlv.kind {
+        while let Some(Tlv { kind, value, .. }) = self.tlvs.next()? {
+            let algorithm = match kind {
                 TLV_KEYHASH => {
-                    let mut name = [0; 64];
-                    let name = usize::try_from(tlv.length).ok().and_then(|length| name.get_mut(..length));
-                    let name = name.ok_or(Error::Malformed { at: tlv.value })?;
-                    reader.fill(tlv.value, name).await?;
-                    key = self.policy.key_named(name, &self.vouchers.hash);
+                    key = self.policy.key_named(value, self.hash);
                     continue;
                 }
                 TLV_ED25519 => Algorithm::Ed25519,
-                TLV_ECDSA if !self.vouchers.pure => Algorithm::EcdsaP256,
+                TLV_ECDSA if !self.pure => Algorithm::EcdsaP256,
                 _ => continue,
             };
             match core::mem::replace(&mut key, Err(Error::UnknownKey)) {
-                Ok(key) if key.algorithm() == algorithm => return Ok(Some((key, signature(reader, &tlv).await?))),
+                Ok(key) if key.algorithm() == algorithm => {
+                    let signature = match algorithm {
+                        Algorithm::Ed25519 => value.try_into().ok(),
+                        Algorithm::EcdsaP256 => from_der(value),
+                    };
+                    return Ok(Some((key, signature.ok_or(Error::SignatureEncoding)?)));
+                }
                 Err(Error::RevokedKey) => self.refusal = Error::RevokedKey,
                 _ => {}
             }
         }
         Ok(None)
-    }
-}
-
-/// 64 bytes, whatever the encoding.
-async fn signature<F: ReadNorFlash>(reader: &mut Reader<'_, F>, tlv: &Tlv) -> Result<[u8; 64], Error> {
-    if tlv.kind == TLV_ED25519 {
-        return reader.exactly(tlv.value).await;
-    }
-    let mut der = [0; DER_MAX];
-    let der = usize::try_from(tlv.length).ok().and_then(|length| der.get_mut(..length));
-    let der = der.ok_or(Error::SignatureEncoding)?;
-    reader.fill(tlv.value, der).await?;
-    from_der(der).ok_or(Error::SignatureEncoding)
-}
-
-/// Holds what the header and the protected TLVs say against the policy; the security counter, if there is one.
-async fn check_claims<F: ReadNorFlash>(
-    reader: &mut Reader<'_, F>,
-    header: &Header,
-    policy: &Policy<'_>,
-) -> Result<Option<u32>, Error> {
-    let mut claims = Claims { version: header.version, counter: None, address: header.address };
-    let (mut board, mut class, mut dependencies) = (None, None, Ok(()));
-    let mut at = header.body.saturating_add(INFO);
-    while at < header.covered {
-        let tlv = tlv(reader, at, header.covered).await?;
-        match tlv.kind {
-            TLV_SEC_CNT => claims.counter = Some(u32::from_le_bytes(reader.exactly(tlv.value).await?)),
-            TLV_DEPENDENCY => {
-                let [image, _, _, _, needs @ ..] = reader.exactly::<12>(tlv.value).await?;
-                dependencies = dependencies.and(policy.check_dependency(image, Version::from_bytes(needs)));
-            }
-            TLV_UUID_CID => class = Some(reader.exactly::<16>(tlv.value).await?),
-            TLV_BOARD => board = Some(tlv),
-            _ => {}
-        }
-        at = tlv.next;
-    }
-    policy.check(&claims)?;
-    policy.check_no_chip()?;
-    policy.check_vector(reader, header.size).await?;
-    match (policy.board, board) {
-        (Some(_), None) => return Err(Error::NoBoard),
-        (Some(name), Some(tlv)) => {
-            let same = u32::try_from(name.len()) == Ok(tlv.length) && reader.holds(tlv.value, name.as_bytes()).await?;
-            if !same {
-                return Err(Error::Board);
-            }
-        }
-        (None, _) => {}
-    }
-    match (policy.class, class) {
-        (Some(_), None) => Err(Error::NoClass),
-        (expected @ Some(_), found) if expected != found => Err(Error::Class),
-        _ => dependencies.map(|()| claims.counter),
     }
 }

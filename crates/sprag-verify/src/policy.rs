@@ -30,8 +30,8 @@ pub struct Policy<'k> {
     without_builds: bool,
     counter_at_least: Option<u32>,
     counter_at_most: Option<u32>,
-    pub(crate) board: Option<&'k str>,
-    pub(crate) class: Option<[u8; 16]>,
+    board: Option<&'k str>,
+    class: Option<[u8; 16]>,
     chip: Option<u16>,
     chip_revision: Option<u16>,
     address: Option<u32>,
@@ -47,11 +47,20 @@ enum Keys<'k> {
 }
 
 /// What an image says of itself, as far as it says it.
-#[derive(Default)]
 pub(crate) struct Claims {
     pub(crate) version: Version,
     pub(crate) counter: Option<u32>,
     pub(crate) address: Option<u32>,
+    /// Whether the board that it names is the policy's.
+    pub(crate) right_board: Option<bool>,
+    pub(crate) class: Option<[u8; 16]>,
+    pub(crate) dependencies: Result<(), Error>,
+}
+
+impl Claims {
+    pub(crate) fn new(version: Version) -> Self {
+        Self { version, counter: None, address: None, right_board: None, class: None, dependencies: Ok(()) }
+    }
 }
 
 impl<'k> Policy<'k> {
@@ -255,12 +264,24 @@ impl<'k> Policy<'k> {
         {
             return Err(Error::CounterTooHigh { image: counter(claims)?, most });
         }
-        match self.address {
-            Some(expected) if claims.address != Some(expected) => {
-                Err(Error::Address { image: claims.address, expected })
+        match (self.address, self.board, claims.right_board) {
+            (Some(expected), ..) if claims.address != Some(expected) => {
+                return Err(Error::Address { image: claims.address, expected });
             }
-            _ => Ok(()),
+            (_, Some(_), None) => return Err(Error::NoBoard),
+            (_, Some(_), Some(false)) => return Err(Error::Board),
+            _ => {}
         }
+        match (self.class, claims.class) {
+            (Some(_), None) => Err(Error::NoClass),
+            (Some(expected), Some(found)) if expected != found => Err(Error::Class),
+            _ => claims.dependencies,
+        }
+    }
+
+    /// Whether this is the name of the board that is asked for.
+    pub(crate) fn is_board(&self, name: &[u8]) -> bool {
+        self.board.is_some_and(|board| board.as_bytes() == name)
     }
 
     fn check_version(&self, image: Version) -> Result<(), Error> {

@@ -50,16 +50,12 @@ pub async fn verify<F: ReadNorFlash>(
         VersionAt::Offset(at) if within(at, 8) => Version::from_bytes(reader.exactly(at).await?),
         VersionAt::Offset(_) => return Err(Error::NoVersion),
     };
-    policy.check(&Claims { version, counter: None, address: None })?;
     policy.check_no_chip()?;
     if !within(0, 8) {
         policy.check_no_vector()?;
     }
     policy.check_vector(&mut reader, 0).await?;
-    match (policy.board, promised.board) {
-        (Some(_), None) => Err(Error::NoBoard),
-        (Some(expected), Some(found)) if expected != found => Err(Error::Board),
-        _ if policy.class.is_some() => Err(Error::NoClass),
-        _ => Ok(Image { version, size, counter: None }),
-    }
+    let right_board = promised.board.map(|name| policy.is_board(name.as_bytes()));
+    policy.check(&Claims { right_board, ..Claims::new(version) })?;
+    Ok(Image { version, size, counter: None })
 }

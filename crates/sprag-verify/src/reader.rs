@@ -48,31 +48,28 @@ impl<'r, F: ReadNorFlash> Reader<'r, F> {
         Ok(())
     }
 
-    /// As many bytes as `out` holds.
-    pub(crate) async fn fill(&mut self, at: u32, out: &mut [u8]) -> Result<(), Error> {
+    /// All of these bytes at once.
+    pub(crate) async fn load(&mut self, at: u32, length: u32) -> Result<&[u8], Error> {
         let malformed = Error::Malformed { at };
-        let to = u32::try_from(out.len()).ok().and_then(|length| at.checked_add(length)).ok_or(malformed)?;
-        let mut room = out.iter_mut();
-        self.feed(at, to, &mut |bytes| bytes.iter().zip(room.by_ref()).for_each(|(byte, room)| *room = *byte)).await
+        let wanted = usize::try_from(length).map_err(|_| malformed)?;
+        let unit = F::READ_SIZE.max(1);
+        let skip = usize::try_from(at).ok().and_then(|at| at.checked_rem(unit)).unwrap_or(0);
+        let needed = skip.saturating_add(wanted).checked_next_multiple_of(unit).unwrap_or(usize::MAX);
+        if self.buf.len() < needed {
+            return Err(Error::Buffer { needed });
+        }
+        self.some(at, length).await
     }
 
     /// Exactly `N` bytes.
     pub(crate) async fn exactly<const N: usize>(&mut self, at: u32) -> Result<[u8; N], Error> {
-        let mut bytes = [0; N];
-        self.fill(at, &mut bytes).await?;
-        Ok(bytes)
+        let length = u32::try_from(N).unwrap_or(u32::MAX);
+        self.load(at, length).await?.first_chunk().copied().ok_or(Error::Malformed { at })
     }
 
     /// Whether these bytes lie there.
     pub(crate) async fn holds(&mut self, at: u32, expected: &[u8]) -> Result<bool, Error> {
-        let malformed = Error::Malformed { at };
-        let to = u32::try_from(expected.len()).ok().and_then(|length| at.checked_add(length)).ok_or(malformed)?;
-        let (mut rest, mut same) = (expected, true);
-        self.feed(at, to, &mut |bytes| {
-            same &= rest.starts_with(bytes);
-            rest = rest.get(bytes.len()..).unwrap_or_default();
-        })
-        .await?;
-        Ok(same)
+        let length = u32::try_from(expected.len()).unwrap_or(u32::MAX);
+        Ok(self.load(at, length).await? == expected)
     }
 }

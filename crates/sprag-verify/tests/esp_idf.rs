@@ -153,7 +153,7 @@ fn structures_that_lie_are_refused() {
     assert!(length(0).is_err());
     let second = 24 + 8 + 320;
     let length = |value: u32| rebuilt(|bytes| bytes[second + 4..second + 8].copy_from_slice(&value.to_le_bytes()));
-    for bad in [SLOT, u32::MAX & !3] {
+    for bad in [SLOT, u32::MAX - 3] {
         assert_eq!(length(bad), Err(Error::Malformed { at: second as u32 }));
     }
     let last_word = SLOT - (second as u32 + 8);
@@ -162,7 +162,7 @@ fn structures_that_lie_are_refused() {
     assert_eq!(rebuilt(|bytes| bytes[32] ^= 1), Err(Error::Malformed { at: 32 }));
     let checksum = IMAGE.build().len() - 33;
     assert_eq!(rebuilt(|bytes| bytes[checksum] ^= 1), Err(Error::Checksum));
-    assert_eq!(rebuilt(|bytes| bytes[checksum - 1] ^= 1).is_ok(), true, "filling is covered, not prescribed");
+    assert!(rebuilt(|bytes| bytes[checksum - 1] ^= 1).is_ok(), "filling is covered, not prescribed");
     for short in 0..24 {
         let flash = sprag_testkit::flash::SimFlash::in_memory(sprag_testkit::flash::Geometry {
             capacity: short.max(1),
