@@ -21,9 +21,8 @@ fn json(dir: &Path, words: &str) -> Value {
 #[track_caller]
 fn judged(dir: &Path, program: &str, words: &str) -> Vec<u8> {
     let output = Command::new(program).args(words.split(' ')).current_dir(dir).output();
-    let output = output.unwrap_or_else(|error| {
-        panic!("{program} is needed: `cargo xtask test --step setup` installs it: {error}")
-    });
+    let output = output
+        .unwrap_or_else(|error| panic!("{program} is needed: `cargo xtask test --step setup` installs it: {error}"));
     assert!(output.status.success(), "{program} {words}: {}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }

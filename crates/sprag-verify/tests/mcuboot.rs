@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{RUNNING, Slow, ed25519, mcuboot as unsigned, p256, poll_times, public, public_p256, slot};
+use common::{RUNNING, Slow, Swapped, ed25519, mcuboot as unsigned, p256, poll_times, public, public_p256, slot};
 use embassy_futures::block_on;
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
@@ -428,6 +428,32 @@ fn the_image_is_read_once() {
         for read in [read::<1>(&bytes, promised), read::<4>(&bytes, promised), read::<16>(&bytes, promised)] {
             assert!(read < bytes.len() + 1500, "{read} bytes read of {}", bytes.len());
         }
+    }
+}
+
+/// Flash that changes under the reader, at every read: the program of another image never gets the first one's signature.
+#[test]
+fn flash_that_changes_meanwhile_vouches_for_nothing() {
+    let good = unsigned(&[7; 1000]).sign(&ed25519(1));
+    let policy = public(1);
+    let policy = Policy::signed_by(&policy);
+    let size = good.len() as u32;
+    // As long, with a digest of its own: by another key, and by none that anybody knows.
+    let by_another = unsigned(&[8; 1000]).sign(&ed25519(2));
+    let mut unsigned = by_another.clone();
+    let name = unsigned.len() - 68 - 36;
+    unsigned[name] = 0xA0;
+    for bad in [by_another, unsigned] {
+        let verify = |reads| {
+            let mut flash = Swapped(slot(&good), slot(&bad), reads);
+            block_on(mcuboot::verify(&mut flash, size, &policy, &mut [0; 256])).map(|_| flash.2)
+        };
+        let mut reads = 0;
+        while verify(reads).is_err() {
+            reads += 1;
+        }
+        assert_eq!(verify(reads), Ok(0), "only when every read was of the good one");
+        assert!(reads > 8, "{reads}");
     }
 }
 

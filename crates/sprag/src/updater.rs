@@ -165,7 +165,8 @@ where
     /// Finds out what the last reset led to. To be called once after each start, before anything else.
     ///
     /// `running` is the version of the firmware that calls it, exactly as it stands in its image's header, build number
-    /// included: [`mcuboot::version`] of the primary slot. By it an image that stayed is told from one that was reverted.
+    /// included: [`mcuboot::version`](sprag_verify::mcuboot::version) of the primary slot. By it an image that stayed is
+    /// told from one that was reverted.
     ///
     /// # Errors
     /// [`Error::Flash`], [`Error::Boot`].

@@ -75,3 +75,24 @@ pub(crate) fn poll_times<T>(future: impl Future<Output = T>, times: usize) -> Op
         Poll::Pending => None,
     })
 }
+
+/// Flash outside the chip that an attacker has hold of: from the given read on, other contents.
+pub(crate) struct Swapped(pub(crate) Region, pub(crate) Region, pub(crate) usize);
+
+impl ErrorType for Swapped {
+    type Error = <Region as ErrorType>::Error;
+}
+
+impl ReadNorFlash for Swapped {
+    const READ_SIZE: usize = 1;
+
+    async fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), Self::Error> {
+        let before = self.2 > 0;
+        self.2 = self.2.saturating_sub(1);
+        if before { self.0.read(offset, bytes).await } else { self.1.read(offset, bytes).await }
+    }
+
+    fn capacity(&self) -> usize {
+        self.0.capacity()
+    }
+}
