@@ -59,13 +59,18 @@ const BLOCK_MAGIC: u8 = 0xE7;
 const BLOCK_ECDSA: u8 = 3;
 const BLOCK_SHA256: u8 = 0;
 const BLOCK_P256: u8 = 2;
+/// What is used of a block with ECDSA, and where its checksum is.
+const BLOCK: usize = 165;
 const BLOCK_CRC: u32 = 1196;
 
-/// The fields of an image header, and where the image ends, checked against the slot.
+/// The fields of an image header, and where things are, checked against the slot.
 struct Header {
-    segments: u8,
     chip: u16,
     revisions: [u16; 2],
+    /// What the XOR over the segments' data starts from, so that it may run over the headers between them as well.
+    checksum: u8,
+    /// Behind the last segment.
+    segments: u32,
     /// Behind the checksum, where the digest lies.
     digest: u32,
     /// Behind the digest.
@@ -97,7 +102,8 @@ pub async fn version<F: ReadNorFlash>(slot: &mut F, buf: &mut [u8]) -> Result<Ve
 /// asks for.
 ///
 /// `promised` is what was downloaded: a size in bytes, which the image must have exactly, or more than that, see
-/// [`Promised`]. `buf` is for reading: the larger, the fewer reads; 128 bytes are the least.
+/// [`Promised`]. `buf` is for reading: the larger, the fewer reads; 128 bytes are the least, and 165 for an image with a
+/// signature sector.
 ///
 /// - With a signature sector behind it, as `espsecure sign-data --version 2` appends it, each block of a trusted key must
 ///   fit and there must be one; ECDSA with P-256 is supported. Blocks of other keys and kinds are skipped.
@@ -126,24 +132,17 @@ pub async fn verify<'p, F: ReadNorFlash>(
     }
 
     let mut file = File::new(&promised, policy, signed)?;
-    let (mut hash, mut checksum) = (Hash::sha256(), CHECKSUM_SEED);
+    let (mut hash, mut checksum) = (Hash::sha256(), header.checksum);
     let mut read = |bytes: &[u8]| {
         hash.update(bytes);
         file.update(bytes);
     };
-    reader.feed(0, HEADER, &mut read).await?;
-    let mut at = HEADER;
-    for _ in 0..header.segments {
-        let (data, next) = segment(&mut reader, at).await?;
-        reader.feed(at, data, &mut read).await?;
-        let mut read_data = |bytes: &[u8]| {
-            read(bytes);
-            checksum = bytes.iter().fold(checksum, |sum, byte| sum ^ byte);
-        };
-        reader.feed(data, next, &mut read_data).await?;
-        at = next;
-    }
-    reader.feed(at, header.digest, &mut read).await?;
+    let mut read_segments = |bytes: &[u8]| {
+        read(bytes);
+        checksum = xor(checksum, bytes);
+    };
+    reader.feed(0, header.segments, &mut read_segments).await?;
+    reader.feed(header.segments, header.digest, &mut read).await?;
     if !reader.holds(header.digest.saturating_sub(1), &[checksum]).await? {
         return Err(Error::Checksum);
     }
@@ -178,8 +177,8 @@ async fn header<F: ReadNorFlash>(reader: &mut Reader<'_, F>) -> Result<Header, E
     }
     // Magic, segments, SPI mode, speed and size, entry, WP pin, drive strengths, chip, lowest revision in its old form,
     // lowest and highest revision, reserved, whether there is a digest: esp_app_format.h.
-    let [magic, segments, _, _, _, _, _, _, _, _, _, _, c0, c1, _, l0, l1, h0, h1, _, _, _, _, digested] =
-        reader.exactly::<24>(0).await?;
+    let bytes = reader.exactly::<24>(0).await?;
+    let [magic, segments, _, _, _, _, _, _, _, _, _, _, c0, c1, _, l0, l1, h0, h1, _, _, _, _, digested] = bytes;
     if magic != MAGIC {
         return Err(Error::NotAnImage);
     }
@@ -191,50 +190,49 @@ async fn header<F: ReadNorFlash>(reader: &mut Reader<'_, F>) -> Result<Header, E
         0 => return Err(Error::NoDigest),
         _ => return Err(Error::Malformed { at: 23 }),
     }
+    let mut checksum = xor(CHECKSUM_SEED, &bytes);
     let mut at = HEADER;
     for _ in 0..segments {
-        at = segment(reader, at).await?.1;
+        let malformed = Error::Malformed { at };
+        let data = at.checked_add(SEGMENT_HEADER).filter(|data| *data <= reader.capacity()).ok_or(malformed)?;
+        let bytes = reader.exactly::<8>(at).await?;
+        let [_, _, _, _, length @ ..] = bytes;
+        let length = u32::from_le_bytes(length);
+        let next = data.checked_add(length).filter(|next| *next <= reader.capacity()).ok_or(malformed)?;
+        // The first one begins with the application's description.
+        if length % 4 != 0 || length >= SEGMENT_LIMIT || (at == HEADER && length < DESCRIPTION_SIZE) {
+            return Err(malformed);
+        }
+        checksum = xor(checksum, &bytes);
+        at = next;
     }
     // Zeros up to the last byte of a line of 16, which is the checksum.
     let digest = at.checked_add(1).and_then(|end| end.checked_next_multiple_of(16));
     let end = digest.and_then(|digest| digest.checked_add(DIGEST)).filter(|end| *end <= reader.capacity());
     let (Some(digest), Some(end)) = (digest, end) else { return Err(Error::Malformed { at }) };
     let [chip, least, most] = [[c0, c1], [l0, l1], [h0, h1]].map(u16::from_le_bytes);
-    Ok(Header { segments, chip, revisions: [least, most], digest, end })
+    Ok(Header { chip, revisions: [least, most], checksum, segments: at, digest, end })
 }
 
-/// Where the data of the segment is whose header lies there, and where it ends, which is within the slot.
-async fn segment<F: ReadNorFlash>(reader: &mut Reader<'_, F>, at: u32) -> Result<(u32, u32), Error> {
-    let malformed = Error::Malformed { at };
-    let data = at.checked_add(SEGMENT_HEADER).filter(|data| *data <= reader.capacity()).ok_or(malformed)?;
-    let [_, _, _, _, length @ ..] = reader.exactly::<8>(at).await?;
-    let length = u32::from_le_bytes(length);
-    let next = data.checked_add(length).filter(|next| *next <= reader.capacity());
-    match next {
-        Some(next) if length % 4 == 0 && length < SEGMENT_LIMIT => Ok((data, next)),
-        _ => Err(malformed),
-    }
+fn xor(seed: u8, bytes: &[u8]) -> u8 {
+    bytes.iter().fold(seed, |sum, byte| sum ^ byte)
 }
 
 async fn description<F: ReadNorFlash>(reader: &mut Reader<'_, F>) -> Result<Description, Error> {
-    let malformed = Error::Malformed { at: DESCRIPTION };
-    let (data, next) = segment(reader, HEADER).await?;
-    if next.saturating_sub(data) < DESCRIPTION_SIZE {
-        return Err(malformed);
-    }
     // Magic, secure version, reserved, version, project name: esp_app_desc.h.
-    let [m0, m1, m2, m3, s0, s1, s2, s3, _, _, _, _, _, _, _, _] = reader.exactly::<16>(DESCRIPTION).await?;
+    let bytes = reader.exactly::<80>(DESCRIPTION).await?;
+    let [m0, m1, m2, m3, s0, s1, s2, s3, _, _, _, _, _, _, _, _, texts @ ..] = bytes;
     if u32::from_le_bytes([m0, m1, m2, m3]) != DESCRIPTION_MAGIC {
-        return Err(malformed);
+        return Err(Error::Malformed { at: DESCRIPTION });
     }
-    let version = reader.exactly::<32>(DESCRIPTION + 16).await?;
-    let version = core::str::from_utf8(text(&version)).ok().and_then(|version| version.parse().ok());
-    let project = reader.exactly::<32>(DESCRIPTION + 48).await?;
+    let (version, project) = texts.split_at(32);
+    let version = core::str::from_utf8(text(version)).ok().and_then(|version| version.parse().ok());
+    let project = *project.first_chunk().ok_or(Error::Malformed { at: DESCRIPTION })?;
     Ok(Description { version, secure_version: u32::from_le_bytes([s0, s1, s2, s3]), project })
 }
 
 /// What comes before the first NUL.
-fn text(field: &[u8; 32]) -> &[u8] {
+fn text(field: &[u8]) -> &[u8] {
     field.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
@@ -248,23 +246,23 @@ async fn judge<F: ReadNorFlash>(
     let mut verdict = Err(Error::Unsigned);
     for offset in BLOCKS {
         let at = sector.saturating_add(offset);
-        let head = reader.exactly::<4>(at).await?;
-        if !head.starts_with(&[BLOCK_MAGIC, BLOCK_ECDSA, BLOCK_SHA256]) || !sound(reader, at).await? {
+        // Magic, version, hash, padding, digest, curve, point, r and s.
+        let [magic, version, sha, _, rest @ ..] = reader.exactly::<BLOCK>(at).await?;
+        let (signed, rest) = rest.split_at(32);
+        let Some(([curve], rest)) = rest.split_first_chunk() else { continue };
+        let Some((point, signature)) = rest.split_first_chunk() else { continue };
+        let known = [magic, version, sha, *curve] == [BLOCK_MAGIC, BLOCK_ECDSA, BLOCK_SHA256, BLOCK_P256];
+        if !known || !sound(reader, at).await? {
             continue;
         }
-        let [curve] = reader.exactly::<1>(at.saturating_add(36)).await?;
-        if curve != BLOCK_P256 {
-            continue;
-        }
-        if !reader.holds(at.saturating_add(4), digest).await? {
+        if signed != digest {
             return Err(Error::Digest);
         }
-        let point = big_endian(reader.exactly::<64>(at.saturating_add(37)).await?);
         let mut key = [4; 65];
-        key[1..].copy_from_slice(&point);
+        key[1..].copy_from_slice(&big_endian(*point));
         match policy.key_of(Algorithm::EcdsaP256, &key) {
             Ok(key) => {
-                let signature = big_endian(reader.exactly::<64>(at.saturating_add(101)).await?);
+                let signature = signature.try_into().map(big_endian).map_err(|_| Error::SignatureEncoding)?;
                 if !has_signed_digest(key, digest, &signature) {
                     return Err(Error::Signature);
                 }

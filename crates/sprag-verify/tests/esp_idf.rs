@@ -146,11 +146,9 @@ fn structures_that_lie_are_refused() {
     assert!(rebuilt(|bytes| bytes[1] = 1).is_err(), "the checksum lies elsewhere");
     // Segments: not whole words, shorter than the description, past the slot, past what there is.
     let length = |value: u32| rebuilt(|bytes| bytes[28..32].copy_from_slice(&value.to_le_bytes()));
-    for bad in [319, 321, SLOT, 1 << 24, u32::MAX, u32::MAX - 3, u32::MAX - 35] {
+    for bad in [0, 252, 319, 321, SLOT, 1 << 24, u32::MAX, u32::MAX - 3, u32::MAX - 35] {
         assert_eq!(length(bad), Err(Error::Malformed { at: 24 }), "{bad}");
     }
-    assert!(matches!(length(252), Err(Error::Malformed { .. })));
-    assert!(length(0).is_err());
     let second = 24 + 8 + 320;
     let length = |value: u32| rebuilt(|bytes| bytes[second + 4..second + 8].copy_from_slice(&value.to_le_bytes()));
     for bad in [SLOT, u32::MAX - 3] {
