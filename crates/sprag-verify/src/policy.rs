@@ -254,15 +254,11 @@ impl<'k> Policy<'k> {
     /// What the formats have in common.
     pub(crate) fn check(&self, claims: &Claims) -> Result<(), Error> {
         self.check_version(claims.version)?;
-        if let Some(least) = self.counter_at_least
-            && counter(claims)? < least
-        {
-            return Err(Error::CounterTooLow { image: counter(claims)?, least });
-        }
-        if let Some(most) = self.counter_at_most
-            && counter(claims)? > most
-        {
-            return Err(Error::CounterTooHigh { image: counter(claims)?, most });
+        match (claims.counter, self.counter_at_least, self.counter_at_most) {
+            (None, Some(_), _) | (None, _, Some(_)) => return Err(Error::NoCounter),
+            (Some(image), Some(least), _) if image < least => return Err(Error::CounterTooLow { image, least }),
+            (Some(image), _, Some(most)) if image > most => return Err(Error::CounterTooHigh { image, most }),
+            _ => {}
         }
         match (self.address, self.board, claims.right_board) {
             (Some(expected), ..) if claims.address != Some(expected) => {
@@ -284,9 +280,13 @@ impl<'k> Policy<'k> {
         self.board.is_some_and(|board| board.as_bytes() == name)
     }
 
+    /// What counts of a version when it is compared.
+    fn order(&self, version: Version) -> Version {
+        if self.without_builds { Version { build: 0, ..version } } else { version }
+    }
+
     fn check_version(&self, image: Version) -> Result<(), Error> {
-        let order = |version: Version| if self.without_builds { Version { build: 0, ..version } } else { version };
-        let beyond = |limit: Version| order(image).cmp(&order(limit));
+        let beyond = |limit: Version| self.order(image).cmp(&self.order(limit));
         match (self.newer_than, self.at_least, self.at_most) {
             (Some(running), ..) if beyond(running).is_lt() => Err(Error::NotNewer { image, running }),
             (Some(running), ..) if beyond(running).is_eq() => Err(Error::SameVersion { version: image }),
@@ -330,16 +330,13 @@ impl<'k> Policy<'k> {
 
     /// A dependency of the image on another one.
     pub(crate) fn check_dependency(&self, image: u8, needs: Version) -> Result<(), Error> {
-        let order = |version: Version| if self.without_builds { Version { build: 0, ..version } } else { version };
         match self.others {
-            Some(others) if others.get(usize::from(image)).is_none_or(|version| order(*version) < order(needs)) => {
+            Some(others)
+                if others.get(usize::from(image)).is_none_or(|version| self.order(*version) < self.order(needs)) =>
+            {
                 Err(Error::Dependency { image, needs })
             }
             _ => Ok(()),
         }
     }
-}
-
-fn counter(claims: &Claims) -> Result<u32, Error> {
-    claims.counter.ok_or(Error::NoCounter)
 }
