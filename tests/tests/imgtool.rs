@@ -248,15 +248,15 @@ fn every_flipped_byte_is_refused() {
 
 #[test]
 fn what_imgtool_signs_is_installed() {
-    let (dir, signer) = keyed("ed25519");
-    std::fs::write(dir.path().join("payload.bin"), vec![0x5A; 30_001]).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let old = signed_by_imgtool(dir.path(), "1.0.0", &[]);
-    for (version, extra) in [
-        ("1.1.0", &[][..]),
-        ("1.1.0+7", &["--security-counter", "auto"]),
-        ("2.0.0", &["--dependencies", "(1, 1.2.3+4)", "--load-addr", "0x8000000"]),
+    for (kind, version, extra) in [
+        ("ed25519", "1.1.0", &[][..]),
+        ("ed25519", "1.1.0+7", &["--security-counter", "auto"]),
+        ("ecdsa-p256", "2.0.0", &["--dependencies", "(1, 1.2.3+4)", "--load-addr", "0x8000000"]),
     ] {
+        let (dir, signer) = keyed(kind);
+        std::fs::write(dir.path().join("payload.bin"), vec![0x5A; 30_001]).unwrap();
+        let old = signed_by_imgtool(dir.path(), "1.0.0", &[]);
         let new = signed_by_imgtool(dir.path(), version, extra);
         let end = runtime.block_on(install(&old, new.clone(), key::public(&signer)));
         let End::Updated(updated) = end else { panic!("{version}: {end:?}") };

@@ -261,3 +261,65 @@ impl fmt::Display for Error {
 }
 
 impl core::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::format;
+
+    /// One of each.
+    fn all() -> [Error; 35] {
+        let version = Version::new(1, 2, 3);
+        [
+            Error::Flash(NorFlashErrorKind::Other),
+            Error::Buffer { needed: 1 },
+            Error::NotAnImage,
+            Error::Malformed { at: 1 },
+            Error::Length { image: 1, promised: 2 },
+            Error::TooLarge { image: 1, room: 2 },
+            Error::Flags { flags: 1 },
+            Error::NoDigest,
+            Error::Digest,
+            Error::Checksum,
+            Error::FileDigest,
+            Error::Unsigned,
+            Error::UnknownKey,
+            Error::RevokedKey,
+            Error::Signature,
+            Error::SignatureEncoding,
+            Error::NoVersion,
+            Error::NotNewer { image: version, running: version },
+            Error::SameVersion { version },
+            Error::TooOld { image: version, minimum: version },
+            Error::TooNew { image: version, limit: version },
+            Error::NoCounter,
+            Error::CounterTooLow { image: 1, least: 2 },
+            Error::CounterTooHigh { image: 1, most: 2 },
+            Error::Dependency { image: 1, needs: version },
+            Error::NoBoard,
+            Error::Board,
+            Error::NoClass,
+            Error::Class,
+            Error::NoChip,
+            Error::Chip { image: 1, expected: 2 },
+            Error::ChipRevision { least: 1, most: 2, revision: 3 },
+            Error::Address { image: None, expected: 1 },
+            Error::NoVector,
+            Error::Slot { vector: 1 },
+        ]
+    }
+
+    #[test]
+    fn each_has_a_reason_of_its_own_that_the_front_page_names() {
+        let reasons: BTreeSet<&str> = all().iter().map(Error::reason).collect();
+        assert_eq!(reasons.len(), all().len());
+        for reason in reasons {
+            assert!(reason.len() <= 24, "{reason}");
+            assert!(include_str!("../README.md").contains(&format!("`{reason}`")), "{reason}");
+        }
+        let sentences: BTreeSet<_> = all().iter().map(|error| format!("{error}")).collect();
+        assert_eq!(sentences.len(), all().len());
+        assert!(all().iter().filter(|error| error.is_retryable()).eq(&[Error::Flash(NorFlashErrorKind::Other)]));
+    }
+}

@@ -89,7 +89,8 @@ async fn check<F: Format>(
     let capacity = (bytes.len() + 1).next_multiple_of(4096) as u32;
     let flash = SimFlash::in_memory(Geometry { capacity, write_size: 1, erase_size: 4096, erased: 0xFF });
     flash.load(0, bytes).map_err(|_| Error::Malformed { at: 0 })?;
-    format.verify(&mut flash.region(0..capacity), promised, policy, &mut [0; 4096]).await
+    // The largest area of TLVs fits.
+    format.verify(&mut flash.region(0..capacity), promised, policy, &mut vec![0; 0x10000]).await
 }
 
 /// Whether this is what `--pad` appends: erased flash, and a trailer that ends with MCUboot's magic.
