@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use embassy_futures::block_on;
-use sprag::verify::{Error, Image, Key, Policy, mcuboot};
+use sprag::verify::{Error, Image, Key, Policy, Promised, Signature, mcuboot};
 use sprag_cli::device::{Device, End, Happening, Settings};
 use sprag_cli::key;
 use sprag_cli::layout::Layout;
@@ -207,6 +207,30 @@ fn ecdsa_both_ways() {
     let padded = signed_by_imgtool(dir.path(), "1.2.3", &["--pad-sig"]);
     let key = key::public(&signer);
     verify(&padded, padded.len() as u32, &Policy::signed_by(&*key)).unwrap();
+}
+
+/// Images of bootloaders that know no keys: digested by imgtool, signed by whoever makes the jobs.
+#[test]
+fn what_imgtool_digests_the_job_may_sign() {
+    let (dir, signer) = keyed("ecdsa-p256");
+    let key = key::public(&signer);
+    for sha in ["256", "384", "512"] {
+        let sign = ["sign", "--version", "1.2.3", "--header-size", "0x200", "--pad-header", "--slot-size", "0x20000"];
+        let rest = ["--sha", sha, "payload.bin", "signed.bin"];
+        let output = imgtool(dir.path(), &[&sign[..], &rest].concat());
+        assert!(output.status.success(), "{}", said(&output));
+        let image = std::fs::read(dir.path().join("signed.bin")).unwrap();
+        let flash = SimFlash::in_memory(Geometry { capacity: SLOT, write_size: 4, erase_size: 4096, erased: 0xFF });
+        flash.load(0, &image).unwrap();
+        let policy = Policy::signed_by(&*key);
+        let judge = |promised: Promised<'_>| {
+            block_on(mcuboot::verify(&mut flash.region(0..SLOT), promised, &policy, &mut [0; 1024])).map(|_| ())
+        };
+        let promised = Promised::size(image.len() as u32);
+        assert_eq!(judge(promised), Err(Error::Unsigned));
+        let signature = Signature::ecdsa_p256(&signer.sign(&image)).unwrap();
+        assert_eq!(judge(promised.signature(signature)), Ok(()), "SHA-{sha}");
+    }
 }
 
 /// What imgtool put into an image is what the policy is held against.
