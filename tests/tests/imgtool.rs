@@ -203,9 +203,19 @@ fn ecdsa_both_ways() {
     let (dir, signer) = keyed("ecdsa-p256");
     // What is filled up is filled up behind the signature, whatever that is.
     both_ways(dir.path(), &signer, &cases()[..9]);
+    // Bootloaders that know a key by what is burnt want the whole of it.
+    let full = signed_by_imgtool(dir.path(), "1.2.3", &["--public-key-format", "full"]);
+    let (key, size) = (key::public(&signer), full.len() as u32);
+    verify(&full, size, &Policy::signed_by(&*key)).unwrap();
+    let other = key::public(&keyed("ecdsa-p256").1);
+    assert_eq!(verify(&full, size, &Policy::signed_by(&*other)), Err(Error::UnknownKey));
+    for at in 0x200 + PAYLOAD.len()..full.len() {
+        let mut flipped = full.clone();
+        flipped[at] ^= 1 << (at % 8);
+        verify(&flipped, size, &Policy::signed_by(&*key)).expect_err(&format!("byte {at}"));
+    }
     // Older bootloaders want ECDSA signatures of one size: zeros behind the DER.
     let padded = signed_by_imgtool(dir.path(), "1.2.3", &["--pad-sig"]);
-    let key = key::public(&signer);
     verify(&padded, padded.len() as u32, &Policy::signed_by(&*key)).unwrap();
 }
 

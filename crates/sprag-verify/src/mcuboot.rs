@@ -27,6 +27,7 @@ const INFO_MAGIC: u16 = 0x6907;
 const PROTECTED_INFO_MAGIC: u16 = 0x6908;
 
 const TLV_KEYHASH: u16 = 0x01;
+const TLV_PUBKEY: u16 = 0x02;
 const TLV_SHA256: u16 = 0x10;
 const TLV_SHA384: u16 = 0x11;
 const TLV_SHA512: u16 = 0x12;
@@ -75,7 +76,7 @@ pub async fn version<F: ReadNorFlash>(slot: &mut F, buf: &mut [u8]) -> Result<Ve
 /// [`Error::Buffer`] names the size that does, 144 bytes for an Ed25519 signature and nothing besides.
 ///
 /// - The digest is SHA-256, SHA-384 or SHA-512.
-/// - Each signature belongs to the key hash before it. That of a trusted key must fit, those of others are skipped. It is
+/// - Each signature belongs to the key hash before it, or to the key itself. That of a trusted key must fit, those of others are skipped. It is
 ///   over the digest, as `imgtool sign` makes it, or over the whole image (`imgtool sign --pure`); of those an image may
 ///   carry one.
 /// - An image without any signature is vouched for by the job's, see [`Promised::signature`].
@@ -323,13 +324,18 @@ struct Signatures<'a, 'v, 'k> {
 }
 
 impl<'k> Signatures<'_, '_, 'k> {
-    /// Each belongs to the key hash before it, and each key hash to one signature (MCUboot, `bootutil_img_validate`).
+    /// Each belongs to the key hash or the key before it, and each of those to one signature (MCUboot,
+    /// `bootutil_img_validate`).
     fn next(&mut self) -> Result<Option<Signed<'k>>, Error> {
         let mut key = Err(Error::UnknownKey);
         while let Some(Tlv { kind, value, .. }) = self.tlvs.next()? {
             let algorithm = match kind {
                 TLV_KEYHASH => {
                     key = self.policy.key_named(value, self.hash);
+                    continue;
+                }
+                TLV_PUBKEY => {
+                    key = self.policy.key_of_der(value);
                     continue;
                 }
                 TLV_ED25519 => Algorithm::Ed25519,

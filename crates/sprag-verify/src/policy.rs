@@ -235,6 +235,11 @@ impl<'k> Policy<'k> {
         self.judged(|key| hash.clone().of_key(key).as_bytes() == name)
     }
 
+    /// The trusted key of this DER encoding.
+    pub(crate) fn key_of_der(&self, der: &[u8]) -> Result<&'k dyn Key, Error> {
+        self.judged(|key| der.strip_prefix(key.algorithm().spki()) == Some(key.bytes()))
+    }
+
     /// The trusted key that is the same as this one.
     pub(crate) fn key_of(&self, algorithm: Algorithm, bytes: &[u8]) -> Result<&'k dyn Key, Error> {
         self.judged(|key| key.algorithm() == algorithm && key.bytes() == bytes)
