@@ -12,6 +12,7 @@ use ed25519_dalek::SigningKey;
 use sprag::job::iotconnect::IotConnect as Conversation;
 use sprag::mqtt::{Account, Avnet, Event};
 use sprag_cli::device::{Device, Happening, Settings};
+use sprag_cli::key;
 use sprag_cli::layout::Layout;
 use sprag_cli::net::HostConnector;
 use sprag_cli::online;
@@ -159,7 +160,7 @@ impl Bench {
     /// # Errors
     /// The flash file can't be opened.
     pub fn device(&self) -> anyhow::Result<Device> {
-        Device::open(&self.flash_path(), &self.layout, self.signing.verifying_key().to_bytes(), self.settings)
+        Device::open(&self.flash_path(), &self.layout, key::public(&(&self.signing).into()), self.settings)
     }
 
     /// Lets a device run until the cloud has heard how its job ended, or the power fails; everything is counted.

@@ -35,6 +35,12 @@ pub(crate) const FOR_TESTS: &[Tool] = &[
         why: "signs and judges MCUboot images",
         source: Source::Python("imgtool==2.5.0"),
     },
+    Tool {
+        program: "esptool",
+        version: "version",
+        why: "makes, signs and judges ESP-IDF images, with its espsecure",
+        source: Source::Python("esptool==5.6.0"),
+    },
 ];
 
 pub(crate) const FOR_DENY: &[Tool] = &[Tool {

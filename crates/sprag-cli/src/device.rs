@@ -10,7 +10,7 @@ use sprag::boot::{self, BootControl, McuBoot};
 use sprag::fetch::{Fetcher, Limits, RetryPolicy};
 use sprag::flash::{Geometry, Journal, Session, SlotWriter};
 use sprag::job::{Job, Status, TooSmall};
-use sprag::verify::{Policy, PublicKey, Version};
+use sprag::verify::{Ed25519Key, Key, Policy, Version};
 use sprag::{JobRecord, Outcome, Startup, Updater};
 use sprag_testkit::flash::{Region, SimFlash};
 use sprag_testkit::mcuboot::{Boot, Bootloader, Trailer};
@@ -95,7 +95,7 @@ pub struct Device {
     /// Sectors that the bootloader erased, so that they are not counted as the updater's.
     boot_erases: AtomicU64,
     layout: Layout,
-    key: [u8; 32],
+    key: Box<dyn Key>,
     pub(crate) settings: Settings,
 }
 
@@ -130,7 +130,6 @@ pub(crate) type HostUpdater<'b> =
 pub(crate) struct Ram {
     page: [u8; PAGE],
     scratch: [u8; SCRATCH],
-    key: PublicKey,
 }
 
 impl Device {
@@ -144,7 +143,7 @@ impl Device {
             flash: SimFlash::in_memory(layout.geometry),
             boot_erases: AtomicU64::new(0),
             layout: layout.clone(),
-            key: [0; 32],
+            key: Box::new(Ed25519Key::new([0; 32])),
             settings: Settings::default(),
         };
         let room = bench.mcuboot().room();
@@ -167,7 +166,7 @@ impl Device {
     ///
     /// # Errors
     /// The file is missing, in use, or does not fit the layout.
-    pub fn open(path: &Path, layout: &Layout, key: [u8; 32], settings: Settings) -> anyhow::Result<Self> {
+    pub fn open(path: &Path, layout: &Layout, key: Box<dyn Key>, settings: Settings) -> anyhow::Result<Self> {
         let named = || format!("{}", path.display());
         let size = std::fs::metadata(path).with_context(named)?.len();
         let layout = layout.clone().for_file_of(size).with_context(named)?;
@@ -201,7 +200,7 @@ impl Device {
     }
 
     pub(crate) fn updater<'b>(
-        &self,
+        &'b self,
         ram: &'b mut Ram,
         connector: &'b HostConnector,
         running: Version,
@@ -211,11 +210,11 @@ impl Device {
         if let Some(size) = self.settings.range_size {
             fetcher = fetcher.range_size(size);
         }
-        Updater::new(fetcher, slot, Policy::signed_by(&ram.key).newer_than(running), self.mcuboot())
+        Updater::new(fetcher, slot, Policy::signed_by(&*self.key).newer_than(running), self.mcuboot())
     }
 
-    pub(crate) fn ram(&self) -> Ram {
-        Ram { page: [0; PAGE], scratch: [0; SCRATCH], key: PublicKey::ed25519(self.key) }
+    pub(crate) fn ram() -> Ram {
+        Ram { page: [0; PAGE], scratch: [0; SCRATCH] }
     }
 
     /// A reset: the bootloader decides, swaps, and starts an image.
@@ -276,7 +275,7 @@ impl Device {
         let boot = self.reset()?;
         on(Happening::Booted(boot));
         let running = version(boot.running);
-        let mut ram = self.ram();
+        let mut ram = Self::ram();
         let mut updater = self.updater(&mut ram, connector, running);
         match updater.start(running).await? {
             Startup::Staged => return Ok(None),
@@ -344,11 +343,11 @@ impl Device {
             let image = bootloader.check(&region).map(version).map_err(str::to_owned);
             anyhow::Ok(SlotState { image, trailer: bootloader.trailer(&region)? })
         };
-        let mut ram = self.ram();
+        let mut ram = Self::ram();
         let connector = HostConnector::trusting_pem("")?;
         let mut updater = self.updater(&mut ram, &connector, Version::default());
         let job = updater.job().await?;
-        let mut ram = self.ram();
+        let mut ram = Self::ram();
         let session = self.slot_writer(&mut ram.scratch, &mut ram.page).session().await?;
         Ok(Inspection {
             primary: slot(&self.layout.primary)?,

@@ -1,4 +1,4 @@
-//! The desk: `sprag fetch`, `sprag serve`, `sprag device`.
+//! The desk: `sprag fetch`, `sprag serve`, `sprag device`, `sprag job`, `sprag image`, `sprag keygen`.
 
 #![forbid(unsafe_code)]
 

@@ -3,48 +3,57 @@
 //! Formats: MCUboot, `docs/design.md` ("Image format") and `boot/bootutil/include/bootutil/image.h`.
 
 use embedded_storage_async::nor_flash::ReadNorFlash;
+use sha2::Digest as _;
 
-use crate::digest;
 use crate::error::Error;
-use crate::key::PublicKey;
-use crate::policy::Policy;
+use crate::format::Image;
+use crate::hash::Hash;
+use crate::key::{Algorithm, Key, ed25519_hash, has_signed_digest};
+use crate::policy::{Claims, Policy};
+use crate::promised::{File, Promised};
 use crate::reader::Reader;
+use crate::signature::from_der;
 use crate::version::Version;
 
 const MAGIC: u32 = 0x96f3_b83d;
 const HEADER: u32 = 32;
 /// AES-encrypted, not bootable, LZMA-compressed: what lies in the slot is not what would run.
 const FLAGS_REFUSED: u32 = 0x4 | 0x8 | 0x10 | 0x200 | 0x400;
+/// The load address means something: the image is copied there (`RAM_LOAD`), or lies there (`ROM_FIXED`).
+const FLAGS_ADDRESS: u32 = 0x20 | 0x100;
 
 const INFO: u32 = 4;
 const INFO_MAGIC: u16 = 0x6907;
 const PROTECTED_INFO_MAGIC: u16 = 0x6908;
 
 const TLV_KEYHASH: u16 = 0x01;
+const TLV_PUBKEY: u16 = 0x02;
 const TLV_SHA256: u16 = 0x10;
+const TLV_SHA384: u16 = 0x11;
+const TLV_SHA512: u16 = 0x12;
+const TLV_ECDSA: u16 = 0x22;
 const TLV_ED25519: u16 = 0x24;
+const TLV_SIG_PURE: u16 = 0x25;
+const TLV_DEPENDENCY: u16 = 0x40;
+const TLV_SEC_CNT: u16 = 0x50;
+const TLV_UUID_CID: u16 = 0x75;
 
-/// What is known of an image that may run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Image {
-    /// The version in its header.
-    pub version: Version,
-    /// Its size with header and TLVs, in bytes.
-    pub size: u32,
-    /// SHA-256 over header, payload and protected TLVs, as computed from the flash.
-    pub digest: [u8; 32],
-}
+/// The protected TLV that names the board an image is for, in UTF-8: one of those that MCUboot reserves for vendors.
+/// `imgtool sign --custom-tlv 0x53a0 NAME` writes it, and so does `sprag image sign --board NAME`.
+pub const TLV_BOARD: u16 = 0x53a0;
 
 /// The fields of an image header, checked against each other and against the slot.
 #[derive(Debug, Clone, Copy)]
 struct Header {
     version: Version,
+    /// Where the program begins, in bytes.
+    size: u32,
     protected: u32,
     /// Header and payload, in bytes: where the TLVs start.
     body: u32,
     /// What the digest covers: the protected TLVs too.
     covered: u32,
+    address: Option<u32>,
 }
 
 /// Reads the version of the image in a slot without checking anything but its header: what a device that has booted it
@@ -60,43 +69,73 @@ pub async fn version<F: ReadNorFlash>(slot: &mut F, buf: &mut [u8]) -> Result<Ve
     Ok(header(&mut reader).await?.version)
 }
 
-/// Verifies the image in a slot, as it lies in flash: structure, length, digest, signature and version.
+/// Verifies the image in a slot, as it lies in flash: structure, length, digest, signature, and what the policy asks for.
 ///
-/// `promised` is the size in bytes that was downloaded; the image must be exactly that long. `buf` is for reading: the
-/// larger, the fewer reads; 128 bytes are the least.
+/// `promised` is what was downloaded: a size in bytes, which the image must have exactly, or more than that, see
+/// [`Promised`]. `buf` is for reading: the larger, the fewer reads. Each of the two areas of TLVs must fit into it:
+/// [`Error::Buffer`] names the size that does, 144 bytes for an Ed25519 signature and nothing besides.
 ///
-/// Signatures are over the 32-byte digest, as `imgtool sign` makes them for Ed25519 keys. Each signature TLV belongs to
-/// the key hash before it; the signature of a trusted key must fit, those of others are skipped.
+/// - The digest is SHA-256, SHA-384 or SHA-512.
+/// - Each signature belongs to the key hash before it, or to the key itself. That of a trusted key must fit, those of others are skipped. It is
+///   over the digest, as `imgtool sign` makes it, or over the whole image (`imgtool sign --pure`); of those an image may
+///   carry one.
+/// - An image without any signature is vouched for by the job's, see [`Promised::signature`].
 ///
 /// # Errors
 /// See [`Error`]: each refusal is its own, with a stable [`Error::reason`].
 ///
 /// # Cancellation safety
 /// Reads only.
-pub async fn verify<F: ReadNorFlash>(
+pub async fn verify<'p, F: ReadNorFlash>(
     slot: &mut F,
-    promised: u32,
+    promised: impl Into<Promised<'p>>,
     policy: &Policy<'_>,
     buf: &mut [u8],
 ) -> Result<Image, Error> {
+    let promised = promised.into();
     let mut reader = Reader::new(slot, buf)?;
     let header = header(&mut reader).await?;
+    let mut claims = Claims { address: header.address, ..Claims::new(header.version) };
     if header.protected > 0 {
-        let size = area(&mut reader, header.body, PROTECTED_INFO_MAGIC).await?;
-        if size != header.protected {
-            return Err(Error::Malformed { at: header.body });
+        let area = reader.load(header.body, header.protected).await?;
+        claims.read(Tlvs::new(area, header.body, PROTECTED_INFO_MAGIC)?, policy)?;
+    }
+    let size = area_size(&mut reader, header.covered).await?;
+    let end = header.covered.saturating_add(size);
+    if end != promised.size {
+        return Err(Error::Length { image: end, promised: promised.size });
+    }
+    let vouchers =
+        Vouchers::read(Tlvs::new(reader.load(header.covered, size).await?, header.covered, INFO_MAGIC)?, policy)?;
+
+    // What is hashed for a signature over the whole image begins with the signature.
+    let mut pure = vouchers.first.filter(|_| vouchers.pure).map(|(key, signature)| ed25519_hash(key, &signature));
+    let mut file = File::new(&promised, policy, vouchers.signed)?;
+    let mut hash = vouchers.hash.clone();
+    let mut read = |bytes: &[u8]| {
+        hash.update(bytes);
+        file.update(bytes);
+        if let Some(pure) = &mut pure {
+            pure.update(bytes);
         }
-        check_tlvs(&mut reader, header.body, header.covered).await?;
+    };
+    reader.feed(0, header.covered, &mut read).await?;
+    reader.feed(header.covered, end, &mut |bytes| file.update(bytes)).await?;
+
+    let digest = hash.finalize();
+    let tlvs = Tlvs::new(reader.load(header.covered, size).await?, header.covered, INFO_MAGIC)?;
+    vouchers.judge(tlvs, digest.as_bytes(), policy)?;
+    if let (Some((key, signature)), Some(hash)) = (vouchers.first, pure)
+        && !key.has_signed(&hash.finalize(), &signature)
+    {
+        return Err(Error::Signature);
     }
-    let size = area(&mut reader, header.covered, INFO_MAGIC).await?;
-    let end = header.covered.checked_add(size).ok_or(Error::Malformed { at: header.covered })?;
-    if end != promised {
-        return Err(Error::Length { image: end, promised });
-    }
-    let digest = digest::of(&mut reader, header.covered).await?;
-    judge(&mut reader, header.covered, end, &digest, policy).await?;
-    policy.check_version(header.version)?;
-    Ok(Image { version: header.version, size: end, digest })
+    file.judge(&mut reader).await?;
+    policy.check_size(end, reader.capacity())?;
+    policy.check_vector(&mut reader, header.size).await?;
+    policy.check_no_chip()?;
+    policy.check(&claims)?;
+    Ok(Image { version: header.version, size: end, counter: claims.counter })
 }
 
 async fn header<F: ReadNorFlash>(reader: &mut Reader<'_, F>) -> Result<Header, Error> {
@@ -104,7 +143,7 @@ async fn header<F: ReadNorFlash>(reader: &mut Reader<'_, F>) -> Result<Header, E
         return Err(Error::NotAnImage);
     }
     // Magic, load address, header size, protected TLVs' size, payload size, flags, version, padding: image.h.
-    let [m0, m1, m2, m3, _, _, _, _, h0, h1, p0, p1, s0, s1, s2, s3, f0, f1, f2, f3, version @ .., _, _, _, _] =
+    let [m0, m1, m2, m3, a0, a1, a2, a3, h0, h1, p0, p1, s0, s1, s2, s3, f0, f1, f2, f3, version @ .., _, _, _, _] =
         reader.exactly::<32>(0).await?;
     if u32::from_le_bytes([m0, m1, m2, m3]) != MAGIC {
         return Err(Error::NotAnImage);
@@ -113,96 +152,208 @@ async fn header<F: ReadNorFlash>(reader: &mut Reader<'_, F>) -> Result<Header, E
     if flags & FLAGS_REFUSED != 0 {
         return Err(Error::Flags { flags });
     }
-    let header_size = u32::from(u16::from_le_bytes([h0, h1]));
+    let size = u32::from(u16::from_le_bytes([h0, h1]));
     let protected = u32::from(u16::from_le_bytes([p0, p1]));
     let payload = u32::from_le_bytes([s0, s1, s2, s3]);
-    let body = header_size.checked_add(payload).filter(|_| header_size >= HEADER);
-    let body = body.ok_or(Error::Malformed { at: 8 })?;
-    let covered = body.checked_add(protected).filter(|covered| *covered < reader.capacity());
+    let body = size.checked_add(payload).filter(|_| size >= HEADER).ok_or(Error::Malformed { at: 8 })?;
+    // Behind it, there is room for the head of the TLVs.
+    let covered = body.checked_add(protected);
+    let covered = covered.filter(|covered| covered.checked_add(INFO).is_some_and(|end| end <= reader.capacity()));
     let covered = covered.ok_or(Error::Malformed { at: 12 })?;
-    Ok(Header { version: Version::from_bytes(version), protected, body, covered })
+    let address = (flags & FLAGS_ADDRESS != 0).then_some(u32::from_le_bytes([a0, a1, a2, a3]));
+    Ok(Header { version: Version::from_bytes(version), size, protected, body, covered, address })
 }
 
-/// The size of a TLV area, its 4-byte head included.
-async fn area<F: ReadNorFlash>(reader: &mut Reader<'_, F>, at: u32, magic: u16) -> Result<u32, Error> {
-    let malformed = Error::Malformed { at };
-    let end = at.checked_add(INFO).ok_or(malformed)?;
-    if end > reader.capacity() {
-        return Err(malformed);
-    }
+/// The size of the unprotected TLVs, their 4-byte head included, which must lie within the slot.
+async fn area_size<F: ReadNorFlash>(reader: &mut Reader<'_, F>, at: u32) -> Result<u32, Error> {
     let [m0, m1, s0, s1] = reader.exactly::<4>(at).await?;
     let size = u32::from(u16::from_le_bytes([s0, s1]));
-    let fits = at.checked_add(size).is_some_and(|end| end <= reader.capacity());
-    if u16::from_le_bytes([m0, m1]) == magic && size >= INFO && fits { Ok(size) } else { Err(malformed) }
+    let fits = u16::from_le_bytes([m0, m1]) == INFO_MAGIC
+        && size >= INFO
+        && at.checked_add(size).is_some_and(|end| end <= reader.capacity());
+    if fits { Ok(size) } else { Err(Error::Malformed { at }) }
 }
 
-/// A TLV: its type, where its value is, and where the next one is.
-struct Tlv {
+/// The TLVs of an area, one behind the other: each begins where the one before ends, and ends within the area.
+#[derive(Clone, Copy)]
+struct Tlvs<'a> {
+    rest: &'a [u8],
+    at: u32,
+}
+
+/// One of them: where it lies in the image, its type, and its value.
+struct Tlv<'a> {
+    at: u32,
     kind: u16,
-    length: u32,
-    value: u32,
-    next: u32,
+    value: &'a [u8],
 }
 
-async fn tlv<F: ReadNorFlash>(reader: &mut Reader<'_, F>, at: u32, end: u32) -> Result<Tlv, Error> {
-    let malformed = Error::Malformed { at };
-    let value = at.checked_add(4).filter(|value| *value <= end).ok_or(malformed)?;
-    let [k0, k1, l0, l1] = reader.exactly::<4>(at).await?;
-    let length = u32::from(u16::from_le_bytes([l0, l1]));
-    let next = value.checked_add(length).filter(|next| *next <= end).ok_or(malformed)?;
-    Ok(Tlv { kind: u16::from_le_bytes([k0, k1]), length, value, next })
-}
-
-/// Walks an area whose values don't matter here, so that they fit into it.
-async fn check_tlvs<F: ReadNorFlash>(reader: &mut Reader<'_, F>, area: u32, end: u32) -> Result<(), Error> {
-    let mut at = area.saturating_add(INFO);
-    while at < end {
-        at = tlv(reader, at, end).await?.next;
-    }
-    Ok(())
-}
-
-/// Walks the TLVs that vouch for the image: every digest must match, and a trusted key must have signed.
-async fn judge<F: ReadNorFlash>(
-    reader: &mut Reader<'_, F>,
-    area: u32,
-    end: u32,
-    digest: &[u8; 32],
-    policy: &Policy<'_>,
-) -> Result<(), Error> {
-    let (mut digested, mut seen, mut signed) = (false, false, false);
-    let mut key: Option<&PublicKey> = None;
-    let mut at = area.saturating_add(INFO);
-    while at < end {
-        let tlv = tlv(reader, at, end).await?;
-        let wrong_length = Error::Malformed { at };
-        match (tlv.kind, tlv.length) {
-            (TLV_SHA256, 32) => {
-                if reader.exactly::<32>(tlv.value).await? != *digest {
-                    return Err(Error::Digest);
-                }
-                digested = true;
+impl<'a> Tlvs<'a> {
+    /// The head says what the area is and how large, itself included.
+    fn new(area: &'a [u8], at: u32, magic: u16) -> Result<Self, Error> {
+        let [m0, m1] = magic.to_le_bytes();
+        match area {
+            [k0, k1, s0, s1, rest @ ..]
+                if [*k0, *k1] == [m0, m1] && usize::from(u16::from_le_bytes([*s0, *s1])) == area.len() =>
+            {
+                Ok(Self { rest, at: at.saturating_add(INFO) })
             }
-            (TLV_KEYHASH, 32) => key = policy.key(&reader.exactly::<32>(tlv.value).await?),
-            (TLV_ED25519, 64) => {
-                seen = true;
-                if let Some(key) = key.take() {
-                    let signature = reader.exactly::<64>(tlv.value).await?;
-                    if !key.has_signed(digest, &signature) {
-                        return Err(Error::Signature);
-                    }
-                    signed = true;
-                }
-            }
-            (TLV_SHA256 | TLV_KEYHASH | TLV_ED25519, _) => return Err(wrong_length),
-            _ => {}
+            _ => Err(Error::Malformed { at }),
         }
-        at = tlv.next;
     }
-    match (digested, seen, signed) {
-        (false, ..) => Err(Error::NoDigest),
-        (true, false, _) => Err(Error::Unsigned),
-        (true, true, false) => Err(Error::UnknownKey),
-        (true, true, true) => Ok(()),
+
+    fn next(&mut self) -> Result<Option<Tlv<'a>>, Error> {
+        let at = self.at;
+        match self.rest {
+            [] => Ok(None),
+            [k0, k1, l0, l1, rest @ ..] => {
+                let length = u16::from_le_bytes([*l0, *l1]);
+                let (value, rest) = rest.split_at_checked(length.into()).ok_or(Error::Malformed { at })?;
+                (self.rest, self.at) = (rest, at.saturating_add(u32::from(length)).saturating_add(4));
+                Ok(Some(Tlv { at, kind: u16::from_le_bytes([*k0, *k1]), value }))
+            }
+            _ => Err(Error::Malformed { at }),
+        }
+    }
+}
+
+impl Claims {
+    /// Reads what the protected TLVs say: nothing is believed before the image is.
+    fn read(&mut self, mut tlvs: Tlvs<'_>, policy: &Policy<'_>) -> Result<(), Error> {
+        while let Some(Tlv { at, kind, value }) = tlvs.next()? {
+            let malformed = Error::Malformed { at };
+            match kind {
+                TLV_SEC_CNT => self.counter = Some(u32::from_le_bytes(value.try_into().map_err(|_| malformed)?)),
+                TLV_DEPENDENCY => {
+                    let [image, _, _, _, needs @ ..]: [u8; 12] = value.try_into().map_err(|_| malformed)?;
+                    let verdict = policy.check_dependency(image, Version::from_bytes(needs));
+                    self.dependencies = self.dependencies.and(verdict);
+                }
+                TLV_UUID_CID => self.class = Some(value.try_into().map_err(|_| malformed)?),
+                TLV_BOARD => self.right_board = Some(policy.is_board(value)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the unprotected TLVs say before the image is read: how it has to be read, and who vouches for it.
+struct Vouchers<'k> {
+    /// How the image is digested, and keys are named.
+    hash: Hash,
+    /// There is a signature of a supported kind.
+    signed: bool,
+    /// Signatures are over the whole image instead of its digest.
+    pure: bool,
+    /// The first signature of a trusted key.
+    first: Option<Signed<'k>>,
+}
+
+impl<'k> Vouchers<'k> {
+    fn read(tlvs: Tlvs<'_>, policy: &Policy<'k>) -> Result<Self, Error> {
+        let (mut hash, mut pure, mut eddsa, mut ecdsa) = (None, false, false, false);
+        let mut walk = tlvs;
+        while let Some(Tlv { at, kind, value }) = walk.next()? {
+            match (kind, value.len()) {
+                // One digest, of one kind: no bootloader knows two.
+                (TLV_SHA256 | TLV_SHA384 | TLV_SHA512, _) if hash.is_some() => return Err(Error::Malformed { at }),
+                (TLV_SHA256, 32) => hash = Some(Hash::sha256()),
+                (TLV_SHA384, 48) => hash = Some(Hash::sha384()),
+                (TLV_SHA512, 64) => hash = Some(Hash::sha512()),
+                (TLV_SIG_PURE, _) if value == [1] => pure = true,
+                (TLV_ED25519, 64) => eddsa = true,
+                (TLV_ECDSA, 1..) => ecdsa = true,
+                (TLV_SHA256 | TLV_SHA384 | TLV_SHA512 | TLV_SIG_PURE | TLV_ED25519 | TLV_ECDSA, _) => {
+                    return Err(Error::Malformed { at });
+                }
+                _ => {}
+            }
+        }
+        let hash = match hash {
+            Some(hash) => hash,
+            // There need not be one beside a signature over the whole image.
+            None if pure => Hash::sha512(),
+            None => return Err(Error::NoDigest),
+        };
+        let mut signatures = Signatures { tlvs, hash: &hash, pure, policy, refusal: Error::UnknownKey };
+        let first = signatures.next()?;
+        let signed = eddsa || (ecdsa && !pure);
+        if signed && first.is_none() {
+            return Err(signatures.refusal);
+        }
+        // A second one over the whole image would take a second pass.
+        if pure && signatures.next()?.is_some() {
+            return Err(Error::Signature);
+        }
+        Ok(Self { hash, signed, pure, first })
+    }
+
+    /// Every digest must match, and the signature of every trusted key. One over the whole image is judged elsewhere.
+    fn judge(&self, tlvs: Tlvs<'_>, digest: &[u8], policy: &Policy<'k>) -> Result<(), Error> {
+        let mut walk = tlvs;
+        while let Some(Tlv { kind, value, .. }) = walk.next()? {
+            if matches!(kind, TLV_SHA256..=TLV_SHA512) && value != digest {
+                return Err(Error::Digest);
+            }
+        }
+        let mut signatures = Signatures { tlvs, hash: &self.hash, pure: self.pure, policy, refusal: Error::UnknownKey };
+        // What was there before the image was read must be there still: flash outside the chip may be swapped meanwhile.
+        let mut vouched = !self.signed;
+        while let Some((key, signature)) = signatures.next()? {
+            if !self.pure && !has_signed_digest(key, digest, &signature) {
+                return Err(Error::Signature);
+            }
+            vouched = true;
+        }
+        if vouched { Ok(()) } else { Err(signatures.refusal) }
+    }
+}
+
+/// A trusted key, and what is to be its signature.
+type Signed<'k> = (&'k dyn Key, [u8; 64]);
+
+/// The signatures by trusted keys, one after the other.
+struct Signatures<'a, 'v, 'k> {
+    tlvs: Tlvs<'a>,
+    hash: &'v Hash,
+    pure: bool,
+    policy: &'v Policy<'k>,
+    /// Why others were skipped.
+    refusal: Error,
+}
+
+impl<'k> Signatures<'_, '_, 'k> {
+    /// Each belongs to the key hash or the key before it, and each of those to one signature (MCUboot,
+    /// `bootutil_img_validate`).
+    fn next(&mut self) -> Result<Option<Signed<'k>>, Error> {
+        let mut key = Err(Error::UnknownKey);
+        while let Some(Tlv { kind, value, .. }) = self.tlvs.next()? {
+            let algorithm = match kind {
+                TLV_KEYHASH => {
+                    key = self.policy.key_named(value, self.hash);
+                    continue;
+                }
+                TLV_PUBKEY => {
+                    key = self.policy.key_of_der(value);
+                    continue;
+                }
+                TLV_ED25519 => Algorithm::Ed25519,
+                TLV_ECDSA if !self.pure => Algorithm::EcdsaP256,
+                _ => continue,
+            };
+            match core::mem::replace(&mut key, Err(Error::UnknownKey)) {
+                Ok(key) if key.algorithm() == algorithm => {
+                    let signature = match algorithm {
+                        Algorithm::Ed25519 => value.try_into().ok(),
+                        Algorithm::EcdsaP256 => from_der(value),
+                    };
+                    return Ok(Some((key, signature.ok_or(Error::SignatureEncoding)?)));
+                }
+                Err(Error::RevokedKey) => self.refusal = Error::RevokedKey,
+                _ => {}
+            }
+        }
+        Ok(None)
     }
 }

@@ -1,6 +1,7 @@
 //! Versions as MCUboot and `imgtool` write them.
 
 use core::fmt;
+use core::str::FromStr;
 
 /// `major.minor.revision+build`, ordered number by number.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,5 +42,87 @@ impl fmt::Display for Version {
         let Self { major, minor, revision, build } = self;
         write!(f, "{major}.{minor}.{revision}")?;
         if *build > 0 { write!(f, "+{build}") } else { Ok(()) }
+    }
+}
+
+/// A text that is no version, or one whose order can't be told: with a suffix such as `-rc1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct NoVersion;
+
+impl fmt::Display for NoVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no version such as 1.2.3+4, 1.2 or v1")
+    }
+}
+
+impl core::error::Error for NoVersion {}
+
+impl FromStr for Version {
+    type Err = NoVersion;
+
+    /// `1`, `1.2`, `1.2.3` or `1.2.3+4`, as `imgtool` takes them; and with a `v` before it, as tags have it.
+    fn from_str(text: &str) -> Result<Self, NoVersion> {
+        let (numbers, build) = match text.strip_prefix('v').unwrap_or(text).split_once('+') {
+            Some((numbers, build)) => (numbers, Some(build)),
+            None => (text.strip_prefix('v').unwrap_or(text), None),
+        };
+        let mut numbers = numbers.split('.');
+        let major = number(numbers.next().ok_or(NoVersion)?)?;
+        let minor = numbers.next().map_or(Ok(0), number)?;
+        let third = numbers.next();
+        let revision = third.map_or(Ok(0), number)?;
+        let build = match build {
+            Some(build) if third.is_some() => number(build)?,
+            Some(_) => return Err(NoVersion),
+            None => 0,
+        };
+        if numbers.next().is_some() { Err(NoVersion) } else { Ok(Self { major, minor, revision, build }) }
+    }
+}
+
+/// Decimal digits without leading zeros, for there is to be one way to write a version.
+fn number<N: FromStr>(digits: &str) -> Result<N, NoVersion> {
+    let plain = digits.bytes().all(|digit| digit.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
+    if plain { digits.parse().map_err(|_| NoVersion) } else { Err(NoVersion) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn texts_are_read_as_imgtool_reads_them() {
+        let version = |major, minor, revision, build| Ok(Version { major, minor, revision, build });
+        for (text, expected) in [
+            ("1", version(1, 0, 0, 0)),
+            ("1.2", version(1, 2, 0, 0)),
+            ("v1.2.3", version(1, 2, 3, 0)),
+            ("255.255.65535+4294967295", version(255, 255, 65535, u32::MAX)),
+        ] {
+            assert_eq!(text.parse(), expected, "{text}");
+        }
+        for text in [
+            "",
+            "v",
+            "+",
+            "1.",
+            ".1",
+            "1.2.3.4",
+            "256",
+            "1.2.65536",
+            "1.2+3",
+            "1.2.3+",
+            "1.2.3-rc1",
+            "01",
+            "1.+2",
+            " 1",
+            "-1",
+        ] {
+            assert_eq!(text.parse::<Version>(), Err(NoVersion), "{text}");
+        }
+        let version = Version { build: 7, ..Version::new(1, 2, 3) };
+        assert_eq!(version.to_string().parse(), Ok(version));
     }
 }

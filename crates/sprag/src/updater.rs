@@ -7,14 +7,21 @@ use embedded_storage_async::nor_flash::NorFlash;
 use sprag_boot::{BootControl, State, Swap};
 use sprag_fetch::{ETAG_MAX, Etag, Image, ImageSource};
 use sprag_flash::{CONVERSATION, JOB, SlotWriter};
-use sprag_job::{Dialect, Job, Status, TooSmall};
-use sprag_verify::{Policy, Version, mcuboot};
+use sprag_job::{Artifact, Dialect, Job, SignatureAlgorithm, Status, TooSmall};
+use sprag_verify::{Algorithm, Format, McuBoot, Policy, Promised, Signature, Version};
 
 use crate::error::Error;
 use crate::record::{ID_MAX, JobRecord, Phase};
 
 /// How often an object may change under the reader within one run.
 const STARTS_MAX: u8 = 3;
+
+/// The longest name of a board that a job may give, in bytes.
+const HARDWARE_MAX: usize = 64;
+/// The longest signature in base64: 72 bytes of DER.
+const SIGNATURE_MAX: usize = 96;
+/// The longest version: `v255.255.65535+4294967295`.
+const VERSION_MAX: usize = 25;
 
 /// What happens during a run, for progress reports, logs and counting.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,35 +126,49 @@ impl Report {
 ///
 /// After every start of the device: [`start`](Self::start), then act on what it says, then publish what
 /// [`report`](Self::report) gives. When a job arrives: [`run`](Self::run).
+///
+/// Images are MCUboot's, unless [`format`](Self::format) says otherwise.
 #[derive(Debug)]
-pub struct Updater<'b, 'k, C, S, J, B> {
+pub struct Updater<'b, 'k, C, S, J, B, F = McuBoot> {
     source: C,
     slot: SlotWriter<'b, S, J>,
     policy: Policy<'k>,
     boot: B,
+    format: F,
     /// What runs, once it has been said.
     running: Option<Version>,
 }
 
 type Result_<T, C> = Result<T, Error<<C as ImageSource>::Error>>;
 
-impl<'b, 'k, C, S, J, B> Updater<'b, 'k, C, S, J, B>
+impl<'b, 'k, C, S, J, B> Updater<'b, 'k, C, S, J, B> {
+    /// An updater over the five: where bytes come from (a [`Fetcher`](sprag_fetch::Fetcher), by HTTP), where they go, what may
+    /// run, and who is told.
+    pub fn new(source: C, slot: SlotWriter<'b, S, J>, policy: Policy<'k>, boot: B) -> Self {
+        Self { source, slot, policy, boot, format: McuBoot, running: None }
+    }
+
+    /// Takes images of another format: [`EspIdf`](sprag_verify::EspIdf), or [`Raw`](sprag_verify::Raw) ones that only the
+    /// job vouches for. What the job promises of them is what its document says: digest, signature, version, hardware.
+    pub fn format<F>(self, format: F) -> Updater<'b, 'k, C, S, J, B, F> {
+        let Self { source, slot, policy, boot, running, .. } = self;
+        Updater { source, slot, policy, boot, format, running }
+    }
+}
+
+impl<'b, 'k, C, S, J, B, F> Updater<'b, 'k, C, S, J, B, F>
 where
     C: ImageSource,
     S: NorFlash,
     J: NorFlash,
     B: BootControl,
+    F: Format,
 {
-    /// An updater over the five: where bytes come from (a [`Fetcher`](sprag_fetch::Fetcher), by HTTP), where they go, what may
-    /// run, and who is told.
-    pub fn new(source: C, slot: SlotWriter<'b, S, J>, policy: Policy<'k>, boot: B) -> Self {
-        Self { source, slot, policy, boot, running: None }
-    }
-
     /// Finds out what the last reset led to. To be called once after each start, before anything else.
     ///
     /// `running` is the version of the firmware that calls it, exactly as it stands in its image's header, build number
-    /// included: [`mcuboot::version`] of the primary slot. By it an image that stayed is told from one that was reverted.
+    /// included: [`mcuboot::version`](sprag_verify::mcuboot::version) of the primary slot. By it an image that stayed is
+    /// told from one that was reverted.
     ///
     /// # Errors
     /// [`Error::Flash`], [`Error::Boot`].
@@ -412,13 +433,9 @@ where
         };
         events(Event::Verifying);
         let (mut slot, buffer) = self.slot.slot(room);
-        let image = mcuboot::verify(&mut slot, size, &self.policy, buffer).await?;
-        if let Some(promised) = artifact.digest() {
-            let found = sprag_verify::sha256(&mut slot, size, buffer).await?;
-            if !promised.bytes().eq(found) {
-                return Err(Error::Verify(sprag_verify::Error::Digest));
-            }
-        }
+        let mut hardware = [0; HARDWARE_MAX];
+        let promised = promised(job, &artifact, size, &mut hardware);
+        let image = self.format.verify(&mut slot, promised, &self.policy, buffer).await?;
         if self.running == Some(image.version) {
             return Err(Error::SameVersion { version: image.version });
         }
@@ -512,6 +529,38 @@ where
     async fn save(&mut self, record: &JobRecord) -> Result_<(), C> {
         Ok(self.slot.journal().put(JOB, &record.encode()).await?)
     }
+}
+
+/// What a job's document says of a file that has come.
+fn promised<'h>(job: &Job<'_>, artifact: &Artifact<'_>, size: u32, hardware: &'h mut [u8]) -> Promised<'h> {
+    let mut promised = Promised::size(size);
+    if let Some(digest) = artifact.digest() {
+        let mut sha256 = [0; 32];
+        sha256.iter_mut().zip(digest.bytes()).for_each(|(to, byte)| *to = byte);
+        promised = promised.digest(sha256);
+    }
+    // One of another algorithm, or one that can't be read, is as good as none. Most formats need none from the job.
+    if let Some(signature) = artifact.signature().and_then(decoded) {
+        promised = promised.signature(signature);
+    }
+    let mut text = [0; VERSION_MAX];
+    let version = job.version().and_then(|version| version.copy_to(&mut text).ok()?.parse().ok());
+    if let Some(version) = version {
+        promised = promised.version(version);
+    }
+    // One that is longer is no board's name that a policy could ask for.
+    let board = job.hardware().and_then(|name| name.copy_to(hardware).ok());
+    board.map_or(promised, |board| promised.board(board))
+}
+
+fn decoded(signature: sprag_job::Signature<'_>) -> Option<Signature> {
+    let algorithm = match signature.algorithm() {
+        SignatureAlgorithm::Sha256Ecdsa => Algorithm::EcdsaP256,
+        SignatureAlgorithm::Ed25519 => Algorithm::Ed25519,
+        _ => return None,
+    };
+    let mut text = [0; SIGNATURE_MAX];
+    Signature::from_base64(algorithm, signature.value().copy_to(&mut text).ok()?).ok()
 }
 
 fn progress(session: &sprag_fetch::Session) -> Event {

@@ -7,7 +7,7 @@ use mockall::{Sequence, mock};
 use sprag::boot::{Area, BootControl, Error as BootError, Room, State, Swap};
 use sprag::fetch::{Fetcher, TcpConnector};
 use sprag::flash::{Geometry, Journal, SlotWriter};
-use sprag::verify::{Policy, PublicKey, Version};
+use sprag::verify::{Ed25519Key, Policy, Version};
 use sprag::{Error, Outcome, Startup, Updater};
 use sprag_testkit::flash::{self, SimFlash};
 use sprag_testkit::http::{HttpServer, Timers};
@@ -47,7 +47,7 @@ fn run(boot: MockBoot, expected: &[Result<Outcome, BootError>]) {
     let geometry = Geometry { write_size: 4, erase_size: 1024, erased: 0xFF };
     let journal = Journal::new(part.region(8192..8192 + 2048), geometry, &mut scratch);
     let slot = SlotWriter::new(part.region(0..8192), geometry, journal, &mut page);
-    let key = PublicKey::ed25519(signing.verifying_key().to_bytes());
+    let key = Ed25519Key::new(signing.verifying_key().to_bytes());
     let fetcher = Fetcher::new(TcpConnector::new(&server, &server), Timers);
     let mut updater = Updater::new(fetcher, slot, Policy::signed_by(&key), boot);
     assert_eq!(block_on(updater.start(Version::new(1, 0, 0))), Ok(Startup::Idle));

@@ -9,7 +9,7 @@ use sprag::boot::{BootControl, Cypress, DirectXip, EmbassyBoot, EspIdf, Layout, 
 use sprag::fetch::{Fetcher, TcpConnector};
 use sprag::flash::{Geometry, Journal, SlotWriter};
 use sprag::job::Status;
-use sprag::verify::{Policy, PublicKey, Version};
+use sprag::verify::{Ed25519Key, Policy, Version};
 use sprag::{Outcome, Startup, Updater};
 use sprag_testkit::esp_idf;
 use sprag_testkit::flash::{self, Region, SimFlash, Torn};
@@ -47,7 +47,7 @@ impl<B: BootControl> Device<'_, B> {
         let flash::Geometry { write_size, erase_size, erased, .. } = self.flash.geometry();
         let geometry = Geometry { write_size, erase_size, erased };
         let (mut page, mut scratch) = ([0; 512], [0; 512]);
-        let key = PublicKey::ed25519(SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes());
+        let key = Ed25519Key::new(SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes());
         let journal = Journal::new(self.journal.clone(), geometry, &mut scratch);
         let writer = SlotWriter::new((self.slot)(slot), geometry, journal, &mut page);
         let fetcher = Fetcher::new(TcpConnector::new(&self.server, &self.server), Timers);
@@ -293,7 +293,7 @@ fn a_slot_and_a_bootloader_that_contradict_each_other_are_refused() {
     let before = flash.contents();
     let server = HttpServer::new(image(2, SECTOR));
     let (primary, secondary) = (flash.region(0..SLOT), flash.region(SLOT..2 * SLOT));
-    let key = PublicKey::ed25519(SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes());
+    let key = Ed25519Key::new(SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes());
     let geometry = Geometry { write_size: 8, erase_size: SECTOR, erased: 0xFF };
     for layout in [Layout::new(SLOT, 8, 2 * SECTOR, 0xFF), Layout::new(SLOT, 8, SECTOR, 0x00)] {
         let (mut page, mut scratch) = ([0; 512], [0; 512]);

@@ -6,7 +6,7 @@ use sprag::boot::{Layout, McuBoot};
 use sprag::fetch::{Connector, Fetcher, RetryPolicy, TcpConnectError, TcpConnector};
 use sprag::flash::{Geometry, Journal, SlotWriter};
 use sprag::job::{self, Status};
-use sprag::verify::{Policy, PublicKey, Version};
+use sprag::verify::{Ed25519Key, Policy, Version};
 use sprag::{Error, ID_MAX, Outcome, Phase, Startup, Updater};
 use sprag_testkit::flash::{self, Region, SimFlash};
 use sprag_testkit::http::{Fault, HttpServer, Refused, Timers};
@@ -31,7 +31,7 @@ fn document(ack: &str, sw: &str, url: &str) -> String {
 /// Hands an updater on this flash to the test: a device between two resets.
 fn with<T>(flash: &SimFlash, server: &HttpServer, test: impl FnOnce(&mut TestUpdater<'_>) -> T) -> T {
     let (mut page, mut scratch) = ([0; 256], [0; 256]);
-    let key = PublicKey::ed25519(SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes());
+    let key = Ed25519Key::new(SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes());
     let (primary, secondary) = (flash.region(0..SLOT), flash.region(SLOT..2 * SLOT));
     let journal = Journal::new(flash.region(2 * SLOT..2 * SLOT + 2048), GEOMETRY, &mut scratch);
     let slot = SlotWriter::new(secondary.clone(), GEOMETRY, journal, &mut page);
@@ -201,7 +201,7 @@ fn a_job_can_be_abandoned() {
 fn the_version_that_runs_is_refused_without_a_policy_that_says_so() {
     let (flash, server) = (device(), HttpServer::new(image_of(1, 3000)));
     let (mut page, mut scratch) = ([0; 256], [0; 256]);
-    let key = PublicKey::ed25519(SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes());
+    let key = Ed25519Key::new(SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes());
     let (primary, secondary) = (flash.region(0..SLOT), flash.region(SLOT..2 * SLOT));
     let journal = Journal::new(flash.region(2 * SLOT..2 * SLOT + 2048), GEOMETRY, &mut scratch);
     let slot = SlotWriter::new(secondary.clone(), GEOMETRY, journal, &mut page);
@@ -221,8 +221,8 @@ fn a_digest_in_the_job_counts() {
     use sha2::Digest;
     let image = image_of(2, 3000);
     let digest = |bytes: &[u8]| sha2::Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect::<String>();
-    for (sha256, expected) in [(digest(&image), Ok(Outcome::RebootToTest)), (digest(b"other"), Err("digest-mismatch"))]
-    {
+    let (same, other) = (digest(&image), digest(b"other"));
+    for (sha256, expected) in [(same, Ok(Outcome::RebootToTest)), (other, Err("file-digest-mismatch"))] {
         let (flash, server) = (device(), HttpServer::new(image.clone()));
         let document = format!(
             r#"{{"execution":{{"jobId":"a","status":"QUEUED","versionNumber":1,"jobDocument":{{"operation":"ota","version":"2","artifact":{{"url":"http://h/2","size":{},"sha256":"{sha256}"}}}}}}}}"#,

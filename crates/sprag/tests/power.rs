@@ -12,7 +12,7 @@ use sprag::boot::{Layout, McuBoot};
 use sprag::fetch::{Fetcher, TcpConnectError, TcpConnector};
 use sprag::flash::{Geometry, Journal, SlotWriter};
 use sprag::job::Status;
-use sprag::verify::{Policy, PublicKey, Version};
+use sprag::verify::{Ed25519Key, Policy, Version};
 use sprag::{Error, Event, Outcome, Startup, Updater};
 use sprag_testkit::flash::{self, SimFlash, Torn};
 use sprag_testkit::http::{HttpServer, NoTime, Refused};
@@ -84,7 +84,7 @@ impl Device {
         let geometry = Geometry { write_size, erase_size: SECTOR, erased };
         let layout = Layout::new(SLOT, write_size, SECTOR, erased);
         let (mut page, mut scratch) = ([0; 200], [0; 256]);
-        let key = PublicKey::ed25519(key().verifying_key().to_bytes());
+        let key = Ed25519Key::new(key().verifying_key().to_bytes());
         let journal = Journal::new(self.flash.region(2 * SLOT..2 * SLOT + JOURNAL), geometry, &mut scratch);
         let slot = SlotWriter::new(self.flash.region(SLOT..2 * SLOT), geometry, journal, &mut page);
         let boot = McuBoot::new(self.flash.region(0..SLOT), self.flash.region(SLOT..2 * SLOT), layout);

@@ -7,7 +7,7 @@ use sprag::boot::{Layout, McuBoot};
 use sprag::fetch::{self, Image, ImageSource, Session, UrlError};
 use sprag::flash::{Geometry, Journal, SlotWriter};
 use sprag::job::{self};
-use sprag::verify::{Policy, PublicKey, Version};
+use sprag::verify::{Ed25519Key, Policy, Version};
 use sprag::{Error, Event, Outcome, Updater};
 use sprag_testkit::flash::{self, SimFlash};
 use sprag_testkit::image::{self, McuBootImage};
@@ -70,7 +70,7 @@ fn from_a_card_that_is_pulled_out_once() {
     let geometry = flash::Geometry { capacity: 2 * SLOT + 2048, write_size: 4, erase_size: 1024, erased: 0xFF };
     let flash = SimFlash::in_memory(geometry);
     let (mut page, mut scratch) = ([0; 1024], [0; 256]);
-    let key = PublicKey::ed25519(SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes());
+    let key = Ed25519Key::new(SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes());
     let (primary, secondary) = (flash.region(0..SLOT), flash.region(SLOT..2 * SLOT));
     let journal = Journal::new(flash.region(2 * SLOT..2 * SLOT + 2048), GEOMETRY, &mut scratch);
     let slot = SlotWriter::new(secondary.clone(), GEOMETRY, journal, &mut page);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use sprag::verify::{Ed25519Key, Key};
 use sprag_cli::boot::{mark_word, state_words};
 use sprag_cli::device::{self, End, Happening, Inspection, Settings, SlotState};
 use sprag_cli::key;
@@ -73,7 +74,7 @@ pub(crate) struct Run {
     /// The job document.
     #[arg(long, value_name = "FILE")]
     job: PathBuf,
-    /// The Ed25519 key that images must be signed with, in PEM.
+    /// The key that images must be signed with, Ed25519 or P-256, in PEM.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
     /// Trust the certificates in this PEM file, and no others. Default: those that the system trusts.
@@ -189,7 +190,7 @@ pub(crate) struct Show {
 impl Show {
     async fn run(self) -> Result<(), Failure> {
         let layout = Layout::read(&self.files.layout)?;
-        let device = open(&self.files.flash, &layout, [0; 32])?;
+        let device = open(&self.files.flash, &layout, Box::new(Ed25519Key::new([0; 32])))?;
         let found = device.inspect().await?;
         if self.json {
             println!("{}", as_json(&found));
@@ -220,7 +221,7 @@ impl Show {
     }
 }
 
-fn open(flash: &Path, layout: &Layout, key: [u8; 32]) -> anyhow::Result<device::Device> {
+fn open(flash: &Path, layout: &Layout, key: Box<dyn Key>) -> anyhow::Result<device::Device> {
     let device = device::Device::open(flash, layout, key, Settings::default());
     if flash.exists() { device } else { device.context("there is no such flash: make one with `sprag device init`") }
 }

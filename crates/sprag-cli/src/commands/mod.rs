@@ -3,7 +3,9 @@
 mod boot;
 mod device;
 mod fetch;
+mod image;
 mod job;
+mod keygen;
 mod serve;
 
 use std::fmt;
@@ -20,6 +22,9 @@ pub(crate) enum Command {
     Device(device::Device),
     #[command(subcommand)]
     Job(job::Job),
+    #[command(subcommand)]
+    Image(image::Image),
+    Keygen(keygen::Keygen),
 }
 
 impl Command {
@@ -30,6 +35,8 @@ impl Command {
             Self::Boot(boot) => boot.run().await,
             Self::Device(device) => device.run().await,
             Self::Job(job) => job.run(),
+            Self::Image(image) => image.run().await,
+            Self::Keygen(keygen) => keygen.run(),
         }
     }
 }

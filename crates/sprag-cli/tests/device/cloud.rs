@@ -152,10 +152,10 @@ fn images_that_may_not_run() {
     type Make<'a> = &'a dyn Fn(&Bench) -> Vec<u8>;
     for (image, reason, says) in [
         (&signed_by_another as Make<'_>, "unknown-key", "the image is not signed by a trusted key"),
-        (&torn, "digest-mismatch", "the image's SHA-256 does not match"),
+        (&torn, "digest-mismatch", "the image's digest does not match"),
         (&cut_short, "image-malformed", "the image is malformed at byte"),
-        (&|_| vec![b'x'; SMALL], "not-an-image", "is no MCUboot image"),
-        (&|bench| bench.image(OLD, SMALL), "not-newer", "version 1.0.0, not newer than 1.0.0"),
+        (&|_| vec![b'x'; SMALL], "not-an-image", "is no image of this format"),
+        (&|bench| bench.image(OLD, SMALL), "same-version", "version 1.0.0, which runs already"),
     ] {
         let bench = Bench::small();
         bench.publish(image(&bench));

@@ -63,10 +63,10 @@ pub(super) static IN_CERTIFICATES: [&dyn SignatureVerificationAlgorithm; 7] = [
 ];
 
 fn p256<H: Digest>(key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
-    use p256::ecdsa::signature::hazmat::PrehashVerifier;
+    use p256_tls::ecdsa::signature::hazmat::PrehashVerifier;
     let verify = || {
-        let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(key).ok()?;
-        let signature = p256::ecdsa::Signature::from_der(signature).ok()?;
+        let key = p256_tls::ecdsa::VerifyingKey::from_sec1_bytes(key).ok()?;
+        let signature = p256_tls::ecdsa::Signature::from_der(signature).ok()?;
         key.verify_prehash(&H::digest(message), &signature).ok()
     };
     verify().ok_or(InvalidSignature)

@@ -9,7 +9,7 @@ use sprag::boot::{Layout, McuBoot};
 use sprag::fetch::{Connector, Fetcher, Scheme, TcpConnectError, TcpConnector};
 use sprag::flash::{Geometry, Journal, SlotWriter};
 use sprag::mqtt::{Agent, Buffers, Cloud, Event, Limits, Reset};
-use sprag::verify::{Policy, PublicKey, Version};
+use sprag::verify::{Ed25519Key, Policy, Version};
 use sprag::{Error, Updater};
 use sprag_testkit::flash::{self, SimFlash};
 use sprag_testkit::http::{HttpServer, Refused};
@@ -122,7 +122,7 @@ impl Device {
         on: &mut impl FnMut(&Event),
     ) -> Option<Result<Reset, Error<TcpConnectError<Refused, Refused>>>> {
         let (mut page, mut scratch) = ([0; 256], [0; 256]);
-        let key = PublicKey::ed25519(key().verifying_key().to_bytes());
+        let key = Ed25519Key::new(key().verifying_key().to_bytes());
         let (primary, secondary) = (self.flash.region(0..SLOT), self.flash.region(SLOT..2 * SLOT));
         let journal = Journal::new(self.flash.region(2 * SLOT..2 * SLOT + JOURNAL), GEOMETRY, &mut scratch);
         let slot = SlotWriter::new(secondary.clone(), GEOMETRY, journal, &mut page);

@@ -1,0 +1,61 @@
+//! Raw images: any bytes. The job alone vouches for them, with a detached signature.
+
+use embedded_storage_async::nor_flash::ReadNorFlash;
+
+use crate::error::Error;
+use crate::format::Image;
+use crate::policy::{Claims, Policy};
+use crate::promised::{File, Promised};
+use crate::reader::Reader;
+use crate::version::Version;
+
+/// Where the version of a raw image is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum VersionAt {
+    /// In the job. No signature covers it: whoever can write jobs can call an old image a new one.
+    Job,
+    /// In the image, at this offset in bytes, as [`Version::to_bytes`] writes it: covered by the signature.
+    Offset(u32),
+}
+
+/// Verifies what lies in a slot: length, signature, digest where one is promised, and what the policy asks for.
+///
+/// The signature that counts is [`Promised::signature`]. It names no key: each of the policy's that is of its algorithm is
+/// tried. One pass over the flash is enough, but for Ed25519 signatures by another than the first Ed25519 key: those take
+/// one more for each key that is tried.
+///
+/// # Errors
+/// See [`Error`]: each refusal is its own, with a stable [`Error::reason`].
+///
+/// # Cancellation safety
+/// Reads only.
+pub async fn verify<F: ReadNorFlash>(
+    slot: &mut F,
+    promised: Promised<'_>,
+    version: VersionAt,
+    policy: &Policy<'_>,
+    buf: &mut [u8],
+) -> Result<Image, Error> {
+    let mut reader = Reader::new(slot, buf)?;
+    let size = promised.size;
+    policy.check_size(size, reader.capacity())?;
+    let mut file = File::new(&promised, policy, false)?;
+    reader.feed(0, size, &mut |bytes| file.update(bytes)).await?;
+    file.judge(&mut reader).await?;
+
+    let within = |at: u32, length: u32| at.checked_add(length).is_some_and(|end| end <= size);
+    let version = match version {
+        VersionAt::Job => promised.version.ok_or(Error::NoVersion)?,
+        VersionAt::Offset(at) if within(at, 8) => Version::from_bytes(reader.exactly(at).await?),
+        VersionAt::Offset(_) => return Err(Error::NoVersion),
+    };
+    policy.check_no_chip()?;
+    if !within(0, 8) {
+        policy.check_no_vector()?;
+    }
+    policy.check_vector(&mut reader, 0).await?;
+    let right_board = promised.board.map(|name| policy.is_board(name.as_bytes()));
+    policy.check(&Claims { right_board, ..Claims::new(version) })?;
+    Ok(Image { version, size, counter: None })
+}

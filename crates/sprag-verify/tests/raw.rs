@@ -1,0 +1,173 @@
+//! Raw images: any bytes, vouched for from outside.
+
+mod common;
+
+use common::{RUNNING, SLOT, Slow, ed25519, p256, poll_times, public, public_p256, slot};
+use embassy_futures::block_on;
+use sha2::{Digest, Sha256};
+use sprag_testkit::image::Signer;
+use sprag_verify::{Algorithm, Error, Image, Key, Policy, Promised, Signature, Version, VersionAt, raw};
+
+const VERSION: Version = Version::new(1, 5, 0);
+
+fn image() -> Vec<u8> {
+    let mut image: Vec<u8> = (0..1000).map(|at| (at * 7) as u8).collect();
+    image[4..8].copy_from_slice(&0x0800_0101_u32.to_le_bytes());
+    image[100..108].copy_from_slice(&VERSION.to_bytes());
+    image
+}
+
+fn eddsa(image: &[u8], seed: u8) -> Signature {
+    Signature::ed25519(Signer::from(&ed25519(seed)).sign(image).try_into().unwrap())
+}
+
+fn ecdsa(image: &[u8], seed: u8) -> Signature {
+    Signature::ecdsa_p256(&Signer::from(&p256(seed)).sign(image)).unwrap()
+}
+
+fn verify(bytes: &[u8], promised: Promised<'_>, at: VersionAt, policy: &Policy<'_>) -> Result<Image, Error> {
+    block_on(raw::verify(&mut slot(bytes), promised, at, policy, &mut [0; 200]))
+}
+
+#[test]
+fn both_kinds_of_signature_over_every_byte() {
+    let bytes = image();
+    let (key, key_p256) = (public(1), public_p256(1));
+    let keys: [&dyn Key; 2] = [&key, &key_p256];
+    let policy = Policy::signed_by_any(&keys).newer_than(RUNNING);
+    for signature in [eddsa(&bytes, 1), ecdsa(&bytes, 1)] {
+        let promised = Promised::size(bytes.len() as u32).signature(signature).version(VERSION);
+        let image = verify(&bytes, promised, VersionAt::Job, &policy).unwrap();
+        assert_eq!(image, Image { version: VERSION, size: 1000, counter: None });
+        assert_eq!(verify(&bytes, promised, VersionAt::Offset(100), &policy), Ok(image));
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 0x10;
+            assert_eq!(verify(&flipped, promised, VersionAt::Job, &policy), Err(Error::Signature), "byte {at}");
+        }
+        for size in [0, 1, 999, 1001, SLOT] {
+            let promised = Promised::size(size).signature(signature).version(VERSION);
+            assert_eq!(verify(&bytes, promised, VersionAt::Job, &policy), Err(Error::Signature));
+        }
+        let digest = promised.digest(Sha256::digest(&bytes).into());
+        assert_eq!(verify(&bytes, digest, VersionAt::Job, &policy), Ok(image));
+        assert_eq!(verify(&bytes, promised.digest([0; 32]), VersionAt::Job, &policy), Err(Error::FileDigest));
+    }
+}
+
+#[test]
+fn each_key_is_tried_but_revoked_ones() {
+    let bytes = image();
+    let keys = [public(1), public(2), public(3)];
+    let others = [public_p256(1), public_p256(2)];
+    let all: [&dyn Key; 5] = [&others[0], &keys[0], &keys[1], &others[1], &keys[2]];
+    let policy = Policy::signed_by_any(&all);
+    let promised = Promised::size(bytes.len() as u32).version(VERSION);
+    let judge = |policy: &Policy<'_>, signature| {
+        verify(&bytes, promised.signature(signature), VersionAt::Job, policy).map(|_| ())
+    };
+    for seed in 1..=3 {
+        assert_eq!(judge(&policy, eddsa(&bytes, seed)), Ok(()));
+    }
+    assert_eq!(judge(&policy, eddsa(&bytes, 4)), Err(Error::Signature));
+    assert_eq!(judge(&policy, ecdsa(&bytes, 2)), Ok(()));
+    assert_eq!(judge(&policy, ecdsa(&bytes, 3)), Err(Error::Signature));
+    let revoked = [keys[0].hash(), others[1].hash()];
+    let policy = policy.revoking(&revoked);
+    assert_eq!(judge(&policy, eddsa(&bytes, 1)), Err(Error::Signature));
+    assert_eq!(judge(&policy, eddsa(&bytes, 2)), Ok(()));
+    assert_eq!(judge(&policy, ecdsa(&bytes, 2)), Err(Error::Signature));
+    let revoked = [keys[0].hash(), keys[1].hash(), keys[2].hash()];
+    let policy = policy.revoking(&revoked);
+    assert_eq!(judge(&policy, eddsa(&bytes, 1)), Err(Error::RevokedKey));
+    assert_eq!(judge(&Policy::signed_by(&keys[0]), ecdsa(&bytes, 1)), Err(Error::UnknownKey));
+    assert_eq!(verify(&bytes, promised, VersionAt::Job, &policy), Err(Error::Unsigned));
+}
+
+#[test]
+fn every_claim_is_held_against_the_policy() {
+    let bytes = image();
+    let key = public(1);
+    let policy = Policy::signed_by(&key);
+    let promised = Promised::size(bytes.len() as u32).signature(eddsa(&bytes, 1)).version(VERSION);
+    let judge = |policy: Policy<'_>| verify(&bytes, promised, VersionAt::Job, &policy).err();
+    assert_eq!(judge(policy.newer_than(VERSION)), Some(Error::SameVersion { version: VERSION }));
+    assert_eq!(judge(policy.counter_at_least(1)), Some(Error::NoCounter));
+    assert_eq!(judge(policy.for_chip(1)), Some(Error::NoChip));
+    assert_eq!(judge(policy.for_class([0; 16])), Some(Error::NoClass));
+    assert_eq!(judge(policy.at_address(1)), Some(Error::Address { image: None, expected: 1 }));
+    assert_eq!(judge(policy.linked_within(0x0800_0000..0x0800_8000)), None);
+    assert_eq!(judge(policy.linked_within(0..1)), Some(Error::Slot { vector: 0x0800_0101 }));
+    assert_eq!(judge(policy.reserving(SLOT - 1000)), None);
+    assert_eq!(judge(policy.reserving(SLOT - 999)), Some(Error::TooLarge { image: 1000, room: 999 }));
+    assert_eq!(judge(policy.for_board("a")), Some(Error::NoBoard));
+    let for_a = |board| verify(&bytes, promised.board(board), VersionAt::Job, &policy.for_board("a")).err();
+    assert_eq!((for_a("a"), for_a("b")), (None, Some(Error::Board)));
+}
+
+#[test]
+fn a_version_must_be_said_somewhere() {
+    let bytes = image();
+    let key = public(1);
+    let policy = Policy::signed_by(&key);
+    let promised = Promised::size(bytes.len() as u32).signature(eddsa(&bytes, 1));
+    assert_eq!(verify(&bytes, promised, VersionAt::Job, &policy), Err(Error::NoVersion));
+    verify(&bytes, promised, VersionAt::Offset(992), &policy).unwrap();
+    for beyond in [993, 1000, u32::MAX] {
+        assert_eq!(verify(&bytes, promised, VersionAt::Offset(beyond), &policy), Err(Error::NoVersion));
+    }
+    let short = &bytes[..7];
+    let promised = Promised::size(7).signature(eddsa(short, 1)).version(VERSION);
+    verify(short, promised, VersionAt::Job, &policy).unwrap();
+    assert_eq!(verify(short, promised, VersionAt::Job, &policy.linked_within(0..9)), Err(Error::NoVector));
+}
+
+/// As AWS writes it: openssl's DER in base64.
+#[test]
+fn signatures_are_read_from_base64() {
+    use base64ct::{Base64, Encoding};
+    let bytes = image();
+    let der = Signer::from(&p256(1)).sign(&bytes);
+    let text = Base64::encode_string(&der);
+    assert_eq!(Signature::from_base64(Algorithm::EcdsaP256, &text), Signature::ecdsa_p256(&der));
+    let raw = Signer::from(&ed25519(1)).sign(&bytes);
+    let text = Base64::encode_string(&raw);
+    assert_eq!(Signature::from_base64(Algorithm::Ed25519, &text), Ok(eddsa(&bytes, 1)));
+    let broken =
+        [&text[1..], &text.replace('=', ""), "N/A", "", &format!("{text}\n"), &Base64::encode_string(&[0; 80])];
+    for broken in broken {
+        for algorithm in [Algorithm::Ed25519, Algorithm::EcdsaP256] {
+            assert_eq!(Signature::from_base64(algorithm, broken), Err(Error::SignatureEncoding), "{broken}");
+        }
+    }
+}
+
+#[test]
+fn the_image_is_read_once_or_once_for_each_key() {
+    let bytes = image();
+    let keys = [public(1), public(2), public(3)];
+    let all: [&dyn Key; 3] = [&keys[0], &keys[1], &keys[2]];
+    let policy = Policy::signed_by_any(&all);
+    for (seed, passes) in [(1, 1), (2, 2), (3, 3)] {
+        let promised =
+            Promised::size(1000).signature(eddsa(&bytes, seed)).version(VERSION).digest(Sha256::digest(&bytes).into());
+        let mut slot = Slow::<8>(slot(&bytes), 0);
+        block_on(raw::verify(&mut slot, promised, VersionAt::Job, &policy, &mut [0; 256])).unwrap();
+        assert_eq!(slot.1, passes * 1000);
+    }
+}
+
+#[test]
+fn dropped_at_every_await_it_can_be_called_again() {
+    let bytes = image();
+    let policy = public(1);
+    let policy = Policy::signed_by(&policy);
+    let promised = Promised::size(1000).signature(eddsa(&bytes, 1));
+    let (mut slot, mut buf, at) = (Slow::<4>(slot(&bytes), 0), [0; 128], VersionAt::Offset(100));
+    let mut awaits = 0;
+    while poll_times(raw::verify(&mut slot, promised, at, &policy, &mut buf), awaits).is_none() {
+        awaits += 1;
+        block_on(raw::verify(&mut slot, promised, at, &policy, &mut buf)).unwrap();
+    }
+    assert!(awaits > 8, "{awaits}");
+}
