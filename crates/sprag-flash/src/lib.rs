@@ -12,14 +12,21 @@
 )]
 #![doc = include_str!("../README.md")]
 
+mod cells;
 mod error;
+mod frontier;
 mod geometry;
 pub mod journal;
+mod sectors;
 mod session;
+mod tip;
+mod transfer;
 mod writer;
 
 pub use error::Error;
 pub use geometry::Geometry;
 pub use journal::Journal;
+pub use sectors::Sectors;
 pub use session::{IDENTITY_MAX, JOB, Session};
-pub use writer::{SlotWriter, Transfer};
+pub use transfer::{FeedError, Transfer};
+pub use writer::SlotWriter;

@@ -8,15 +8,10 @@ pub(crate) const PROGRESS: u8 = 2;
 /// The record that belongs to the caller: what of a job must survive the reboot.
 pub const JOB: u8 = 3;
 
-const TOTAL: usize = 4;
-
 /// The most bytes that an identity may have.
 pub const IDENTITY_MAX: usize = 96;
 
 /// Which image is being written: what must be the same for the bytes in the slot to be of use.
-///
-/// The journal keeps it as `total: u32` (little-endian) and the bytes of `identity`; progress is a `u32` in a record of
-/// its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Session {
@@ -28,21 +23,60 @@ pub struct Session {
     pub written: u32,
 }
 
-/// The payload of a session record.
-pub(crate) fn encode(identity: &[u8], total: u32) -> Result<heapless::Vec<u8, { IDENTITY_MAX + TOTAL }>, Error> {
-    let mut record = heapless::Vec::new();
-    let written = record.extend_from_slice(&total.to_le_bytes()).and_then(|()| record.extend_from_slice(identity));
-    written.map(|()| record).map_err(|_| Error::Record)
+/// A session as its record has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SessionRecord {
+    pub(crate) total: u32,
+    /// The largest piece that is programmed at once; no piece crosses a multiple of it, counted from its sector's start.
+    pub(crate) block: u32,
+    /// Tells its progress from that of the session before.
+    pub(crate) number: u16,
+    pub(crate) identity: heapless::Vec<u8, IDENTITY_MAX>,
 }
 
-/// The session in a record, without its progress.
-pub(crate) fn decode(record: &[u8]) -> Option<Session> {
-    let (total, identity) = record.split_first_chunk::<TOTAL>()?;
-    let identity = heapless::Vec::from_slice(identity).ok()?;
-    Some(Session { identity, total: u32::from_le_bytes(*total), written: 0 })
+const FIXED: usize = 4 + 4 + 2;
+
+impl SessionRecord {
+    pub(crate) fn encode(&self) -> Result<heapless::Vec<u8, { IDENTITY_MAX + FIXED }>, Error> {
+        let mut record = heapless::Vec::new();
+        let fixed = [&self.total.to_le_bytes()[..], &self.block.to_le_bytes(), &self.number.to_le_bytes()];
+        for part in fixed.into_iter().chain([&self.identity[..]]) {
+            record.extend_from_slice(part).map_err(|_| Error::Record)?;
+        }
+        Ok(record)
+    }
+
+    pub(crate) fn decode(record: &[u8]) -> Option<Self> {
+        let (total, rest) = record.split_first_chunk()?;
+        let (block, rest) = rest.split_first_chunk()?;
+        let (number, identity) = rest.split_first_chunk()?;
+        let block = u32::from_le_bytes(*block);
+        let identity = heapless::Vec::from_slice(identity).ok()?;
+        let (total, number) = (u32::from_le_bytes(*total), u16::from_le_bytes(*number));
+        (block > 0).then_some(Self { total, block, number, identity })
+    }
 }
 
-/// The progress in a record.
-pub(crate) fn written(record: &[u8]) -> Option<u32> {
-    Some(u32::from_le_bytes(*record.first_chunk::<4>()?))
+/// How far a session came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// All bytes before this one are in flash. The start of a sector, or the end of the image.
+    pub(crate) offset: u32,
+    /// The session that it belongs to.
+    pub(crate) number: u16,
+    /// The sector that begins there is about to be erased, or else it has been and is ready.
+    pub(crate) erasing: bool,
+}
+
+impl Progress {
+    pub(crate) fn encode(self) -> [u8; 7] {
+        let ([a, b, c, d], [low, high]) = (self.offset.to_le_bytes(), self.number.to_le_bytes());
+        [a, b, c, d, low, high, u8::from(self.erasing)]
+    }
+
+    pub(crate) fn decode(record: &[u8]) -> Option<Self> {
+        let &[a, b, c, d, low, high, erasing] = record.first_chunk()?;
+        let (offset, number) = (u32::from_le_bytes([a, b, c, d]), u16::from_le_bytes([low, high]));
+        (erasing <= 1).then_some(Self { offset, number, erasing: erasing == 1 })
+    }
 }

@@ -4,7 +4,7 @@ use embedded_hal_async::delay::DelayNs;
 use embedded_storage_async::nor_flash::NorFlash;
 use sprag_boot::{BootControl, State, Swap};
 use sprag_fetch::{Connector, ETAG_MAX, Etag, Fetcher, Url};
-use sprag_flash::{JOB, SlotWriter};
+use sprag_flash::{FeedError, JOB, SlotWriter};
 use sprag_job::{Dialect, Job, Status, TooSmall};
 use sprag_verify::{Policy, Version, mcuboot};
 
@@ -352,8 +352,10 @@ where
         // Nothing may be staged while the slot is written to.
         self.boot.unstage().await?;
         let mut starts = 1u8;
-        let size = loop {
-            match self.fetch(job, url.clone(), artifact.size(), events).await {
+        let image = loop {
+            let (size, resumed) = match self.fetch(job, url.clone(), artifact.size(), events).await {
+                // Erased by now: its bytes come again.
+                Err(Error::Flash(sprag_flash::Error::Torn)) => continue,
                 Err(Error::Fetch(error)) if error.needs_start_over() => {
                     self.slot.forget().await?;
                     if starts >= STARTS_MAX {
@@ -361,19 +363,28 @@ where
                     }
                     starts = starts.saturating_add(1);
                     events(Event::StartedOver);
+                    continue;
                 }
-                result => break result?,
+                result => result?,
+            };
+            events(Event::Verifying);
+            let (slot, buffer) = self.slot.slot();
+            let mut verified = mcuboot::verify(slot, size, &self.policy, buffer).await;
+            if let (Ok(_), Some(promised)) = (&verified, artifact.digest()) {
+                let found = sprag_verify::sha256(slot, size, buffer).await?;
+                if !promised.bytes().eq(found) {
+                    verified = Err(sprag_verify::Error::Digest);
+                }
+            }
+            match verified {
+                // What lay in the slot since an earlier life may have gone bad there; what is fetched in one has not.
+                Err(sprag_verify::Error::Digest) if resumed => {
+                    self.slot.forget().await?;
+                    events(Event::StartedOver);
+                }
+                verified => break verified?,
             }
         };
-        events(Event::Verifying);
-        let (slot, buffer) = self.slot.slot();
-        let image = mcuboot::verify(slot, size, &self.policy, buffer).await?;
-        if let Some(promised) = artifact.digest() {
-            let found = sprag_verify::sha256(slot, size, buffer).await?;
-            if !promised.bytes().eq(found) {
-                return Err(Error::Verify(sprag_verify::Error::Digest));
-            }
-        }
         if self.running == Some(image.version) {
             return Err(Error::SameVersion { version: image.version });
         }
@@ -389,34 +400,35 @@ where
         Ok(())
     }
 
-    /// Brings the object into the slot, from wherever the journal says; its size.
+    /// Brings the object into the slot, from wherever the journal says; its size, and whether some of it was there.
     async fn fetch<U: Iterator<Item = u8> + Clone>(
         &mut self,
         job: &Job<'_>,
         url: Url<U>,
         size: Option<u64>,
         events: &mut dyn FnMut(Event),
-    ) -> Result_<u32, C> {
+    ) -> Result_<(u32, bool), C> {
         let saved = self.slot.session().await?.and_then(|saved| {
             let (identity, etag) = saved.identity.split_first_chunk::<8>()?;
             let etag = core::str::from_utf8(etag).ok().and_then(|etag| Etag::try_from(etag).ok())?;
             // Without a strong ETag nothing tells the object from another one of the same size.
             let sure = *identity == job.identity().to_le_bytes() && etag.starts_with('"');
-            sure.then_some((saved.written, saved.total, etag))
+            sure.then_some(etag)
         });
-        let session = match &saved {
-            Some((written, total, etag)) => sprag_fetch::Session {
-                offset: (*written).into(),
-                total: Some((*total).into()),
-                etag: Some(etag.clone()),
-            },
-            None => sprag_fetch::Session { offset: 0, total: size, etag: None },
-        };
-        events(Event::Downloading { offset: saved.as_ref().map_or(0, |(written, ..)| *written) });
-        let mut download = self.fetcher.download(url, session);
-        let mut transfer = match saved {
-            Some(_) => self.slot.resume().await?,
+        let resumed = saved.is_some();
+        let (mut download, mut transfer) = match saved {
+            Some(etag) => {
+                let transfer = self.slot.resume().await?;
+                let (offset, total) = (transfer.offset(), transfer.total());
+                events(Event::Downloading { offset });
+                let session =
+                    sprag_fetch::Session { offset: offset.into(), total: Some(total.into()), etag: Some(etag) };
+                (self.fetcher.download(url, session), transfer)
+            }
             None => {
+                events(Event::Downloading { offset: 0 });
+                let session = sprag_fetch::Session { offset: 0, total: size, etag: None };
+                let mut download = self.fetcher.download(url, session);
                 let received = download.read(self.slot.buffer(), &mut |event| events(Event::Fetch(event))).await?;
                 events(progress(download.session()));
                 let mut identity = heapless::Vec::<u8, { 8 + ETAG_MAX }>::new();
@@ -424,20 +436,21 @@ where
                 let _ = identity.extend_from_slice(&job.identity().to_le_bytes());
                 let _ = identity.extend_from_slice(etag.as_bytes());
                 let total = download.session().total.unwrap_or(u64::MAX);
-                self.slot.begin(&identity, total, self.boot.reserved(), received).await?
+                (download, self.slot.begin(&identity, total, self.boot.reserved(), received).await?)
             }
         };
-        let total = transfer.total();
-        while transfer.offset() < total {
-            let count = download.read(transfer.spare(), &mut |event| events(Event::Fetch(event))).await?;
-            if count == 0 {
-                return Err(Error::Flash(sprag_flash::Error::Length));
-            }
+        let fed = transfer.feed(async |room: &mut [u8]| {
+            let count = download.read(room, &mut |event| events(Event::Fetch(event))).await?;
             events(progress(download.session()));
-            transfer.commit(count).await?;
-        }
+            Ok(count)
+        });
+        fed.await.map_err(|error| match error {
+            FeedError::Flash(error) => Error::Flash(error),
+            FeedError::Source(error) => Error::Fetch(error),
+        })?;
+        let total = transfer.total();
         transfer.finish()?;
-        Ok(total)
+        Ok((total, resumed))
     }
 
     /// The job has come to its end, and what came of its image is of no more use.
