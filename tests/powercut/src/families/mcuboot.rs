@@ -1,0 +1,74 @@
+//! MCUboot with two slots that are swapped.
+
+use ed25519_dalek::SigningKey;
+use sprag::boot::{BootControl, Layout, McuBoot, Method};
+use sprag_testkit::flash::{Part, Region};
+use sprag_testkit::image::{McuBootImage, Version};
+use sprag_testkit::mcuboot::{Bootloader, Swap};
+
+use super::{Booted, Family, Slots};
+use crate::case::KEY;
+
+/// MCUboot, by the way it swaps.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct McuBootFamily {
+    name: &'static str,
+    method: Method,
+}
+
+impl McuBootFamily {
+    pub(super) const MOVE: Self = Self { name: "mcuboot-move", method: Method::Move };
+    pub(super) const SCRATCH: Self = Self { name: "mcuboot-scratch", method: Method::Scratch };
+
+    fn layout(&self, slot: &Region) -> Layout {
+        let geometry = slot.flash().geometry();
+        let size = slot.range().end - slot.range().start;
+        Layout::new(size, geometry.write_size, geometry.erase_size, geometry.erased).method(self.method)
+    }
+}
+
+impl Family for McuBootFamily {
+    type Boot = McuBoot<Region, Region>;
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn fits(&self, part: &Part) -> bool {
+        part.write_size <= 32
+    }
+
+    fn slot_size(&self, part: &Part, sector: u32, image: u32) -> u32 {
+        // Three status cells for each of 128 sectors, four more cells, the magic; and the sector to move by.
+        let trailer = 128 * 3 * part.write_size + 4 * part.write_size.max(8) + part.write_size.max(16);
+        image.next_multiple_of(sector) + trailer.next_multiple_of(sector) + sector
+    }
+
+    fn image(&self, major: u8, length: usize, forged: bool) -> Vec<u8> {
+        let version = Version { major, minor: 0, revision: 0, build: 0 };
+        let key = SigningKey::from_bytes(&if forged { [9; 32] } else { KEY });
+        let sign = |payload: &[u8]| McuBootImage { version, header_size: 32, payload }.sign(&key);
+        let payload: Vec<u8> =
+            (0..length - sign(&[]).len()).map(|n| (n as u8).wrapping_mul(major | 1) ^ (n >> 5) as u8).collect();
+        sign(&payload)
+    }
+
+    fn control(&self, slots: &Slots) -> Self::Boot {
+        let boot = McuBoot::new(slots.primary.clone(), slots.secondary.clone(), self.layout(&slots.secondary));
+        debug_assert!(boot.reserved() > 0);
+        boot
+    }
+
+    fn boot(&self, slots: &Slots) -> Result<Booted, String> {
+        let align = slots.primary.flash().geometry().write_size;
+        // Digests do: a bootloader that takes forgeries is the harder judge of a firmware that must not hand them over.
+        let (primary, secondary) = (slots.primary.clone(), slots.secondary.clone());
+        let bootloader = Bootloader { primary, secondary, align, key: None };
+        let boot = bootloader.boot().map_err(|error| error.to_string())?;
+        Ok(Booted {
+            running: boot.running.major,
+            reverted: boot.swap == Swap::Revert,
+            refused: boot.swap == Swap::Refused,
+        })
+    }
+}
