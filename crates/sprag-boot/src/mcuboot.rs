@@ -1,6 +1,6 @@
 //! MCUboot with two slots that are swapped, by scratch or by moving.
 
-use embedded_storage_async::nor_flash::{NorFlash, NorFlashError, ReadNorFlash};
+use embedded_storage_async::nor_flash::{NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash};
 
 use crate::control::{BootControl, State, Swap};
 use crate::error::{Error, Slot};
@@ -99,7 +99,7 @@ impl<P: NorFlash, S: NorFlash> McuBoot<P, S> {
         let mut to = end;
         while to > start {
             let from = to.saturating_sub(self.layout.erase_size);
-            if all || !is_blank(&mut self.secondary, from, to, self.layout.erased).await.map_err(failed)? {
+            if all || !is_blank(&mut self.secondary, from, to, self.layout.erased).await {
                 self.secondary.erase(from, to).await.map_err(failed)?;
             }
             to = from;
@@ -153,12 +153,8 @@ impl<P: NorFlash, S: NorFlash> BootControl for McuBoot<P, S> {
             State::Staged(staged) if staged == swap => return Ok(()),
             _ => {}
         }
-        // Cells that a cut left half written can't be written again on every part.
-        self.unstage().await?;
-        if self.write_trailer(swap).await.is_ok() {
-            return Ok(());
-        }
-        // A torn cell may read as erased and yet refuse to be programmed (parts with ECC).
+        // All of it, however blank it reads: a cut leaves cells that read as erased and yet refuse to be programmed, or
+        // lose what is programmed.
         self.clean(true).await?;
         self.write_trailer(swap).await
     }
@@ -221,9 +217,9 @@ fn cells<F: ReadNorFlash>(slot: &F, layout: Layout) -> Result<Cells, Error> {
 async fn read_trailer<F: ReadNorFlash>(flash: &mut F, slot: Slot, layout: Layout) -> Result<Trailer, Error> {
     let cells = cells(flash, layout)?;
     let mut magic = [0; MAGIC_SIZE as usize];
-    let failed = |e: F::Error| Error::Flash { slot, kind: e.kind() };
-    flash.read(cells.magic, &mut magic).await.map_err(failed)?;
+    let whole = read_cell(flash, slot, cells.magic, &mut magic).await?;
     let magic = match magic {
+        _ if !whole => Mark::Bad,
         magic if magic == trailer::magic(layout.align) => Mark::Set,
         magic if magic == [layout.erased; MAGIC_SIZE as usize] => Mark::Unset,
         _ => Mark::Bad,
@@ -232,9 +228,10 @@ async fn read_trailer<F: ReadNorFlash>(flash: &mut F, slot: Slot, layout: Layout
     for (mark, offset) in flags.iter_mut().zip([cells.image_ok, cells.copy_done]) {
         // Eight bytes, for parts that read in words; cells are at least that large.
         let mut cell = [0; 8];
-        flash.read(offset, &mut cell).await.map_err(failed)?;
+        let whole = read_cell(flash, slot, offset, &mut cell).await?;
         let [flag, ..] = cell;
         *mark = match flag {
+            _ if !whole => Mark::Bad,
             SET => Mark::Set,
             flag if flag == layout.erased => Mark::Unset,
             _ => Mark::Bad,
@@ -242,6 +239,15 @@ async fn read_trailer<F: ReadNorFlash>(flash: &mut F, slot: Slot, layout: Layout
     }
     let [image_ok, copy_done] = flags;
     Ok(Trailer { magic, image_ok, copy_done })
+}
+
+/// Reads a cell; whether that went well. A torn one can't be read on parts with ECC.
+async fn read_cell<F: ReadNorFlash>(flash: &mut F, slot: Slot, at: u32, cell: &mut [u8]) -> Result<bool, Error> {
+    match flash.read(at, cell).await.map_err(|e| e.kind()) {
+        Ok(()) => Ok(true),
+        Err(NorFlashErrorKind::Other) => Ok(false),
+        Err(kind) => Err(Error::Flash { slot, kind }),
+    }
 }
 
 /// Writes a flag: the byte, then the erased value up to the write unit.
@@ -266,17 +272,17 @@ async fn write_magic<F: NorFlash>(flash: &mut F, layout: Layout, cells: Cells) -
     flash.write(cells.magic_block, block).await.map_err(|e| Error::Flash { slot: Slot::Secondary, kind: e.kind() })
 }
 
-async fn is_blank<F: ReadNorFlash>(flash: &mut F, from: u32, to: u32, erased: u8) -> Result<bool, F::Error> {
+/// Whether all of it reads as erased. What can't be read does not.
+async fn is_blank<F: ReadNorFlash>(flash: &mut F, from: u32, to: u32, erased: u8) -> bool {
     let mut at = from;
     while at < to {
         let mut piece = [0; 64];
         let left = usize::try_from(to.saturating_sub(at)).unwrap_or(usize::MAX).min(piece.len());
         let room = piece.get_mut(..left).unwrap_or_default();
-        flash.read(at, room).await?;
-        if room.iter().any(|byte| *byte != erased) {
-            return Ok(false);
+        if flash.read(at, room).await.is_err() || room.iter().any(|byte| *byte != erased) {
+            return false;
         }
         at = at.saturating_add(64);
     }
-    Ok(true)
+    true
 }

@@ -21,7 +21,7 @@ use crate::session::{Progress, SessionRecord};
 /// Where to go on, and in what state the flash is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Frontier {
-    /// All bytes before this one are in flash.
+    /// All bytes before this one, from the start of the flash, are written.
     pub(crate) offset: u32,
     /// The sector that begins there must be erased first: what lies in it is torn.
     pub(crate) torn: bool,
@@ -40,17 +40,17 @@ pub(crate) async fn find<F: ReadNorFlash>(
     session: &SessionRecord,
     progress: Progress,
 ) -> Frontier {
-    let recorded = progress.offset.min(session.total);
+    let recorded = progress.offset.max(session.start).min(session.end());
     let mut sector = map.of(recorded);
     let untouched = Frontier { offset: recorded, torn: progress.erasing, erased_to: sector.end, begun: false };
-    if progress.erasing || recorded == session.total {
+    if progress.erasing || recorded == session.end() {
         return untouched;
     }
     let mut last = None;
     while let Some(block) = last_block(flash, geometry, scratch, session, sector).await {
         last = Some((sector, block));
         sector = map.of(sector.end);
-        if sector.start >= session.total {
+        if sector.start >= session.end() {
             break;
         }
     }
@@ -60,7 +60,7 @@ pub(crate) async fn find<F: ReadNorFlash>(
     // was written that both together would be more than a sector, the sector is given up at once; but not behind its
     // last block, which is hardly ever torn.
     let room = sector.end.saturating_sub(block.end) >= session.block.saturating_mul(3);
-    if block.readable && (room || block.end >= sector.end.min(session.total)) {
+    if block.readable && (room || block.end >= sector.end.min(session.end())) {
         Frontier { offset: block.start, torn: false, erased_to, begun: block.start > sector.start }
     } else {
         Frontier { offset: sector.start, torn: true, erased_to, begun: false }
@@ -81,7 +81,7 @@ async fn last_block<F: ReadNorFlash>(
     session: &SessionRecord,
     sector: Sector,
 ) -> Option<Block> {
-    let end = sector.end.min(session.total);
+    let end = sector.end.min(session.end());
     let count = end.saturating_sub(sector.start).div_ceil(session.block);
     for n in (0..count).rev() {
         let start = sector.start.saturating_add(n.saturating_mul(session.block));

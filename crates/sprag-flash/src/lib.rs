@@ -21,6 +21,7 @@ mod sectors;
 mod session;
 mod tip;
 mod transfer;
+mod window;
 mod writer;
 
 pub use error::Error;
@@ -29,4 +30,5 @@ pub use journal::Journal;
 pub use sectors::Sectors;
 pub use session::{IDENTITY_MAX, JOB, Session};
 pub use transfer::{FeedError, Transfer};
+pub use window::Window;
 pub use writer::SlotWriter;

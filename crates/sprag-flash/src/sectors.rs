@@ -41,6 +41,11 @@ impl SectorMap<'_> {
         Sector { start, end: start.saturating_add(size) }
     }
 
+    /// The size of the smallest sector.
+    pub(crate) fn smallest(&self) -> u32 {
+        self.runs.iter().map(|run| run.size).fold(self.erase_size, u32::min)
+    }
+
     /// How many sectors hold the first `length` bytes.
     pub(crate) fn count(&self, length: u32) -> u32 {
         let (mut from, mut count) = (0u32, 0u32);

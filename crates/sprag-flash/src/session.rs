@@ -19,6 +19,8 @@ pub struct Session {
     pub identity: heapless::Vec<u8, IDENTITY_MAX>,
     /// Size of the image in bytes.
     pub total: u32,
+    /// Where in the flash it begins, in bytes.
+    pub start: u32,
     /// Bytes that are safely in flash: where to go on.
     pub written: u32,
 }
@@ -27,6 +29,8 @@ pub struct Session {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SessionRecord {
     pub(crate) total: u32,
+    /// Where in the flash it begins: with a sector.
+    pub(crate) start: u32,
     /// The largest piece that is programmed at once; no piece crosses a multiple of it, counted from its sector's start.
     pub(crate) block: u32,
     /// Tells its progress from that of the session before.
@@ -34,33 +38,38 @@ pub(crate) struct SessionRecord {
     pub(crate) identity: heapless::Vec<u8, IDENTITY_MAX>,
 }
 
-const FIXED: usize = 4 + 4 + 2;
+const FIXED: usize = 4 + 4 + 4 + 2;
 
 impl SessionRecord {
     pub(crate) fn encode(&self) -> Result<heapless::Vec<u8, { IDENTITY_MAX + FIXED }>, Error> {
         let mut record = heapless::Vec::new();
-        let fixed = [&self.total.to_le_bytes()[..], &self.block.to_le_bytes(), &self.number.to_le_bytes()];
-        for part in fixed.into_iter().chain([&self.identity[..]]) {
-            record.extend_from_slice(part).map_err(|_| Error::Record)?;
+        let (words, number) = ([self.total, self.start, self.block].map(u32::to_le_bytes), self.number.to_le_bytes());
+        for piece in [words.as_flattened(), &number, &self.identity] {
+            record.extend_from_slice(piece).map_err(|_| Error::Record)?;
         }
         Ok(record)
     }
 
     pub(crate) fn decode(record: &[u8]) -> Option<Self> {
         let (total, rest) = record.split_first_chunk()?;
+        let (start, rest) = rest.split_first_chunk()?;
         let (block, rest) = rest.split_first_chunk()?;
         let (number, identity) = rest.split_first_chunk()?;
-        let block = u32::from_le_bytes(*block);
-        let identity = heapless::Vec::from_slice(identity).ok()?;
-        let (total, number) = (u32::from_le_bytes(*total), u16::from_le_bytes(*number));
-        (block > 0).then_some(Self { total, block, number, identity })
+        let [total, start, block] = [total, start, block].map(|word| u32::from_le_bytes(*word));
+        let (number, identity) = (u16::from_le_bytes(*number), heapless::Vec::from_slice(identity).ok()?);
+        (block > 0).then_some(Self { total, start, block, number, identity })
+    }
+
+    /// Where in the flash it ends.
+    pub(crate) fn end(&self) -> u32 {
+        self.start.saturating_add(self.total)
     }
 }
 
 /// How far a session came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Progress {
-    /// All bytes before this one are in flash. The start of a sector, or the end of the image.
+    /// All bytes before this one, from the start of the flash, are written. The start of a sector, or the image's end.
     pub(crate) offset: u32,
     /// The session that it belongs to.
     pub(crate) number: u16,

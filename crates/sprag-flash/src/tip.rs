@@ -25,11 +25,11 @@ pub(crate) struct Rules<'b> {
 #[derive(Debug)]
 pub(crate) struct Tip<'b> {
     pub(crate) rules: Rules<'b>,
-    /// Size of the image in bytes.
-    pub(crate) total: u32,
+    /// Where in the flash the image ends.
+    pub(crate) end: u32,
     /// Number of the session.
     pub(crate) number: u16,
-    /// Bytes in flash: whole blocks, but for the end of the image.
+    /// Where in the flash the next block goes.
     pub(crate) written: u32,
     /// Where the erased sectors end.
     pub(crate) erased_to: u32,
@@ -63,7 +63,7 @@ impl Tip<'_> {
         if at == sector.start {
             self.unseen = true;
             let next = self.rules.map.of(sector.end);
-            if next.start < self.total && next.start >= self.erased_to {
+            if next.start < self.end && next.start >= self.erased_to {
                 self.erase(flash, journal.scratch(), next).await?;
                 self.erased_to = next.end;
             }
@@ -83,8 +83,8 @@ impl Tip<'_> {
         }
         self.unseen &= data.iter().all(|byte| *byte == geometry.erased);
         self.written = at.saturating_add(u32::try_from(length).unwrap_or(u32::MAX));
-        if self.written == self.total {
-            self.record(journal, self.total, false).await?;
+        if self.written == self.end {
+            self.record(journal, self.end, false).await?;
         } else if self.written >= sector.end {
             self.since = self.since.saturating_add(1);
             // A sector that stayed blank leaves no trace but this.

@@ -15,6 +15,8 @@ use crate::writer::SlotWriter;
 pub struct Transfer<'w, 'b, F, J> {
     pub(crate) writer: &'w mut SlotWriter<'b, F, J>,
     pub(crate) tip: Tip<'b>,
+    /// Where in the flash the image begins.
+    pub(crate) start: u32,
     /// The largest block of the session.
     pub(crate) block: u32,
     /// The block that the other buffer holds: its length.
@@ -55,15 +57,20 @@ impl<E> From<Error> for FeedError<E> {
 impl<F: NorFlash, J: NorFlash> Transfer<'_, '_, F, J> {
     /// Bytes of the image that have been taken: the next one expected.
     pub fn offset(&self) -> u32 {
-        self.filling_from().saturating_add(u32::try_from(self.filled).unwrap_or(u32::MAX))
+        self.filled_to().saturating_sub(self.start)
     }
 
     /// Size of the image in bytes.
     pub fn total(&self) -> u32 {
-        self.tip.total
+        self.tip.end.saturating_sub(self.start)
     }
 
-    /// Where the block that is being filled begins.
+    /// Where in the flash the bytes end that have been taken.
+    fn filled_to(&self) -> u32 {
+        self.filling_from().saturating_add(u32::try_from(self.filled).unwrap_or(u32::MAX))
+    }
+
+    /// Where in the flash the block that is being filled begins.
     fn filling_from(&self) -> u32 {
         self.tip.written.saturating_add(u32::try_from(self.pending).unwrap_or(u32::MAX))
     }
@@ -75,7 +82,7 @@ impl<F: NorFlash, J: NorFlash> Transfer<'_, '_, F, J> {
         let sector = self.tip.rules.map.of(from);
         let into = from.saturating_sub(sector.start);
         let boundary = self.block.saturating_sub(into.checked_rem(self.block).unwrap_or(0));
-        let left = self.tip.total.min(sector.end).saturating_sub(from).min(boundary);
+        let left = self.tip.end.min(sector.end).saturating_sub(from).min(boundary);
         usize::try_from(left).unwrap_or(usize::MAX).min(self.writer.block_size())
     }
 
@@ -140,7 +147,7 @@ impl<F: NorFlash, J: NorFlash> Transfer<'_, '_, F, J> {
                 } else {
                     self.commit(0).await?;
                 }
-            } else if self.offset() < self.tip.total {
+            } else if self.filled_to() < self.tip.end {
                 match read(self.spare()).await.map_err(FeedError::Source)? {
                     0 => return Err(Error::Length.into()),
                     count => self.filled = self.filled.saturating_add(count).min(self.block_length()),
@@ -153,11 +160,11 @@ impl<F: NorFlash, J: NorFlash> Transfer<'_, '_, F, J> {
 
     /// Whether the full block can be programmed while the next one comes.
     fn overlaps(&self) -> bool {
-        let end = self.offset();
+        let end = self.filled_to();
         let sector_ends = end >= self.tip.rules.map.of(self.tip.written).end;
         // A block that may be torn is looked at before anything more is fetched.
         let suspect = self.tip.written < self.tip.old_to;
-        !self.writer.second.is_empty() && !sector_ends && !suspect && end < self.tip.total
+        !self.writer.second.is_empty() && !sector_ends && !suspect && end < self.tip.end
     }
 
     /// Programs the full block while the next one comes, as far as it has come by then.
@@ -210,7 +217,7 @@ impl<F: NorFlash, J: NorFlash> Transfer<'_, '_, F, J> {
     pub fn finish(self) -> Result<(), Error> {
         match self {
             Self { broken: true, .. } => Err(Error::Interrupted),
-            Self { tip: Tip { written, total, .. }, .. } if written < total => Err(Error::Length),
+            Self { tip: Tip { written, end, .. }, .. } if written < end => Err(Error::Length),
             _ => Ok(()),
         }
     }

@@ -1,9 +1,11 @@
 //! A slot, the journal of what lies in it, and how it is written.
 
 use core::num::NonZeroU32;
+use core::ops::Range;
 
 use embedded_storage_async::nor_flash::NorFlash;
 
+use crate::cells::is_blank;
 use crate::error::Error;
 use crate::frontier::{self, Frontier};
 use crate::geometry::Geometry;
@@ -12,6 +14,7 @@ use crate::sectors::{SectorMap, Sectors};
 use crate::session::{PROGRESS, Progress, SESSION, Session, SessionRecord};
 use crate::tip::{Rules, Tip};
 use crate::transfer::Transfer;
+use crate::window::Window;
 
 /// A slot, and the journal of what lies in it.
 ///
@@ -85,7 +88,7 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
     /// The buffer, for the bytes that come before [`begin`](Self::begin) can be called: the size of an image is often
     /// known from the first answer only, which brings bytes along.
     pub fn buffer(&mut self) -> &mut [u8] {
-        let sector = usize::try_from(self.rules.map.of(0).end).unwrap_or(usize::MAX);
+        let sector = usize::try_from(self.rules.map.smallest()).unwrap_or(usize::MAX);
         let room = self.block_size().min(sector);
         self.buf.get_mut(..room).unwrap_or_default()
     }
@@ -96,9 +99,14 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
         self.rules.geometry.whole_units(length)
     }
 
-    /// The slot and the buffer, to read back what was written.
-    pub fn slot(&mut self) -> (&mut F, &mut [u8]) {
-        (&mut self.flash, self.buf)
+    /// The part of the flash in which the image lies, and the buffer, to read back what was written.
+    pub fn slot(&mut self, room: Range<u32>) -> (Window<'_, F>, &mut [u8]) {
+        (Window::new(&mut self.flash, room), self.buf)
+    }
+
+    /// Units and erased value of the slot, as they were given.
+    pub fn geometry(&self) -> Geometry {
+        self.rules.geometry
     }
 
     /// The journal, for the caller's own record: [`JOB`](crate::JOB).
@@ -108,6 +116,8 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
 
     /// The session that was left unfinished, or finished and not yet forgotten.
     ///
+    /// An image whose beginning is blank counts as not written: there are bootloaders that erase what they can't run.
+    ///
     /// # Errors
     /// As [`Journal::get`]. A journal full of something else is no error: it holds no session.
     ///
@@ -115,7 +125,8 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
     /// Reads only.
     pub async fn session(&mut self) -> Result<Option<Session>, Error> {
         let Some((record, frontier)) = self.found().await? else { return Ok(None) };
-        Ok(Some(Session { identity: record.identity, total: record.total, written: frontier.offset }))
+        let SessionRecord { identity, total, start, .. } = record;
+        Ok(Some(Session { identity, total, start, written: frontier.offset.saturating_sub(start) }))
     }
 
     /// The session in the journal, and where to go on with it.
@@ -123,9 +134,15 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
         self.check_parameters()?;
         let Some(record) = self.journal.get(SESSION).await?.and_then(SessionRecord::decode) else { return Ok(None) };
         let progress = self.journal.get(PROGRESS).await?.and_then(Progress::decode);
-        let none = Progress { offset: 0, number: record.number, erasing: false };
-        let progress = progress.filter(|progress| progress.number == record.number).unwrap_or(none);
+        let none = Progress { offset: record.start, number: record.number, erasing: false };
+        let mut progress = progress.filter(|progress| progress.number == record.number).unwrap_or(none);
         let Rules { geometry, map, .. } = self.rules;
+        let beginning = (record.start, record.start.saturating_add(BEGINNING.max(geometry.write_size)));
+        if progress.offset >= beginning.1
+            && is_blank(&mut self.flash, geometry, self.journal.scratch(), beginning).await
+        {
+            progress = Progress { erasing: true, ..none };
+        }
         let found = frontier::find(&mut self.flash, geometry, map, self.journal.scratch(), &record, progress).await;
         Ok(Some((record, found)))
     }
@@ -146,8 +163,9 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
 
     /// Begins an image of `total` bytes, of which the first `received` stand in the [`buffer`](Self::buffer).
     ///
-    /// The last `reserved` bytes of the slot belong to the bootloader: an image that reaches into their sectors is refused
-    /// before anything is erased.
+    /// It goes to the start of `room`, which is in bytes from the start of the flash and begins with a sector: what lies
+    /// outside belongs to the bootloader, and an image that reaches into the sectors there is refused before anything is
+    /// erased.
     ///
     /// # Errors
     /// [`Error::TooLarge`], [`Error::Record`] when the identity is longer than [`IDENTITY_MAX`](crate::IDENTITY_MAX), [`Error::Buffer`],
@@ -159,14 +177,17 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
         &mut self,
         identity: &[u8],
         total: u64,
-        reserved: u32,
+        room: Range<u32>,
         received: usize,
     ) -> Result<Transfer<'_, 'b, F, J>, Error> {
         self.check_parameters()?;
         let capacity = u32::try_from(self.flash.capacity()).unwrap_or(u32::MAX);
         // In whole sectors: erasing the last one of the image must not reach into those bytes either.
-        let map = self.rules.map;
-        let limit = map.of(capacity.saturating_sub(reserved)).start;
+        let (map, Range { start, end }) = (self.rules.map, room);
+        if map.of(start).start != start {
+            return Err(Error::Geometry);
+        }
+        let limit = map.of(end.min(capacity)).start.saturating_sub(start);
         let too_large = Error::TooLarge { size: total, limit };
         let total = u32::try_from(total).ok().filter(|total| *total <= limit).ok_or(too_large)?;
         let identity = heapless::Vec::from_slice(identity).map_err(|_| Error::Record)?;
@@ -175,14 +196,15 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
         let stale = self.journal.get(PROGRESS).await?.and_then(Progress::decode);
         let number = stale.map_or(0, |stale| stale.number.wrapping_add(1));
         let block = u32::try_from(self.block_size()).unwrap_or(u32::MAX);
-        let mut tip = self.tip(total, number);
-        tip.erased_to = map.of(0).end;
+        let first = map.of(start);
+        let record = SessionRecord { total, start, block, number, identity };
+        let mut tip = self.tip(&record);
+        tip.erased_to = first.end;
         if total > 0 {
-            tip.erase(&mut self.flash, self.journal.scratch(), map.of(0)).await?;
+            tip.erase(&mut self.flash, self.journal.scratch(), first).await?;
         }
-        let record = SessionRecord { total, block, number, identity };
         self.journal.put(SESSION, &record.encode()?).await?;
-        let mut transfer = Transfer { writer: self, tip, block, pending: 0, filled: 0, broken: false };
+        let mut transfer = Transfer { writer: self, tip, start, block, pending: 0, filled: 0, broken: false };
         transfer.commit(received).await?;
         Ok(transfer)
     }
@@ -197,7 +219,7 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
     /// As [`Transfer::commit`].
     pub async fn resume(&mut self) -> Result<Transfer<'_, 'b, F, J>, Error> {
         let (record, frontier) = self.found().await?.ok_or(Error::NoSession)?;
-        let mut tip = self.tip(record.total, record.number);
+        let mut tip = self.tip(&record);
         (tip.written, tip.erased_to) = (frontier.offset, frontier.erased_to);
         (tip.old_to, tip.unseen) = (frontier.erased_to, !frontier.begun);
         if frontier.torn {
@@ -205,14 +227,27 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
             tip.heal(&mut self.flash, &mut self.journal, sector).await?;
             self.healed = tip.healed;
         }
-        Ok(Transfer { writer: self, tip, block: record.block, pending: 0, filled: 0, broken: false })
+        let SessionRecord { start, block, .. } = record;
+        Ok(Transfer { writer: self, tip, start, block, pending: 0, filled: 0, broken: false })
     }
 
     /// The tip of an image of which nothing is written.
-    fn tip(&self, total: u32, number: u16) -> Tip<'b> {
+    fn tip(&self, record: &SessionRecord) -> Tip<'b> {
+        let SessionRecord { start, number, total, .. } = *record;
         let every = self.every.map_or_else(|| self.default_every(total), NonZeroU32::get);
-        let (rules, healed) = (self.rules, self.healed);
-        Tip { rules, total, number, written: 0, erased_to: 0, old_to: 0, unseen: true, since: 0, every, healed }
+        let (rules, healed, end) = (self.rules, self.healed, record.end());
+        Tip {
+            rules,
+            end,
+            number,
+            written: start,
+            erased_to: start,
+            old_to: start,
+            unseen: true,
+            since: 0,
+            every,
+            healed,
+        }
     }
 
     /// So many sectors that their records fill an eighth of a bank of the journal, or that there is one of them.
@@ -233,6 +268,9 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
         Ok(())
     }
 }
+
+/// What of an image's beginning tells whether it is still there, in bytes.
+const BEGINNING: u32 = 16;
 
 /// The payload of a progress record.
 const PROGRESS_SIZE: u16 = 7;

@@ -6,6 +6,7 @@ mod common;
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::num::NonZeroU32;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use common::{Small, small_parts};
@@ -84,6 +85,11 @@ impl Device {
         if two == 0 { one } else { one.min(two) }
     }
 
+    /// What of the slot is not the bootloader's.
+    fn room(&self) -> Range<u32> {
+        0..self.slot.range().end - RESERVED
+    }
+
     /// The largest sector that an image of this size touches.
     fn sector(&self) -> u32 {
         self.geometry.erase_size
@@ -139,7 +145,7 @@ fn run(device: &Device, image: &[u8], how: How, fetched: &Fetched, budget: &mut 
                 let first = how.chunk.min(image.len()).min(writer.buffer().len());
                 writer.buffer()[..first].copy_from_slice(&image[..first]);
                 fetched.add(0, first);
-                writer.begin(b"image", total, RESERVED, first).await?
+                writer.begin(b"image", total, device.room(), first).await?
             };
             again = true;
             let mut offset = transfer.offset() as usize;
@@ -324,7 +330,7 @@ fn bytes_arrive_while_others_are_programmed() {
         let flash = device.slot.flash().clone();
         let overlapped = std::cell::Cell::new(false);
         block_on(async {
-            let mut transfer = writer.begin(b"image", 512, RESERVED, 0).await?;
+            let mut transfer = writer.begin(b"image", 512, device.room(), 0).await?;
             let mut source = async |room: &mut [u8]| {
                 let before = flash.stats().programs;
                 // Pending a few times: a program that is under way goes on meanwhile.
@@ -401,7 +407,7 @@ fn what_the_part_makes_sure_of_is_not_done() {
             .read_back(read_back)
             .trust_blank(trust_blank);
         block_on(async {
-            let mut transfer = writer.begin(b"image", image.len() as u64, 0, 0).await?;
+            let mut transfer = writer.begin(b"image", image.len() as u64, 0..u32::MAX, 0).await?;
             while transfer.offset() < transfer.total() {
                 let from = transfer.offset() as usize;
                 let spare = transfer.spare();
@@ -455,13 +461,13 @@ fn another_image_begins_anew_and_the_callers_record_stays() {
         assert_eq!((&before.identity[..], before.total), (&b"image"[..], 700));
         assert!(before.written > 0 && before.written < 700, "{before:?}");
         writer.journal().put(JOB, b"job").await?;
-        writer.begin(b"another", 300, RESERVED, 0).await?;
+        writer.begin(b"another", 300, device.room(), 0).await?;
         let after = writer.session().await?.unwrap();
         assert_eq!((&after.identity[..], after.total, after.written), (&b"another"[..], 300, 0));
         writer.forget().await?;
         assert_eq!(writer.session().await?, None);
         // The same image once more is another session: what was recorded of the first says nothing of it.
-        writer.begin(b"another", 300, RESERVED, 0).await?;
+        writer.begin(b"another", 300, device.room(), 0).await?;
         assert_eq!(writer.session().await?.map(|session| session.written), Some(0));
         assert_eq!(writer.journal().get(JOB).await?, Some(&b"job"[..]));
         Ok::<(), Error>(())
@@ -481,15 +487,15 @@ fn what_does_not_fit_is_refused_before_anything_is_erased() {
         let end = device.slot.range().end - RESERVED;
         let limit = sectors(&device).take_while(|(_, to)| *to <= end as usize).last().unwrap().1 as u32;
         for size in [u64::from(limit) + 1, u64::from(u32::MAX) + 1, u64::MAX] {
-            let error = block_on(writer.begin(b"image", size, RESERVED, 0)).unwrap_err();
+            let error = block_on(writer.begin(b"image", size, device.room(), 0)).unwrap_err();
             assert_eq!(error, Error::TooLarge { size, limit });
         }
-        assert_eq!(block_on(writer.begin(&[0; 97], 10, RESERVED, 0)).unwrap_err(), Error::Record);
+        assert_eq!(block_on(writer.begin(&[0; 97], 10, device.room(), 0)).unwrap_err(), Error::Record);
         assert_eq!(block_on(writer.resume()).unwrap_err(), Error::NoSession);
         assert!(device.slot.flash().contents() == before);
 
         block_on(async {
-            let mut transfer = writer.begin(b"image", 10, RESERVED, 4).await?;
+            let mut transfer = writer.begin(b"image", 10, device.room(), 4).await?;
             assert_eq!(transfer.spare().len(), 6, "never more room than the image has bytes left");
             assert_eq!(transfer.commit(7).await, Err(Error::Length));
             let early = transfer.feed(async |_: &mut [u8]| Ok::<_, Infallible>(0)).await;

@@ -1,7 +1,9 @@
 //! One job, from its document to the image that runs: the order in which the five crates act.
 
+use core::ops::Range;
+
 use embedded_hal_async::delay::DelayNs;
-use embedded_storage_async::nor_flash::NorFlash;
+use embedded_storage_async::nor_flash::{NorFlash, ReadNorFlash};
 use sprag_boot::{BootControl, State, Swap};
 use sprag_fetch::{Connector, ETAG_MAX, Etag, Fetcher, Url};
 use sprag_flash::{FeedError, JOB, SlotWriter};
@@ -351,6 +353,7 @@ where
         let url = Url::parse(artifact.location().ok_or(Error::NoUrl)?.bytes())?;
         // Nothing may be staged while the slot is written to.
         self.boot.unstage().await?;
+        let room = self.room();
         let mut starts = 1u8;
         let image = loop {
             let (size, resumed) = match self.fetch(job, url.clone(), artifact.size(), events).await {
@@ -368,10 +371,10 @@ where
                 result => result?,
             };
             events(Event::Verifying);
-            let (slot, buffer) = self.slot.slot();
-            let mut verified = mcuboot::verify(slot, size, &self.policy, buffer).await;
+            let (mut slot, buffer) = self.slot.slot(room.clone());
+            let mut verified = mcuboot::verify(&mut slot, size, &self.policy, buffer).await;
             if let (Ok(_), Some(promised)) = (&verified, artifact.digest()) {
-                let found = sprag_verify::sha256(slot, size, buffer).await?;
+                let found = sprag_verify::sha256(&mut slot, size, buffer).await?;
                 if !promised.bytes().eq(found) {
                     verified = Err(sprag_verify::Error::Digest);
                 }
@@ -408,7 +411,8 @@ where
         size: Option<u64>,
         events: &mut dyn FnMut(Event),
     ) -> Result_<(u32, bool), C> {
-        let saved = self.slot.session().await?.and_then(|saved| {
+        let room = self.room();
+        let saved = self.slot.session().await?.filter(|saved| saved.start == room.start).and_then(|saved| {
             let (identity, etag) = saved.identity.split_first_chunk::<8>()?;
             let etag = core::str::from_utf8(etag).ok().and_then(|etag| Etag::try_from(etag).ok())?;
             // Without a strong ETag nothing tells the object from another one of the same size.
@@ -436,7 +440,7 @@ where
                 let _ = identity.extend_from_slice(&job.identity().to_le_bytes());
                 let _ = identity.extend_from_slice(etag.as_bytes());
                 let total = download.session().total.unwrap_or(u64::MAX);
-                (download, self.slot.begin(&identity, total, self.boot.reserved(), received).await?)
+                (download, self.slot.begin(&identity, total, room, received).await?)
             }
         };
         let fed = transfer.feed(async |room: &mut [u8]| {
@@ -451,6 +455,13 @@ where
         let total = transfer.total();
         transfer.finish()?;
         Ok((total, resumed))
+    }
+
+    /// Where the bootloader wants the image, in the slot writer's flash.
+    fn room(&mut self) -> Range<u32> {
+        let (slot, _) = self.slot.slot(0..u32::MAX);
+        let capacity = u32::try_from(slot.capacity()).unwrap_or(u32::MAX);
+        0..capacity.saturating_sub(self.boot.reserved())
     }
 
     /// The job has come to its end, and what came of its image is of no more use.
