@@ -37,7 +37,7 @@ impl Case {
     /// The size of the largest sector: sixteen units, and 256 bytes at least.
     pub fn sector(&self) -> u32 {
         match self.part.name {
-            "stm32f4" | "psoc6" => 512,
+            "psoc6" => 512,
             _ => (self.part.write_size * 16).max(256),
         }
     }
@@ -50,18 +50,19 @@ impl Case {
     /// The sectors of a slot, from its start on, where they differ: in the proportions of the part.
     pub fn runs(&self) -> &'static [Sectors] {
         match self.part.name {
-            "stm32f4" => &[Sectors { count: 4, size: 64 }, Sectors { count: 1, size: 256 }],
+            "stm32f4" => &[Sectors { count: 4, size: 32 }, Sectors { count: 1, size: 128 }],
             _ => &[],
         }
     }
 }
 
 /// The lengths of images on a part: one that ends with a sector, one in the middle of a unit, and one a byte into a
-/// sector; and a forgery.
+/// sector; and a forgery. Where units are small, a sector less, for there are operations enough.
 fn images(part: &Part) -> Vec<Image> {
     let sector = Case { part: part.clone(), family: 0, image: Image { length: 0, forged: false } }.sector();
-    let good = [2 * sector, 2 * sector + sector / 2 + 3, 3 * sector + 1].map(|length| Image { length, forged: false });
-    let forged = Image { length: 2 * sector + 5, forged: true };
+    let first = if part.write_size < 8 { sector } else { 2 * sector };
+    let good = [first, first + sector / 2 + 3, first + sector + 1].map(|length| Image { length, forged: false });
+    let forged = Image { length: first + 5, forged: true };
     good.into_iter().chain([forged]).collect()
 }
 

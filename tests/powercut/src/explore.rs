@@ -20,12 +20,12 @@ use crate::step::Step;
 pub enum Depth {
     /// A second cut in every operation of every recovery, in every way.
     Full,
-    /// One in so many of them, drawn from the seed.
+    /// A sample of them, drawn from the seed.
     Sample {
         /// The seed.
         seed: u64,
-        /// One in this many.
-        one_in: u64,
+        /// About how many in each case.
+        cuts: u64,
     },
 }
 
@@ -94,6 +94,8 @@ struct Explorer<F> {
     settings: Settings,
     /// What flash contents lead to, and whether every cut in that was tried.
     memo: Mutex<HashMap<u64, (Rest, bool)>>,
+    /// One in so many second cuts is tried.
+    one_in: AtomicU64,
     counts: Mutex<Counts>,
     failure: Mutex<Option<Box<Failure>>>,
 }
@@ -107,6 +109,7 @@ pub fn explore<F: Family>(family: F, case: &Case, settings: &Settings) -> Result
         plan: Arc::new(Plan::new(family, case, settings.bug)),
         settings: settings.clone(),
         memo: Mutex::default(),
+        one_in: AtomicU64::new(1),
         counts: Mutex::default(),
         failure: Mutex::default(),
     });
@@ -143,12 +146,24 @@ impl<F: Family> Explorer<F> {
     /// Undisturbed first, then cut in every operation of that.
     fn cuts(self: &Arc<Self>) {
         let device = self.plan.device();
+        let operations = Arc::new(AtomicU64::new(0));
+        let count = operations.clone();
+        device.flash.before_operations(move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
         let result = device.run(None, &mut |_| {}).and_then(|running| {
             device.book().check(&self.plan.case, running)?;
             device.check_wear()
         });
         if let Err(what) = result {
             return self.fail(&[], what);
+        }
+        let operations = operations.load(Ordering::Relaxed);
+        self.counts().operations = operations;
+        if let Depth::Sample { cuts, .. } = self.settings.depth {
+            // A recovery has half as many operations as the whole, in the middle.
+            let all = (operations * Torn::WAYS.len() as u64).pow(2) / 2;
+            self.one_in.store((all / cuts.max(1)).max(1), Ordering::Relaxed);
         }
         let device = self.plan.device();
         self.observe(&device, &[], 2);
@@ -161,9 +176,6 @@ impl<F: Family> Explorer<F> {
     fn observe(self: &Arc<Self>, device: &Device<F>, steps: &[Step], depth: u32) {
         let (explorer, book, steps) = (self.clone(), device.shared_book(), steps.to_vec());
         device.flash.before_operations(move |cut| {
-            if steps.is_empty() {
-                explorer.counts().operations += 1;
-            }
             for torn in Torn::WAYS {
                 let step = Step::Cut(cut.operation().number, torn);
                 if depth == 1 && !explorer.chosen(&steps, step) {
@@ -178,7 +190,7 @@ impl<F: Family> Explorer<F> {
 
     /// Whether a second cut is one of the sample.
     fn chosen(&self, steps: &[Step], step: Step) -> bool {
-        let Depth::Sample { seed, one_in } = self.settings.depth else { return true };
+        let Depth::Sample { seed, .. } = self.settings.depth else { return true };
         let mut hash = seed ^ 0x9e37_79b9_7f4a_7c15;
         for step in steps.iter().chain([&step]) {
             if let Step::Cut(number, torn) = step {
@@ -187,7 +199,7 @@ impl<F: Family> Explorer<F> {
                 hash ^= hash >> 29;
             }
         }
-        hash.is_multiple_of(one_in.max(1))
+        hash.is_multiple_of(self.one_in.load(Ordering::Relaxed))
     }
 
     /// Lets a device go on from what a cut left, unless that was seen before; with `depth`, cuts that too.

@@ -1,7 +1,9 @@
 //! A device, and its lives from one reset to the next.
 
 use std::future::Future;
+use std::ops::Range;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -34,6 +36,7 @@ pub(crate) struct Plan<F> {
     pub(crate) family: F,
     pub(crate) case: Case,
     pub(crate) bug: Option<Bug>,
+    key: [u8; 32],
     /// The old image and the new one.
     images: [Vec<u8>; 2],
     slot: u32,
@@ -56,7 +59,14 @@ impl<F: Family> Plan<F> {
         ];
         let runs = case.runs().iter().map(|run| flash::Sectors { count: run.count, size: run.size }).collect();
         let state = family.state_sectors() * sector;
-        Self { family, case: case.clone(), bug, images, slot, state, journal, runs }
+        let key = public_key();
+        Self { family, case: case.clone(), bug, key, images, slot, state, journal, runs }
+    }
+
+    /// Where in the slot for updates the image goes.
+    fn image_range(&self) -> Range<u32> {
+        let start = self.family.image_start(self.case.sector());
+        start..start + self.case.image.length
     }
 
     /// A device that runs the old image; what was in the slot for updates before is still there.
@@ -89,6 +99,8 @@ pub struct Device<F> {
     journal: Region,
     server: HttpServer,
     book: Arc<Mutex<Book>>,
+    /// The slot writer left its image.
+    strayed: Arc<AtomicBool>,
     /// Erases of each sector by the bootloader, whose wear is its own.
     boot_erases: Mutex<Vec<u32>>,
 }
@@ -109,7 +121,7 @@ impl<F: Family> Device<F> {
         let server = HttpServer::new(plan.images[1].clone());
         let sectors = flash.stats().erases_per_sector.len();
         let (book, boot_erases) = (Arc::new(Mutex::new(book)), Mutex::new(vec![0; sectors]));
-        Self { plan, flash, slots, journal, server, book, boot_erases }
+        Self { plan, flash, slots, journal, server, book, strayed: Arc::default(), boot_erases }
     }
 
     /// The device on which the power comes back.
@@ -175,12 +187,12 @@ impl<F: Family> Device<F> {
         let bug = self.plan.bug;
         let journal = PlantedFlash::journal(self.journal.clone(), bug);
         let journal = Journal::new(journal, geometry, &mut scratch);
-        let slot = PlantedFlash::slot(self.slots.secondary.clone(), bug, self.plan.case.image.length);
+        let slot = PlantedFlash::slot(self.slots.secondary.clone(), bug, self.plan.image_range(), self.strayed.clone());
         let slot = SlotWriter::new(slot, geometry, journal, &mut page).second_buffer(&mut second);
         let slot = slot.sectors(&self.plan.runs).read_back(bug.is_none());
         let boot = PlantedBoot::new(self.plan.family.control(&self.slots), bug);
         let fetcher = Fetcher::new(TcpConnector::new(&self.server, &self.server), NoTime);
-        let key = PublicKey::ed25519(public_key());
+        let key = PublicKey::ed25519(self.plan.key);
         let mut updater = Updater::new(fetcher, slot, Policy::signed_by(&key).newer_than(running), boot);
 
         match updater.start(running).await? {
@@ -283,6 +295,9 @@ impl<F: Family> Device<F> {
     }
 
     fn check_violations(&self) -> Result<(), String> {
+        if self.strayed.load(Ordering::Relaxed) {
+            return Err("the slot writer left the place of its image".to_owned());
+        }
         let violations = self.flash.violations();
         violations.first().map_or(Ok(()), |first: &FlashError| Err(format!("it broke the part's rules: {first}")))
     }
@@ -293,12 +308,12 @@ impl<F: Family> Device<F> {
         let boot = self.boot_erases.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let sizes = self.flash.part().sectors;
         let sizes = sizes.iter().flat_map(|run| std::iter::repeat_n(run.size, run.count as usize));
-        let (image, slot, mut at) = (self.plan.case.image.length, self.plan.slot, 0);
+        let (image, slot, mut at) = (self.plan.image_range(), self.plan.slot, 0);
         for ((size, all), boot) in sizes.zip(all).zip(boot) {
             let erases = all - boot;
             let journal = at >= 2 * slot + self.plan.state;
             let expected = match at {
-                at if (slot..slot + image).contains(&at) => 1..=1,
+                at if (slot + image.start..slot + image.end).contains(&at) => 1..=1,
                 at if at < slot => 0..=0,
                 _ if journal => 0..=2,
                 _ => 0..=1,

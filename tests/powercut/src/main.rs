@@ -25,9 +25,9 @@ struct Cli {
     /// The seed of the sample.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// The sample is one in this many of the second cuts.
-    #[arg(long, value_name = "N", default_value_t = 97)]
-    one_in: u64,
+    /// About how many second cuts are in the sample of each case.
+    #[arg(long, value_name = "CUTS", default_value_t = 3000)]
+    sample: u64,
     /// Print the result as a JSON object on the last line, and everything else on stderr.
     #[arg(long)]
     json: bool,
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<bool> {
     let families = families::all();
-    let depth = if cli.full { Depth::Full } else { Depth::Sample { seed: cli.seed, one_in: cli.one_in } };
+    let depth = if cli.full { Depth::Full } else { Depth::Sample { seed: cli.seed, cuts: cli.sample } };
     let settings = Settings { depth, bug: cli.planted, states: Default::default() };
     let chosen: Vec<Case> = cases(&families).into_iter().filter(|case| cli.takes(case, &families)).collect();
     if chosen.is_empty() {

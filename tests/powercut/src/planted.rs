@@ -1,6 +1,9 @@
 //! Writers and hand-overs that are wrong on purpose, to see that the campaign finds them.
 
 use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crc::{CRC_32_ISO_HDLC, Crc};
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
@@ -58,28 +61,45 @@ impl fmt::Display for Bug {
     }
 }
 
-/// A region whose driver makes the writer, or the journal, wrong.
+/// A region whose driver makes the writer, or the journal, wrong; and that watches where it writes.
 #[derive(Debug)]
 pub(crate) struct PlantedFlash {
     region: Region,
     bug: Option<Bug>,
-    image: u32,
+    /// Where the image lies.
+    image: Range<u32>,
+    /// Set when something outside of it is programmed, or a sector that holds none of it is erased.
+    strayed: Arc<AtomicBool>,
     /// A write that was promised and not done yet.
     promised: Option<(u32, Vec<u8>)>,
 }
 
 impl PlantedFlash {
-    pub(crate) fn slot(region: Region, bug: Option<Bug>, image: u32) -> Self {
-        Self { region, bug: bug.filter(|bug| *bug != Bug::JournalWithoutCrc), image, promised: None }
+    pub(crate) fn slot(region: Region, bug: Option<Bug>, image: Range<u32>, strayed: Arc<AtomicBool>) -> Self {
+        Self { region, bug: bug.filter(|bug| *bug != Bug::JournalWithoutCrc), image, strayed, promised: None }
     }
 
     pub(crate) fn journal(region: Region, bug: Option<Bug>) -> Self {
-        Self { region, bug: bug.filter(|bug| *bug == Bug::JournalWithoutCrc), image: 0, promised: None }
+        let image = 0..region.range().end - region.range().start;
+        Self {
+            bug: bug.filter(|bug| *bug == Bug::JournalWithoutCrc),
+            region,
+            image,
+            strayed: Arc::default(),
+            promised: None,
+        }
+    }
+
+    async fn program(&mut self, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
+        let end = self.image.end.next_multiple_of(self.region.flash().geometry().write_size);
+        let stays = self.image.start <= offset && offset + bytes.len() as u32 <= end;
+        self.strayed.fetch_or(!stays, Ordering::Relaxed);
+        NorFlash::write(&mut self.region, offset, bytes).await
     }
 
     async fn keep_promise(&mut self) -> Result<(), FlashError> {
         match self.promised.take() {
-            Some((offset, bytes)) => NorFlash::write(&mut self.region, offset, &bytes).await,
+            Some((offset, bytes)) => self.program(offset, &bytes).await,
             None => Ok(()),
         }
     }
@@ -134,6 +154,8 @@ impl NorFlash for PlantedFlash {
                 return Ok(());
             }
         }
+        let stays = from < self.image.end && to > self.image.start;
+        self.strayed.fetch_or(!stays, Ordering::Relaxed);
         NorFlash::erase(&mut self.region, from, to).await
     }
 
@@ -144,17 +166,17 @@ impl NorFlash for PlantedFlash {
                 self.promised = Some((offset, bytes.to_vec()));
                 return Ok(());
             }
-            Some(Bug::ProgrammedTwice) => NorFlash::write(&mut self.region, offset, bytes).await?,
+            Some(Bug::ProgrammedTwice) => self.program(offset, bytes).await?,
             _ => {}
         }
-        NorFlash::write(&mut self.region, offset, bytes).await?;
+        self.program(offset, bytes).await?;
         let end = offset + bytes.len() as u32;
-        if self.bug == Some(Bug::PaddedIntoTrailer) && end >= self.image {
+        if self.bug == Some(Bug::PaddedIntoTrailer) && end >= self.image.end {
             let sector = self.region.flash().geometry().erase_size;
             let trailer = self.capacity() as u32 - sector;
             let padding = vec![self.erased(); sector as usize];
             // Behind it and in the trailer's sector, which is clean at this time.
-            NorFlash::write(&mut self.region, trailer, &padding).await?;
+            self.program(trailer, &padding).await?;
         }
         Ok(())
     }

@@ -162,15 +162,16 @@ impl Part {
         Self { erased: 0x00, rule: ProgramRule::Once, timing, ..Self::plain("psoc6", 512, 2048, 512) }
     }
 
-    /// S25FL512S and its like: SPI NOR with single bytes and sectors of 256 KiB.
+    /// S25FL512S and its like: SPI NOR with sectors of 256 KiB, in units of the 16 bytes that its ECC covers. (Single
+    /// bytes can be programmed, but programming a unit twice switches its ECC off.)
     pub fn s25fl() -> Self {
         // 340 us for a page of 512 bytes.
         let timing = Timing {
-            program_ns: 340 * US / 512,
+            program_ns: 340 * US / 32,
             erase_ns: &[(256 << 10, 520 * MS)],
             source: "S25FL512S data sheet 001-98284, program and erase performance",
         };
-        Self { timing, ..Self::plain("s25fl", 1, 256, 256 << 10) }
+        Self { timing, ..Self::plain("s25fl", 16, 256, 256 << 10) }
     }
 
     /// All presets.

@@ -1,7 +1,7 @@
 //! MCUboot with two slots that are swapped.
 
 use ed25519_dalek::SigningKey;
-use sprag::boot::{BootControl, Layout, McuBoot, Method};
+use sprag::boot::{Layout, McuBoot};
 use sprag_testkit::flash::{Part, Region};
 use sprag_testkit::image::{McuBootImage, Version};
 use sprag_testkit::mcuboot::{Bootloader, Swap};
@@ -9,29 +9,15 @@ use sprag_testkit::mcuboot::{Bootloader, Swap};
 use super::{Booted, Family, Slots};
 use crate::case::KEY;
 
-/// MCUboot, by the way it swaps.
+/// A swap by moving, which leaves less room than one by scratch and is the same otherwise.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct McuBootFamily {
-    name: &'static str,
-    method: Method,
-}
+pub(super) struct Swapping;
 
-impl McuBootFamily {
-    pub(super) const MOVE: Self = Self { name: "mcuboot-move", method: Method::Move };
-    pub(super) const SCRATCH: Self = Self { name: "mcuboot-scratch", method: Method::Scratch };
-
-    fn layout(&self, slot: &Region) -> Layout {
-        let geometry = slot.flash().geometry();
-        let size = slot.range().end - slot.range().start;
-        Layout::new(size, geometry.write_size, geometry.erase_size, geometry.erased).method(self.method)
-    }
-}
-
-impl Family for McuBootFamily {
+impl Family for Swapping {
     type Boot = McuBoot<Region, Region>;
 
     fn name(&self) -> &'static str {
-        self.name
+        "mcuboot-swap"
     }
 
     fn fits(&self, part: &Part) -> bool {
@@ -54,9 +40,10 @@ impl Family for McuBootFamily {
     }
 
     fn control(&self, slots: &Slots) -> Self::Boot {
-        let boot = McuBoot::new(slots.primary.clone(), slots.secondary.clone(), self.layout(&slots.secondary));
-        debug_assert!(boot.reserved() > 0);
-        boot
+        let geometry = slots.secondary.flash().geometry();
+        let size = slots.secondary.range().end - slots.secondary.range().start;
+        let layout = Layout::new(size, geometry.write_size, geometry.erase_size, geometry.erased);
+        McuBoot::new(slots.primary.clone(), slots.secondary.clone(), layout)
     }
 
     fn boot(&self, slots: &Slots) -> Result<Booted, String> {

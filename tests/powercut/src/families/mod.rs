@@ -48,6 +48,12 @@ pub trait Family: Copy + Send + Sync + 'static {
     /// The smallest slot, in bytes, for an image of this length, before it is rounded up to sectors of this size.
     fn slot_size(&self, part: &Part, sector: u32, image: u32) -> u32;
 
+    /// Where in the slot for updates an image begins, with sectors of this size.
+    fn image_start(&self, sector: u32) -> u32 {
+        let _ = sector;
+        0
+    }
+
     /// The sectors that it keeps its state in.
     fn state_sectors(&self) -> u32 {
         0
@@ -117,5 +123,5 @@ impl<F: Family> AnyFamily for F {
 
 /// Every family there is.
 pub fn all() -> Vec<Box<dyn AnyFamily>> {
-    vec![Box::new(mcuboot::McuBootFamily::MOVE), Box::new(mcuboot::McuBootFamily::SCRATCH)]
+    vec![Box::new(mcuboot::Swapping)]
 }
