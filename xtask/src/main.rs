@@ -3,6 +3,7 @@
 mod ci;
 mod demo;
 mod journal;
+mod powercut;
 mod setup;
 mod test;
 mod toolchain;
@@ -23,15 +24,18 @@ struct Cli {
 enum Command {
     /// Show updates on the host, end to end; everything after it goes to the demo (try `cargo xtask demo --help`)
     Demo(demo::Args),
+    /// Cut the power in every flash operation of whole updates (try `cargo xtask powercut --help`)
+    Powercut(powercut::Args),
     /// Check everything: set-up, formatting, lints, tests, docs, licences, the bare-metal build
     Test(test::Args),
-    /// What CI runs: every test step with nothing left out, then the demo with a fixed seed
+    /// What CI runs: every test step with nothing left out, then the demo and the campaign against power cuts
     Ci,
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
+        Command::Powercut(args) => powercut::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Ci => ci::run(),
     };

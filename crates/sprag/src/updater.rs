@@ -380,8 +380,8 @@ where
                 }
             }
             match verified {
-                // What lay in the slot since an earlier life may have gone bad there; what is fetched in one has not.
-                Err(sprag_verify::Error::Digest) if resumed => {
+                // What lay in the slot since an earlier run may have gone bad there.
+                Err(error) if resumed && is_damage(error) => {
                     self.slot.forget().await?;
                     events(Event::StartedOver);
                 }
@@ -479,6 +479,14 @@ where
     async fn save(&mut self, record: &JobRecord) -> Result_<(), C> {
         Ok(self.slot.journal().put(JOB, &record.encode()).await?)
     }
+}
+
+/// Whether bytes that went bad in the slot may explain it: all that is found before a trusted key's signature fits.
+fn is_damage(error: sprag_verify::Error) -> bool {
+    use sprag_verify::Error as E;
+    let structure = matches!(error, E::NotAnImage | E::Malformed { .. } | E::Length { .. } | E::Flags { .. });
+    let trust = matches!(error, E::NoDigest | E::Digest | E::Unsigned | E::UnknownKey | E::Signature);
+    structure || trust || matches!(error, E::Flash(_))
 }
 
 fn progress(session: &sprag_fetch::Session) -> Event {

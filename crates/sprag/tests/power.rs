@@ -236,3 +236,24 @@ fn dropped_at_every_await() {
         }
     }
 }
+
+/// Bits flip in what lies in the slot while the power is off: the image is fetched anew, and the update ends.
+#[test]
+fn bits_that_flip_at_rest_cost_a_download_and_no_more() {
+    for part in PARTS {
+        let total = image_of(2).len() as u32;
+        for at in (0..total).step_by(3) {
+            let mut device = Device::new(part);
+            // Deep in the download, or around its end.
+            let units = u64::from(total / part.0);
+            device.flash.cut_power_after(if at % 2 == 0 { units * 2 / 3 } else { units * 7 / 6 }, Torn::Nothing);
+            assert!(!device.run());
+            device.flash.power_on();
+            device.flash.rot(SLOT + at, 0x40).unwrap();
+            assert!(device.run());
+            assert_eq!(device.boot(), Version::new(2, 0, 0), "{at}");
+            assert_eq!(device.reports, [("7d".to_owned(), Status::Done)], "{at}");
+            assert!(device.fetched <= 2 * u64::from(total) + u64::from(SECTOR), "{at}");
+        }
+    }
+}

@@ -73,7 +73,10 @@ impl Book {
         if running == 1 && !case.image.forged && !self.reverted {
             return Err("the update failed without having been tried".to_owned());
         }
-        let limit = case.image.length + self.cuts * (case.sector().max(2 * case.block()) + case.block());
+        let sector = case.sector().max(2 * case.block()) + case.block();
+        // A bad image that lay in the slot over a cut may have gone bad there: it is fetched once more, to be sure.
+        let again = if case.image.forged { case.image.length } else { 0 };
+        let limit = case.image.length + self.cuts * (sector + again);
         if self.fetched > limit {
             return Err(format!(
                 "{} bytes were fetched for an image of {}, in {} cuts with sectors of {}",
