@@ -43,6 +43,20 @@ pub struct Journal<'b, F> {
     found: Option<Found>,
 }
 
+/// Where a journal stands, for those who want to look at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Standing {
+    /// The bank that counts: 0 or 1.
+    pub bank: u32,
+    /// How often the journal has moved to another bank: one erase each time.
+    pub sequence: u32,
+    /// Bytes of the bank that are taken; `None` when its end is torn, so that the next record goes to the other bank.
+    pub used: Option<u32>,
+    /// The size of a bank in bytes.
+    pub size: u32,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Found {
     /// 0 or 1, and the sequence number in its header; `None` when no bank is one.
@@ -76,6 +90,18 @@ impl<'b, F: NorFlash> Journal<'b, F> {
         let length = usize::from(length);
         self.read(bank, at, FRONT.saturating_add(length)).await?;
         Ok(self.scratch.get(FRONT..FRONT.saturating_add(length)).filter(|payload| !payload.is_empty()))
+    }
+
+    /// Where the journal stands; `None` when the region holds none of this version.
+    ///
+    /// # Errors
+    /// As for [`get`](Self::get).
+    ///
+    /// # Cancellation safety
+    /// Reads only.
+    pub async fn standing(&mut self) -> Result<Option<Standing>, Error> {
+        let found = self.scan().await?;
+        Ok(found.bank.map(|(bank, sequence)| Standing { bank, sequence, used: found.end, size: self.bank_size() }))
     }
 
     /// Writes a record in the place of the last one of its kind, unless it is the same. An empty one stands for none.

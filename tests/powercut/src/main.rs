@@ -26,7 +26,7 @@ struct Cli {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// About how many second cuts are in the sample of each case.
-    #[arg(long, value_name = "CUTS", default_value_t = 3000)]
+    #[arg(long, value_name = "CUTS", default_value_t = 6000)]
     sample: u64,
     /// Print the result as a JSON object on the last line, and everything else on stderr.
     #[arg(long)]

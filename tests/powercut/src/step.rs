@@ -19,19 +19,7 @@ pub enum Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Cut(operation, torn) => {
-                write!(f, "{operation}:")?;
-                match torn {
-                    Torn::Nothing => f.write_str("before"),
-                    Torn::Began => f.write_str("began"),
-                    Torn::Half => f.write_str("half"),
-                    Torn::Bytes(count) => write!(f, "bytes={count}"),
-                    Torn::Bits(seed) => write!(f, "bits={seed}"),
-                    Torn::Almost(seed) => write!(f, "almost={seed}"),
-                    Torn::Whole => f.write_str("whole"),
-                    Torn::Unreadable(seed) => write!(f, "unreadable={seed}"),
-                }
-            }
+            Self::Cut(operation, torn) => write!(f, "{operation}:{torn}"),
             Self::Drop(polls) => write!(f, "{polls}:drop"),
             Self::Again(polls) => write!(f, "{polls}:again"),
         }
@@ -45,22 +33,11 @@ impl FromStr for Step {
         let wrong = || format!("{text:?} is none of N:before, N:half, N:bits=SEED and so on");
         let (number, way) = text.split_once(':').ok_or_else(wrong)?;
         let number = number.parse().map_err(|_| wrong())?;
-        let (way, value) = way.split_once('=').unwrap_or((way, ""));
-        let seed = || value.parse::<u64>().map_err(|_| wrong());
-        let torn = match way {
-            "drop" => return Ok(Self::Drop(number)),
-            "again" => return Ok(Self::Again(number)),
-            "before" => Torn::Nothing,
-            "began" => Torn::Began,
-            "half" => Torn::Half,
-            "whole" => Torn::Whole,
-            "bytes" => Torn::Bytes(value.parse().map_err(|_| wrong())?),
-            "bits" => Torn::Bits(seed()?),
-            "almost" => Torn::Almost(seed()?),
-            "unreadable" => Torn::Unreadable(seed()?),
-            _ => return Err(wrong()),
-        };
-        Ok(Self::Cut(number, torn))
+        match way {
+            "drop" => Ok(Self::Drop(number)),
+            "again" => Ok(Self::Again(number)),
+            way => way.parse().map(|torn| Self::Cut(number, torn)).map_err(|_| wrong()),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ pub use error::FlashError;
 use file::Backing;
 pub use part::{Part, ProgramRule, Sectors, Timing};
 pub use region::{Region, SizedRegion};
-pub use torn::Torn;
+pub use torn::{Torn, UnknownWay};
 
 /// What a flash part of uniform sectors looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -240,13 +240,15 @@ impl SimFlash {
         self.state().power = Power::FailsAfterBytes(bytes);
     }
 
-    /// Cuts the power in one of the next `operations`, in one of the [ways](Torn::WAYS), both drawn from the seed.
-    pub fn cut_power_at_random(&self, seed: u64, operations: u64) {
+    /// Cuts the power in one of the next `operations`, in one of the [ways](Torn::WAYS), both drawn from the seed and given
+    /// back.
+    pub fn cut_power_at_random(&self, seed: u64, operations: u64) -> (u64, Torn) {
         let mut random = seed;
         let mut draw = |below: u64| torn::splitmix(&mut random) % below.max(1);
         let operation = draw(operations);
         let way = Torn::WAYS[draw(Torn::WAYS.len() as u64) as usize];
         self.cut_power_after(operation, way);
+        (operation, way)
     }
 
     /// Brings the power back, and takes back a cut that was not reached.

@@ -1,5 +1,8 @@
 //! What an operation leaves behind that the power fails in.
 
+use std::fmt;
+use std::str::FromStr;
+
 /// What an operation leaves behind that the power fails in: a program of one unit, or an erase of one sector.
 ///
 /// A unit that was torn counts as programmed on parts that allow one program; a sector whose erase was torn must be erased
@@ -62,6 +65,55 @@ impl Torn {
                 }
             }
         }
+    }
+}
+
+/// `before`, `began`, `half`, `bytes=N`, `bits=SEED`, `almost=SEED`, `whole` or `unreadable=SEED`.
+impl fmt::Display for Torn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("before"),
+            Self::Began => f.write_str("began"),
+            Self::Half => f.write_str("half"),
+            Self::Bytes(count) => write!(f, "bytes={count}"),
+            Self::Bits(seed) => write!(f, "bits={seed}"),
+            Self::Almost(seed) => write!(f, "almost={seed}"),
+            Self::Whole => f.write_str("whole"),
+            Self::Unreadable(seed) => write!(f, "unreadable={seed}"),
+        }
+    }
+}
+
+/// A text that names no way to tear an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownWay;
+
+impl fmt::Display for UnknownWay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("none of before, began, half, bytes=N, bits=SEED, almost=SEED, whole, unreadable=SEED")
+    }
+}
+
+impl std::error::Error for UnknownWay {}
+
+impl FromStr for Torn {
+    type Err = UnknownWay;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWay> {
+        let (way, value) = text.split_once('=').unwrap_or((text, ""));
+        let seed = || value.parse().map_err(|_| UnknownWay);
+        Ok(match way {
+            "bytes" => Self::Bytes(value.parse().map_err(|_| UnknownWay)?),
+            "bits" => Self::Bits(seed()?),
+            "almost" => Self::Almost(seed()?),
+            "unreadable" => Self::Unreadable(seed()?),
+            _ if text.contains('=') => return Err(UnknownWay),
+            "before" => Self::Nothing,
+            "began" => Self::Began,
+            "half" => Self::Half,
+            "whole" => Self::Whole,
+            _ => return Err(UnknownWay),
+        })
     }
 }
 
