@@ -138,10 +138,13 @@ impl<'b, F: NorFlash> Journal<'b, F> {
             self.found = Some(found);
             return Ok(());
         }
-        let moved = match self.move_on(&found, kind, payload).await {
-            // Once more: the next erase may do better.
-            Err(Error::JournalWornOut) => self.move_on(&found, kind, payload).await?,
-            moved => moved?,
+        let mut tries = 0u8;
+        let moved = loop {
+            match self.move_on(&found, kind, payload).await {
+                // Once more: the next erase may do better.
+                Err(Error::JournalWornOut) if tries == 0 => tries = 1,
+                moved => break moved?,
+            }
         };
         self.found = Some(moved);
         Ok(())

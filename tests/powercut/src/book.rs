@@ -2,7 +2,7 @@
 
 use sprag::job::Status;
 
-use crate::case::Case;
+use crate::case::{Case, Kind};
 
 /// What the world outside has seen of a device, over all its lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -66,16 +66,21 @@ impl Book {
             ));
         }
         match (running, self.done > 0) {
-            (2, _) if case.image.forged => return Err("a forged image runs".to_owned()),
+            (2, _) if case.image.is_forged() => return Err("a forged image runs".to_owned()),
             (2, true) | (1, false) => {}
             (running, _) => return Err(format!("{running}.0.0 runs, and the cloud heard something else")),
         }
-        if running == 1 && !case.image.forged && !self.reverted {
+        if running == 1 && !case.image.is_forged() && !self.reverted {
             return Err("the update failed without having been tried".to_owned());
         }
         let sector = case.sector().max(2 * case.block()) + case.block();
-        // A bad image that lay in the slot over a cut may have gone bad there: it is fetched once more, to be sure.
-        let again = if case.image.forged { case.image.length } else { 0 };
+        let again = match case.image.kind {
+            Kind::Plain => 0,
+            // What reads as erased leaves no trace in the sector that it begins or ends in.
+            Kind::Blank => case.sector(),
+            // A bad image that lay in the slot over a cut may have gone bad there: it is fetched once more, to be sure.
+            Kind::Forged => case.image.length,
+        };
         let limit = case.image.length + self.cuts * (sector + again);
         if self.fetched > limit {
             return Err(format!(

@@ -1,5 +1,7 @@
 //! The grid: parts, with sectors small enough to try everything, and images that end everywhere.
 
+use std::fmt;
+
 use ed25519_dalek::SigningKey;
 use sprag_testkit::flash::{Part, Sectors};
 
@@ -18,8 +20,38 @@ pub(crate) fn public_key() -> [u8; 32] {
 pub struct Image {
     /// Its length in bytes.
     pub length: u32,
+    /// What is special about it.
+    pub kind: Kind,
+}
+
+/// What is special about an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing.
+    Plain,
+    /// More than a sector of it reads as erased.
+    Blank,
     /// It is signed by somebody else, and must never run.
-    pub forged: bool,
+    Forged,
+}
+
+impl Image {
+    /// Whether it must never run.
+    pub fn is_forged(self) -> bool {
+        self.kind == Kind::Forged
+    }
+}
+
+/// As it is given on the command line: the length, with `:blank` or `:forged` behind it.
+impl fmt::Display for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            Kind::Plain => "",
+            Kind::Blank => ":blank",
+            Kind::Forged => ":forged",
+        };
+        write!(f, "{}{kind}", self.length)
+    }
 }
 
 /// One point of the grid.
@@ -34,12 +66,9 @@ pub struct Case {
 }
 
 impl Case {
-    /// The size of the largest sector: sixteen units, and 256 bytes at least.
+    /// The size of the largest sector.
     pub fn sector(&self) -> u32 {
-        match self.part.name {
-            "psoc6" => 512,
-            _ => (self.part.write_size * 16).max(256),
-        }
+        sector(&self.part)
     }
 
     /// The size of the writer's two buffers: what is needed to verify an image, at least.
@@ -56,14 +85,23 @@ impl Case {
     }
 }
 
-/// The lengths of images on a part: one that ends with a sector, one in the middle of a unit, and one a byte into a
-/// sector; and a forgery. Where units are small, a sector less, for there are operations enough.
+/// The images for a part: they end with a sector, in the middle of a unit, a byte into a sector and a byte before its end;
+/// one reads as erased over more than a sector, and one is a forgery. Where units are small, they are a sector shorter, for
+/// there are operations enough.
 fn images(part: &Part) -> Vec<Image> {
-    let sector = Case { part: part.clone(), family: 0, image: Image { length: 0, forged: false } }.sector();
+    let sector = sector(part);
     let first = if part.write_size < 8 { sector } else { 2 * sector };
-    let good = [first, first + sector / 2 + 3, first + sector + 1].map(|length| Image { length, forged: false });
-    let forged = Image { length: first + 5, forged: true };
-    good.into_iter().chain([forged]).collect()
+    let plain = [0, sector / 2 + 3, sector + 1, 2 * sector - 1].map(|more| (first + more, Kind::Plain));
+    let special = [(first + 2 * sector + 7, Kind::Blank), (first + 5, Kind::Forged)];
+    plain.into_iter().chain(special).map(|(length, kind)| Image { length, kind }).collect()
+}
+
+/// The size of the largest sector: sixteen units, and 256 bytes at least.
+fn sector(part: &Part) -> u32 {
+    match part.name {
+        "psoc6" => 512,
+        _ => (part.write_size * 16).max(256),
+    }
 }
 
 /// Every case of the grid, the largest first.

@@ -138,8 +138,7 @@ impl<F: Family> Explorer<F> {
 
     fn fail(&self, steps: &[Step], what: String) {
         let case = &self.plan.case;
-        let image = format!("{}{}", case.image.length, if case.image.forged { ":forged" } else { "" });
-        let case = [case.part.name.to_owned(), self.plan.family.name().to_owned(), image];
+        let case = [case.part.name.to_owned(), self.plan.family.name().to_owned(), case.image.to_string()];
         self.failure().get_or_insert_with(|| Box::new(Failure { case, steps: steps.to_vec(), what }));
     }
 

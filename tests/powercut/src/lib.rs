@@ -15,7 +15,7 @@ pub mod report;
 mod step;
 
 pub use book::{Book, Rest};
-pub use case::{Case, Image, cases};
+pub use case::{Case, Image, Kind, cases};
 pub use explore::{Counts, Depth, Failure, Settings, explore};
 pub use families::Family;
 pub use life::{Device, replay};

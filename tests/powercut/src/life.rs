@@ -17,7 +17,7 @@ use sprag_testkit::flash::{FlashError, Region, Sectors, SimFlash, Snapshot};
 use sprag_testkit::http::{HttpServer, NoTime, Refused};
 
 use crate::book::{Book, Rest};
-use crate::case::{Case, public_key};
+use crate::case::{Case, Image, Kind, public_key};
 use crate::explore::Settings;
 use crate::families::{Booted, Family, Slots};
 use crate::planted::{Bug, PlantedBoot, PlantedFlash};
@@ -53,10 +53,14 @@ impl<F: Family> Plan<F> {
         let wanted = family.slot_size(&case.part, sector, case.image.length);
         let slot = runs_size + wanted.saturating_sub(runs_size).next_multiple_of(sector);
         let journal = (16 * case.part.write_size).max(512).next_multiple_of(2 * sector);
-        let images = [
-            family.image(1, 700.min(case.image.length as usize), false),
-            family.image(2, case.image.length as usize, case.image.forged),
-        ];
+        let old = Image { length: 700.min(case.image.length), kind: Kind::Plain };
+        // From the middle of a sector to the middle of the next but one.
+        let blank = match case.image.kind {
+            Kind::Blank => sector as usize / 2..2 * sector as usize + sector as usize / 2,
+            Kind::Plain | Kind::Forged => 0..0,
+        };
+        let erased = case.part.erased;
+        let images = [family.image(1, old, 0..0, erased), family.image(2, case.image, blank, erased)];
         let runs = case.runs().iter().map(|run| flash::Sectors { count: run.count, size: run.size }).collect();
         let state = family.state_sectors() * sector;
         let key = public_key();
@@ -163,7 +167,7 @@ impl<F: Family> Device<F> {
         if booted.refused {
             return Err("the bootloader was handed an image that may not run".to_owned());
         }
-        if booted.running == 2 && self.plan.case.image.forged {
+        if booted.running == 2 && self.plan.case.image.is_forged() {
             return Err("a forged image runs".to_owned());
         }
         let image = booted.running.checked_sub(1).and_then(|n| self.plan.images.get(usize::from(n)));

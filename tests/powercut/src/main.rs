@@ -26,7 +26,7 @@ struct Cli {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// About how many second cuts are in the sample of each case.
-    #[arg(long, value_name = "CUTS", default_value_t = 6000)]
+    #[arg(long, value_name = "CUTS", default_value_t = 4000)]
     sample: u64,
     /// Print the result as a JSON object on the last line, and everything else on stderr.
     #[arg(long)]
@@ -37,7 +37,8 @@ struct Cli {
     /// This family of bootloaders only.
     #[arg(long)]
     family: Option<String>,
-    /// This image only: its length in bytes, with `:forged` behind it for one that is signed by somebody else.
+    /// This image only: its length in bytes, with `:blank` or `:forged` behind it for one that reads as erased in
+    /// part, or is signed by somebody else.
     #[arg(long)]
     image: Option<String>,
     /// Play one run instead, in which this goes wrong, and tell what happens: N:before, N:began, N:half, N:bits=SEED,
@@ -103,7 +104,7 @@ fn run(cli: &Cli) -> Result<bool> {
 impl Cli {
     fn takes(&self, case: &Case, families: &[Box<dyn AnyFamily>]) -> bool {
         let family = families.get(case.family).map_or("", |family| family.name());
-        let image = format!("{}{}", case.image.length, if case.image.forged { ":forged" } else { "" });
+        let image = case.image.to_string();
         let is = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
         is(&self.part, case.part.name) && is(&self.family, family) && is(&self.image, &image)
     }

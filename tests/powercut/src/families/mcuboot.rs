@@ -1,5 +1,7 @@
 //! MCUboot with two slots that are swapped.
 
+use std::ops::Range;
+
 use ed25519_dalek::SigningKey;
 use sprag::boot::{Layout, McuBoot};
 use sprag_testkit::flash::{Part, Region};
@@ -7,7 +9,7 @@ use sprag_testkit::image::{McuBootImage, Version};
 use sprag_testkit::mcuboot::{Bootloader, Swap};
 
 use super::{Booted, Family, Slots};
-use crate::case::KEY;
+use crate::case::{Image, KEY};
 
 /// A swap by moving, which leaves less room than one by scratch and is the same otherwise.
 #[derive(Debug, Clone, Copy)]
@@ -30,13 +32,16 @@ impl Family for Swapping {
         image.next_multiple_of(sector) + trailer.next_multiple_of(sector) + sector
     }
 
-    fn image(&self, major: u8, length: usize, forged: bool) -> Vec<u8> {
+    fn image(&self, major: u8, image: Image, blank: Range<usize>, erased: u8) -> Vec<u8> {
+        const HEADER: usize = 32;
         let version = Version { major, minor: 0, revision: 0, build: 0 };
-        let key = SigningKey::from_bytes(&if forged { [9; 32] } else { KEY });
-        let sign = |payload: &[u8]| McuBootImage { version, header_size: 32, payload }.sign(&key);
-        let payload: Vec<u8> =
-            (0..length - sign(&[]).len()).map(|n| (n as u8).wrapping_mul(major | 1) ^ (n >> 5) as u8).collect();
-        sign(&payload)
+        let key = SigningKey::from_bytes(&if image.is_forged() { [9; 32] } else { KEY });
+        let sign = |payload: &[u8]| McuBootImage { version, header_size: HEADER as u16, payload }.sign(&key);
+        let byte = |n: usize| match n + HEADER {
+            at if blank.contains(&at) => erased,
+            _ => (n as u8).wrapping_mul(major | 1) ^ (n >> 5) as u8,
+        };
+        sign(&(0..image.length as usize - sign(&[]).len()).map(byte).collect::<Vec<u8>>())
     }
 
     fn control(&self, slots: &Slots) -> Self::Boot {

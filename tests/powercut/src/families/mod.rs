@@ -4,10 +4,12 @@
 
 mod mcuboot;
 
+use std::ops::Range;
+
 use sprag::boot::BootControl;
 use sprag_testkit::flash::{Part, Region};
 
-use crate::case::Case;
+use crate::case::{Case, Image};
 use crate::explore::{Counts, Failure, Settings, explore};
 use crate::life::replay;
 use crate::step::Step;
@@ -59,8 +61,8 @@ pub trait Family: Copy + Send + Sync + 'static {
         0
     }
 
-    /// A signed image of this length whose version is `major.0.0`. `forged` is signed by somebody else.
-    fn image(&self, major: u8, length: usize, forged: bool) -> Vec<u8>;
+    /// A signed image whose version is `major.0.0`. In the bytes of `blank` it reads as `erased`.
+    fn image(&self, major: u8, image: Image, blank: Range<usize>, erased: u8) -> Vec<u8>;
 
     /// The firmware's side for these slots.
     fn control(&self, slots: &Slots) -> Self::Boot;
