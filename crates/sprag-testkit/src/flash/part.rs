@@ -131,14 +131,15 @@ impl Part {
         Self { rule: ProgramRule::OnceOrAll, ecc: true, timing, ..Self::plain("stm32h7", 32, 16, 128 << 10) }
     }
 
-    /// STM32L0 (192 KiB, RM0367): words, pages of 128 bytes, erased to 0x00.
+    /// STM32L0 (192 KiB, RM0367): words with ECC, once per erase, pages of 128 bytes, erased to 0x00.
     pub fn stm32l0() -> Self {
         let timing = Timing {
             program_ns: 3280 * US,
             erase_ns: &[(128, 3280 * US)],
             source: "STM32L073 data sheet DS10685, flash memory and data EEPROM characteristics",
         };
-        Self { erased: 0x00, timing, ..Self::plain("stm32l0", 4, 1536, 128) }
+        let rule = ProgramRule::Once;
+        Self { erased: 0x00, rule, ecc: true, timing, ..Self::plain("stm32l0", 4, 1536, 128) }
     }
 
     /// ESP32 with an external SPI NOR of 4 MiB: words by its driver, sectors of 4 KiB.
