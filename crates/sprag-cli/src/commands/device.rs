@@ -262,7 +262,7 @@ impl Show {
                     Some(used) => format!("{used} of {size} bytes used"),
                     None => "torn at its end, so that the next record moves on".to_owned(),
                 };
-                println!("{:10} bank {bank}, moved {sequence} times, {used}", "journal");
+                println!("{:10} bank {bank}, sequence {sequence}, {used}", "journal");
             }
             None => println!("{:10} none", "journal"),
         }
