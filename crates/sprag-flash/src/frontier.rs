@@ -56,6 +56,9 @@ pub(crate) async fn find<F: ReadNorFlash>(
     }
     let Some((sector, block)) = last else { return untouched };
     let erased_to = map.of(sector.end).end;
+    if block.end <= recorded {
+        return Frontier { offset: recorded, torn: false, erased_to, begun: true };
+    }
     // Compared with what comes, the block shows whether it is torn; its sector is fetched again only then. Where so much
     // was written that both together would be more than a sector, the sector is given up at once; but not behind its
     // last block, which is hardly ever torn.

@@ -69,11 +69,12 @@ impl SessionRecord {
 /// How far a session came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Progress {
-    /// All bytes before this one, from the start of the flash, are written. The start of a sector, or the image's end.
+    /// All bytes before this one, from the start of the flash, are written. The start of a sector or a block, or the
+    /// image's end.
     pub(crate) offset: u32,
     /// The session that it belongs to.
     pub(crate) number: u16,
-    /// The sector that begins there is about to be erased, or else it has been and is ready.
+    /// The sector that begins there is about to be erased; else it was erased before anything was written to it.
     pub(crate) erasing: bool,
 }
 

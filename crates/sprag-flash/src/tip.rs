@@ -111,7 +111,7 @@ impl Tip<'_> {
         Ok(())
     }
 
-    async fn record<J: NorFlash>(
+    pub(crate) async fn record<J: NorFlash>(
         &mut self,
         journal: &mut Journal<'_, J>,
         offset: u32,

@@ -148,9 +148,10 @@ impl<F: NorFlash, J: NorFlash> Transfer<'_, '_, F, J> {
                     self.commit(0).await?;
                 }
             } else if self.filled_to() < self.tip.end {
-                match read(self.spare()).await.map_err(FeedError::Source)? {
-                    0 => return Err(Error::Length.into()),
-                    count => self.filled = self.filled.saturating_add(count).min(self.block_length()),
+                match read(self.spare()).await {
+                    Ok(0) => return Err(Error::Length.into()),
+                    Ok(count) => self.filled = self.filled.saturating_add(count).min(self.block_length()),
+                    Err(error) => return Err(self.source_failed(error).await?),
                 }
             } else {
                 return Ok(());
@@ -207,7 +208,19 @@ impl<F: NorFlash, J: NorFlash> Transfer<'_, '_, F, J> {
         };
         self.pending = 0;
         self.programmed(programmed)?;
-        failed.map_or(Ok(()), Err)
+        match failed {
+            None => Ok(()),
+            Some(FeedError::Source(error)) => Err(self.source_failed(error).await?),
+            Some(failed) => Err(failed),
+        }
+    }
+
+    /// The next life may be another one: what is in flash now is recorded, so that not even a block comes again.
+    async fn source_failed<E>(&mut self, error: E) -> Result<FeedError<E>, Error> {
+        if self.tip.written > self.start && self.tip.written < self.tip.end {
+            self.tip.record(&mut self.writer.journal, self.tip.written, false).await?;
+        }
+        Ok(FeedError::Source(error))
     }
 
     /// Ends the transfer: everything is in flash, and recorded.

@@ -349,6 +349,63 @@ fn bytes_arrive_while_others_are_programmed() {
     }
 }
 
+/// A source that fails is no power cut: every block that came stays, and none comes again.
+#[test]
+fn a_source_that_fails_costs_nothing() {
+    for small in small_parts() {
+        for buffers in [[64, 64], [64, 0]] {
+            let (device, image) = (device(&small), image(4 * small.erase_size + 5));
+            let block = device.block(How { buffers, ..PLAIN });
+            let (mut begun, mut at) = (false, 0);
+            // Each life ends a block further.
+            for life in 1.. {
+                let mut scratch = [0; 600];
+                let [mut one, mut two] = buffers.map(|size| buffer(size, &device));
+                let journal = Journal::new(device.journal.clone(), device.geometry, &mut scratch);
+                let mut writer = SlotWriter::new(device.slot.clone(), device.geometry, journal, &mut one)
+                    .second_buffer(&mut two)
+                    .sectors(&device.small.slot);
+                let fed = block_on(async {
+                    let total = image.len() as u64;
+                    let mut transfer = if begun {
+                        writer.resume().await?
+                    } else {
+                        writer.begin(b"i", total, device.room(), 0).await?
+                    };
+                    assert!(
+                        transfer.offset() == at as u32,
+                        "{} life {life}: {} not {at}",
+                        small.part.name,
+                        transfer.offset()
+                    );
+                    begun = true;
+                    let mut left = 2 * block as usize;
+                    transfer
+                        .feed(async |room: &mut [u8]| {
+                            let count = room.len().min(image.len() - at).min(left);
+                            if count == 0 {
+                                return Err("no more");
+                            }
+                            room[..count].copy_from_slice(&image[at..at + count]);
+                            (at, left) = (at + count, left - count);
+                            Ok(count)
+                        })
+                        .await
+                });
+                match fed {
+                    Ok(()) => break,
+                    // Blocks end where sectors do: what was not whole is not in flash.
+                    Err(error) => assert_eq!(error, FeedError::Source("no more")),
+                }
+                let written = block_on(writer.session()).unwrap().unwrap().written as usize;
+                assert!(written <= at && at - written < block as usize, "{}: {written} of {at}", small.part.name);
+                at = written;
+            }
+            check(&device, &image, small.part.name);
+        }
+    }
+}
+
 /// An operation that fails, or lies, is noticed and made good: the sector is erased once more, or the caller told.
 #[test]
 fn operations_that_fail_or_lie_are_made_good() {
