@@ -73,7 +73,8 @@ impl Tip<'_> {
             if self.healed == Some(sector.start) {
                 return Err(put.err().unwrap_or(Error::SlotWornOut { offset: at }));
             }
-            self.heal(flash, journal, sector).await?;
+            // Where nothing can be written any more, what failed first is what failed.
+            self.heal(flash, journal, sector).await.map_err(|error| put.err().unwrap_or(error))?;
             if at > sector.start {
                 return Err(Error::Torn);
             }

@@ -183,7 +183,7 @@ fn cut_at_every_operation_and_again_in_the_recovery() {
             states += 1;
 
             // A second cut, at operations spread over the recovery: all of them are met over the whole run.
-            for second in (first % 61..).step_by(61) {
+            for second in (first % 131..).step_by(131) {
                 device.flash.load(0, &left_behind).unwrap();
                 (device.reports, device.fetched, device.reverted) = (reports.clone(), fetched, reverted);
                 device.flash.cut_power_after(second, torn);
