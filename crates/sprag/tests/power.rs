@@ -168,8 +168,9 @@ fn undisturbed_each_sector_is_erased_once_and_one_report_is_made() {
 #[test]
 fn cut_at_every_operation_and_again_in_the_recovery() {
     let mut states = 0u32;
-    for (part, torn) in PARTS.into_iter().flat_map(|part| TORN.map(|torn| (part, torn))) {
-        for first in 0.. {
+    for (n, (part, torn)) in PARTS.into_iter().flat_map(|part| TORN.map(|torn| (part, torn))).enumerate() {
+        // A third of the operations in each way; all in every way are what `cargo xtask powercut` is for.
+        for first in (n as u64 % 3..).step_by(3) {
             let mut device = Device::new(part);
             device.flash.cut_power_after(first, torn);
             if device.run() {
@@ -199,7 +200,7 @@ fn cut_at_every_operation_and_again_in_the_recovery() {
         }
     }
     println!("{states} states");
-    assert!(states > 4_000, "{states}");
+    assert!(states > 1_500, "{states}");
 }
 
 /// The firmware's task is dropped at each of its awaits that waits for something, and the device reset.
