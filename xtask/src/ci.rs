@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::journal::{Done, Journal};
 use crate::workspace::{Workspace, finish};
-use crate::{bench, demo, fuzz, size, stack, test};
+use crate::{bench, demo, fuzz, powercut, size, stack, test};
 
 pub(crate) fn run() -> Result<ExitCode> {
     let mut workspace = Workspace::find();
@@ -29,6 +29,10 @@ pub(crate) fn run() -> Result<ExitCode> {
     })?;
     journal.step("bench", "instructions, and that they grow linearly", "cargo xtask bench job", || {
         Ok(Done::Well(Some(bench::measure(&mut workspace, bench::Subject::Job)?)))
+    })?;
+    journal.step("powercut", "a sample of the campaign, seed 1", "cargo xtask powercut", || {
+        finish(&mut powercut::command(&workspace))?;
+        Ok(Done::Well(None))
     })?;
     journal.close();
     Ok(ExitCode::SUCCESS)

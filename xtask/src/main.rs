@@ -5,6 +5,7 @@ mod ci;
 mod demo;
 mod fuzz;
 mod journal;
+mod powercut;
 mod setup;
 mod size;
 mod stack;
@@ -27,6 +28,8 @@ struct Cli {
 enum Command {
     /// Show updates on the host, end to end; everything after it goes to the demo (try `cargo xtask demo --help`)
     Demo(demo::Args),
+    /// Cut the power in every flash operation of whole updates (try `cargo xtask powercut --help`)
+    Powercut(powercut::Args),
     /// Check everything: set-up, formatting, lints, tests, docs, licences, the bare-metal build
     Test(test::Args),
     /// Run the fuzz targets, or one of them
@@ -44,6 +47,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
+        Command::Powercut(args) => powercut::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Stack => stack::run(),

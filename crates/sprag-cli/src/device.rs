@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::Context;
 use sprag::boot::{self, BootControl, McuBoot};
 use sprag::fetch::{Fetcher, Limits, RetryPolicy};
+use sprag::flash::journal::Standing;
 use sprag::flash::{Geometry, Journal, Session, SlotWriter};
 use sprag::job::{Job, Status, TooSmall};
 use sprag::verify::{Ed25519Key, Key, Policy, Version};
@@ -20,8 +21,8 @@ use crate::net::{ConnectError, HostConnector, TokioDelay};
 
 /// Resets within one run: far more than an update takes, so that a run ends whatever happens.
 const RESETS_MAX: u32 = 8;
-/// The firmware's buffers: one page from network to flash, and the journal's scratch space.
-const PAGE: usize = 4096;
+/// The firmware's buffers: two pages from network to flash, and the journal's scratch space.
+pub const PAGE: usize = 1024;
 const SCRATCH: usize = 256;
 
 /// What the new firmware's self-test does.
@@ -110,6 +111,8 @@ pub struct Inspection {
     pub boot: boot::State,
     /// The unfinished image, as the journal has it.
     pub session: Option<Session>,
+    /// Where the journal stands; `None` when there is none.
+    pub journal: Option<Standing>,
     /// The last job, as the journal has it.
     pub job: Option<JobRecord>,
 }
@@ -121,6 +124,8 @@ pub struct SlotState {
     pub image: Result<Version, String>,
     /// What the bootloader left behind the image.
     pub trailer: Trailer,
+    /// Sectors that do not read as erased, of all in the slot.
+    pub programmed: (usize, usize),
 }
 
 pub(crate) type HostUpdater<'b> =
@@ -129,6 +134,7 @@ pub(crate) type HostUpdater<'b> =
 /// What the firmware keeps in RAM, new after each reset.
 pub(crate) struct Ram {
     page: [u8; PAGE],
+    second: [u8; PAGE],
     scratch: [u8; SCRATCH],
 }
 
@@ -179,6 +185,18 @@ impl Device {
         &self.flash
     }
 
+    /// About how many flash operations an update takes: as many as the running image has units.
+    ///
+    /// # Errors
+    /// The flash can't be read.
+    pub fn operations(&self) -> anyhow::Result<u64> {
+        let mut header = [0; 16];
+        self.region(&self.layout.primary).read_now(0, &mut header)?;
+        let [.., a, b, c, d] = header;
+        let image = u32::from_le_bytes([a, b, c, d]).min(self.layout.primary.end - self.layout.primary.start);
+        Ok(u64::from(image / self.layout.geometry.write_size).max(1))
+    }
+
     fn region(&self, range: &Range<u32>) -> Region {
         self.flash.region(range.clone())
     }
@@ -192,11 +210,17 @@ impl Device {
         McuBoot::new(self.region(&self.layout.primary), self.region(&self.layout.secondary), self.boot_layout())
     }
 
-    fn slot_writer<'b>(&self, scratch: &'b mut [u8], page: &'b mut [u8]) -> SlotWriter<'b, Region, Region> {
+    fn slot_writer<'b>(
+        &self,
+        scratch: &'b mut [u8],
+        page: &'b mut [u8],
+        second: &'b mut [u8],
+    ) -> SlotWriter<'b, Region, Region> {
         let sprag_testkit::flash::Geometry { write_size, erase_size, erased, .. } = self.layout.geometry;
         let geometry = Geometry { write_size, erase_size, erased };
         let journal = Journal::new(self.region(&self.layout.journal), geometry, scratch);
-        SlotWriter::new(self.region(&self.layout.secondary), geometry, journal, page)
+        let slot = self.region(&self.layout.secondary);
+        SlotWriter::new(slot, geometry, journal, page).second_buffer(second)
     }
 
     pub(crate) fn updater<'b>(
@@ -205,7 +229,8 @@ impl Device {
         connector: &'b HostConnector,
         running: Version,
     ) -> HostUpdater<'b> {
-        let slot = self.slot_writer(&mut ram.scratch, &mut ram.page);
+        let Ram { page, second, scratch } = ram;
+        let slot = self.slot_writer(scratch, page, second);
         let mut fetcher = Fetcher::new(connector, TokioDelay).retry(self.settings.retry).limits(Limits::default());
         if let Some(size) = self.settings.range_size {
             fetcher = fetcher.range_size(size);
@@ -214,7 +239,7 @@ impl Device {
     }
 
     pub(crate) fn ram() -> Ram {
-        Ram { page: [0; PAGE], scratch: [0; SCRATCH] }
+        Ram { page: [0; PAGE], second: [0; PAGE], scratch: [0; SCRATCH] }
     }
 
     /// A reset: the bootloader decides, swaps, and starts an image.
@@ -223,7 +248,8 @@ impl Device {
     /// Nothing in the primary slot can be started.
     pub fn reset(&self) -> anyhow::Result<Boot> {
         let before = self.flash.stats().erases;
-        let boot = self.bootloader().boot().context("the device does not boot");
+        // A power cut that is asked for is the firmware's: the model swaps at once.
+        let boot = self.flash.spared(|| self.bootloader().boot()).context("the device does not boot");
         self.boot_erases.fetch_add(self.flash.stats().erases - before, Ordering::Relaxed);
         boot
     }
@@ -341,19 +367,27 @@ impl Device {
         let slot = |range: &Range<u32>| {
             let region = self.region(range);
             let image = bootloader.check(&region).map(version).map_err(str::to_owned);
-            anyhow::Ok(SlotState { image, trailer: bootloader.trailer(&region)? })
+            let sprag_testkit::flash::Geometry { erase_size, erased, .. } = self.layout.geometry;
+            let contents = region.contents();
+            let sectors = contents.chunks(erase_size as usize);
+            let all = sectors.len();
+            let programmed = sectors.filter(|sector| sector.iter().any(|byte| *byte != erased)).count();
+            anyhow::Ok(SlotState { image, trailer: bootloader.trailer(&region)?, programmed: (programmed, all) })
         };
         let mut ram = Self::ram();
         let connector = HostConnector::trusting_pem("")?;
         let mut updater = self.updater(&mut ram, &connector, Version::default());
         let job = updater.job().await?;
         let mut ram = Self::ram();
-        let session = self.slot_writer(&mut ram.scratch, &mut ram.page).session().await?;
+        let mut writer = self.slot_writer(&mut ram.scratch, &mut ram.page, &mut ram.second);
+        let session = writer.session().await?;
+        let journal = writer.journal().standing().await?;
         Ok(Inspection {
             primary: slot(&self.layout.primary)?,
             secondary: slot(&self.layout.secondary)?,
             boot: self.mcuboot().state().await?,
             session,
+            journal,
             job,
         })
     }

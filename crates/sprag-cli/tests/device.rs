@@ -6,6 +6,8 @@ mod common;
 mod bench;
 #[path = "device/cloud.rs"]
 mod cloud;
+#[path = "device/cuts.rs"]
+mod cuts;
 #[path = "device/documents.rs"]
 mod documents;
 #[path = "device/files.rs"]

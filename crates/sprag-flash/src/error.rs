@@ -13,6 +13,14 @@ pub enum Error {
     Slot(#[cfg_attr(feature = "defmt", defmt(Debug2Format))] NorFlashErrorKind),
     /// The journal's flash failed.
     Journal(#[cfg_attr(feature = "defmt", defmt(Debug2Format))] NorFlashErrorKind),
+    /// What was written to the slot does not read back, after another erase either: the part is worn out.
+    SlotWornOut {
+        /// Where, in bytes from the start of the slot.
+        offset: u32,
+    },
+    /// A cut had torn what lay at the end of the written bytes, or a program failed: the sector has been erased, and its
+    /// bytes must come again. Go on from the journal with [`SlotWriter::resume`](crate::SlotWriter::resume), at once.
+    Torn,
     /// What was written to the journal does not read back, in a fresh sector either: the part is worn out.
     JournalWornOut,
     /// The journal's region does not hold two banks of whole sectors, or its banks do not hold what must be kept.
@@ -22,7 +30,7 @@ pub enum Error {
     },
     /// The record does not fit into the journal, or its kind is not one of 1 to [`KINDS`](crate::journal::KINDS).
     Record,
-    /// Units of zero, or a sector that is no whole number of units.
+    /// Units of zero, or sectors that are no whole number of units.
     Geometry,
     /// A buffer of the caller's is too small.
     Buffer {
@@ -51,6 +59,8 @@ impl Error {
         match self {
             Self::Slot(_) => "slot-flash",
             Self::Journal(_) => "journal-flash",
+            Self::SlotWornOut { .. } => "slot-worn-out",
+            Self::Torn => "torn-sector",
             Self::JournalWornOut => "journal-worn-out",
             Self::JournalTooSmall { .. } => "journal-too-small",
             Self::Record => "journal-record",
@@ -68,7 +78,10 @@ impl Error {
         // The wrong alignment or address stays wrong.
         matches!(
             self,
-            Self::Slot(NorFlashErrorKind::Other) | Self::Journal(NorFlashErrorKind::Other) | Self::Interrupted
+            Self::Slot(NorFlashErrorKind::Other)
+                | Self::Journal(NorFlashErrorKind::Other)
+                | Self::Torn
+                | Self::Interrupted
         )
     }
 }
@@ -78,6 +91,10 @@ impl fmt::Display for Error {
         match self {
             Self::Slot(kind) => write!(f, "the slot's flash failed ({kind:?})"),
             Self::Journal(kind) => write!(f, "the journal's flash failed ({kind:?})"),
+            Self::SlotWornOut { offset } => {
+                write!(f, "the slot's flash does not keep what is written to it at {offset}")
+            }
+            Self::Torn => f.write_str("a sector was torn by a power cut and must be fetched again"),
             Self::JournalWornOut => f.write_str("the journal's flash does not keep what is written to it"),
             Self::JournalTooSmall { needed } => {
                 write!(f, "the journal's region is too small: {needed} bytes are needed")

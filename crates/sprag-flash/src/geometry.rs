@@ -11,7 +11,8 @@ use embedded_storage_async::nor_flash::NorFlash;
 pub struct Geometry {
     /// The unit of programming in bytes. Every program starts at a multiple of it and is a multiple of it long.
     pub write_size: u32,
-    /// The size of a sector, the unit of erasing, in bytes; a multiple of `write_size`.
+    /// The size of a sector, the unit of erasing, in bytes; a multiple of `write_size`. Where the sectors of a slot differ,
+    /// [`SlotWriter::sectors`](crate::SlotWriter::sectors) says how.
     pub erase_size: u32,
     /// What an erased byte reads as: 0xFF, or 0x00 on some parts (PSoC 6 internal flash, STM32 L0 and L1).
     pub erased: u8,
@@ -26,6 +27,12 @@ impl Geometry {
 
     pub(crate) fn is_sound(&self) -> bool {
         self.write_size > 0 && self.erase_size > 0 && self.erase_size.is_multiple_of(self.write_size)
+    }
+
+    /// `length` rounded down to whole units.
+    pub(crate) fn whole_units(&self, length: usize) -> usize {
+        let unit = usize::try_from(self.write_size).unwrap_or(usize::MAX);
+        length.saturating_sub(length.checked_rem(unit).unwrap_or(length))
     }
 
     /// `length` rounded up to whole units.

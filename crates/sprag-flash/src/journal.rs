@@ -10,7 +10,7 @@
 //! | record | kind `u8`, version `u8`, length `u16`, payload, CRC-32 of all before it |
 
 use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
-use embedded_storage_async::nor_flash::{NorFlash, NorFlashError};
+use embedded_storage_async::nor_flash::{NorFlash, NorFlashError, NorFlashErrorKind};
 
 use crate::error::Error;
 use crate::geometry::Geometry;
@@ -41,6 +41,20 @@ pub struct Journal<'b, F> {
     scratch: &'b mut [u8],
     /// What a scan found; `None` before the first one, and after a write that may not have been completed.
     found: Option<Found>,
+}
+
+/// Where a journal stands, for those who want to look at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Standing {
+    /// The bank that counts: 0 or 1.
+    pub bank: u32,
+    /// How often the journal has moved to another bank: one erase each time.
+    pub sequence: u32,
+    /// Bytes of the bank that are taken; `None` when its end is torn, so that the next record goes to the other bank.
+    pub used: Option<u32>,
+    /// The size of a bank in bytes.
+    pub size: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -78,7 +92,19 @@ impl<'b, F: NorFlash> Journal<'b, F> {
         Ok(self.scratch.get(FRONT..FRONT.saturating_add(length)).filter(|payload| !payload.is_empty()))
     }
 
-    /// Writes a record in the place of the last one of its kind. An empty one stands for none.
+    /// Where the journal stands; `None` when the region holds none of this version.
+    ///
+    /// # Errors
+    /// As for [`get`](Self::get).
+    ///
+    /// # Cancellation safety
+    /// Reads only.
+    pub async fn standing(&mut self) -> Result<Option<Standing>, Error> {
+        let found = self.scan().await?;
+        Ok(found.bank.map(|(bank, sequence)| Standing { bank, sequence, used: found.end, size: self.bank_size() }))
+    }
+
+    /// Writes a record in the place of the last one of its kind, unless it is the same. An empty one stands for none.
     ///
     /// # Errors
     /// As for [`get`](Self::get), and [`Error::JournalWornOut`].
@@ -87,7 +113,13 @@ impl<'b, F: NorFlash> Journal<'b, F> {
     /// Dropping the future leaves the record as it was or as it was to be, like a power cut.
     pub async fn put(&mut self, kind: u8, payload: &[u8]) -> Result<(), Error> {
         let mut found = self.scan().await?;
-        slot_of(&found.last, kind)?;
+        if let (Some((bank, _)), Some((at, length))) = (found.bank, *slot_of(&found.last, kind)?) {
+            let end = FRONT.saturating_add(length.into());
+            self.read(bank, at, end).await?;
+            if self.scratch.get(FRONT..end) == Some(payload) {
+                return Ok(());
+            }
+        }
         let length = u16::try_from(payload.len()).map_err(|_| Error::Record)?;
         let size = self.record_size(length)?;
         self.found = None;
@@ -106,8 +138,30 @@ impl<'b, F: NorFlash> Journal<'b, F> {
             self.found = Some(found);
             return Ok(());
         }
-        self.found = Some(self.move_on(&found, kind, payload).await?);
+        let mut tries = 0u8;
+        let moved = loop {
+            match self.move_on(&found, kind, payload).await {
+                // Once more: the next erase may do better.
+                Err(Error::JournalWornOut) if tries == 0 => tries = 1,
+                moved => break moved?,
+            }
+        };
+        self.found = Some(moved);
         Ok(())
+    }
+
+    /// The scratch buffer, between calls.
+    pub(crate) fn scratch(&mut self) -> &mut [u8] {
+        self.scratch
+    }
+
+    pub(crate) fn scratch_size(&self) -> usize {
+        self.scratch.len()
+    }
+
+    /// How many records of so many bytes a bank holds.
+    pub(crate) fn records_in_bank(&self, payload: u16) -> u32 {
+        self.record_size(payload).ok().and_then(|size| self.bank_size().checked_div(size)).unwrap_or(0)
     }
 
     /// Copies what counts, and the new record, to the other bank; then makes that one the journal.
@@ -168,7 +222,9 @@ impl<'b, F: NorFlash> Journal<'b, F> {
         }
         let mut found = Found { bank: None, end: None, last: [None; KINDS as usize] };
         for bank in [0, 1] {
-            self.read(bank, 0, HEADER).await?;
+            if self.is_unreadable(bank, 0, HEADER).await? {
+                continue;
+            }
             let Some(sequence) = sequence_of(self.scratch.get(..HEADER).unwrap_or_default()) else { continue };
             // Serial number arithmetic, so that the order survives the wrap.
             let newer = found.bank.is_none_or(|(_, other)| sequence.wrapping_sub(other) < u32::MAX / 2);
@@ -186,7 +242,9 @@ impl<'b, F: NorFlash> Journal<'b, F> {
     async fn scan_bank(&mut self, bank: u32, found: &mut Found) -> Result<(), Error> {
         let mut at = self.unit_size(HEADER)?;
         while at.saturating_add(self.record_size(0)?) <= self.bank_size() {
-            self.read(bank, at, FRONT).await?;
+            if self.is_unreadable(bank, at, FRONT).await? {
+                return Ok(());
+            }
             let Some(&[kind, version, low, high]) = self.scratch.first_chunk::<FRONT>() else { return Ok(()) };
             if [kind, version, low, high] == [self.geometry.erased; FRONT] {
                 // Blank up to the end, or the end of a bank that can't be written to any more.
@@ -204,8 +262,9 @@ impl<'b, F: NorFlash> Journal<'b, F> {
             if self.geometry.padded(checked) > self.scratch.len() {
                 return Ok(());
             }
-            self.read(bank, at, checked).await?;
-            if !is_intact(self.scratch.get(..checked).unwrap_or_default()) {
+            if self.is_unreadable(bank, at, checked).await?
+                || !is_intact(self.scratch.get(..checked).unwrap_or_default())
+            {
                 return Ok(());
             }
             *place = Some((at, length));
@@ -220,8 +279,9 @@ impl<'b, F: NorFlash> Journal<'b, F> {
         let mut at = from;
         while at < self.bank_size() {
             let length = piece.min(usize::try_from(self.bank_size().saturating_sub(at)).unwrap_or(piece));
-            self.read(bank, at, length).await?;
-            if self.scratch.iter().take(length).any(|byte| *byte != self.geometry.erased) {
+            if self.is_unreadable(bank, at, length).await?
+                || self.scratch.iter().take(length).any(|byte| *byte != self.geometry.erased)
+            {
                 return Ok(false);
             }
             at = at.saturating_add(u32::try_from(length).unwrap_or(u32::MAX));
@@ -262,8 +322,17 @@ impl<'b, F: NorFlash> Journal<'b, F> {
         let bytes = self.scratch.get(..length).ok_or(Error::Buffer { needed: length })?;
         self.flash.write(offset, bytes).await.map_err(|e| Error::Journal(e.kind()))?;
         let before = CRC.checksum(bytes);
-        self.read(bank, at, length).await?;
-        Ok(CRC.checksum(self.scratch.get(..length).unwrap_or_default()) == before)
+        let read = !self.is_unreadable(bank, at, length).await?;
+        Ok(read && CRC.checksum(self.scratch.get(..length).unwrap_or_default()) == before)
+    }
+
+    /// Reads at least `length` bytes to the front of the scratch buffer; whether that failed, as it does for a torn unit
+    /// on parts with ECC.
+    async fn is_unreadable(&mut self, bank: u32, at: u32, length: usize) -> Result<bool, Error> {
+        match self.read(bank, at, length).await {
+            Err(Error::Journal(NorFlashErrorKind::Other)) => Ok(true),
+            read => read.map(|()| false),
+        }
     }
 
     /// Reads at least `length` bytes to the front of the scratch buffer.

@@ -12,16 +12,23 @@
 )]
 #![doc = include_str!("../README.md")]
 
+mod cells;
 mod error;
+mod frontier;
 mod geometry;
 pub mod journal;
+mod sectors;
 mod session;
+mod tip;
+mod transfer;
 mod window;
 mod writer;
 
 pub use error::Error;
 pub use geometry::Geometry;
 pub use journal::Journal;
+pub use sectors::Sectors;
 pub use session::{CONVERSATION, IDENTITY_MAX, JOB, Session};
+pub use transfer::{FeedError, Transfer};
 pub use window::Window;
-pub use writer::{SlotWriter, Transfer};
+pub use writer::SlotWriter;

@@ -10,16 +10,10 @@ pub const JOB: u8 = 3;
 /// A second record that belongs to the caller: what of the conversation with the cloud must survive the reboot.
 pub const CONVERSATION: u8 = 4;
 
-/// Size and place of the image, before its identity.
-const FRONT: usize = 8;
-
 /// The most bytes that an identity may have.
 pub const IDENTITY_MAX: usize = 96;
 
 /// Which image is being written: what must be the same for the bytes in the slot to be of use.
-///
-/// The journal keeps it as `total: u32`, `start: u32` (little-endian) and the bytes of `identity`; progress is a `u32` in
-/// a record of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Session {
@@ -33,28 +27,68 @@ pub struct Session {
     pub written: u32,
 }
 
-/// The payload of a session record.
-pub(crate) fn encode(
-    identity: &[u8],
-    total: u32,
-    start: u32,
-) -> Result<heapless::Vec<u8, { IDENTITY_MAX + FRONT }>, Error> {
-    let mut record = heapless::Vec::new();
-    for piece in [&total.to_le_bytes(), &start.to_le_bytes(), identity] {
-        record.extend_from_slice(piece).map_err(|_| Error::Record)?;
+/// A session as its record has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SessionRecord {
+    pub(crate) total: u32,
+    /// Where in the flash it begins: with a sector.
+    pub(crate) start: u32,
+    /// The largest piece that is programmed at once; no piece crosses a multiple of it, counted from its sector's start.
+    pub(crate) block: u32,
+    /// Tells its progress from that of the session before.
+    pub(crate) number: u16,
+    pub(crate) identity: heapless::Vec<u8, IDENTITY_MAX>,
+}
+
+const FIXED: usize = 4 + 4 + 4 + 2;
+
+impl SessionRecord {
+    pub(crate) fn encode(&self) -> Result<heapless::Vec<u8, { IDENTITY_MAX + FIXED }>, Error> {
+        let mut record = heapless::Vec::new();
+        let (words, number) = ([self.total, self.start, self.block].map(u32::to_le_bytes), self.number.to_le_bytes());
+        for piece in [words.as_flattened(), &number, &self.identity] {
+            record.extend_from_slice(piece).map_err(|_| Error::Record)?;
+        }
+        Ok(record)
     }
-    Ok(record)
+
+    pub(crate) fn decode(record: &[u8]) -> Option<Self> {
+        let (total, rest) = record.split_first_chunk()?;
+        let (start, rest) = rest.split_first_chunk()?;
+        let (block, rest) = rest.split_first_chunk()?;
+        let (number, identity) = rest.split_first_chunk()?;
+        let [total, start, block] = [total, start, block].map(|word| u32::from_le_bytes(*word));
+        let (number, identity) = (u16::from_le_bytes(*number), heapless::Vec::from_slice(identity).ok()?);
+        (block > 0).then_some(Self { total, start, block, number, identity })
+    }
+
+    /// Where in the flash it ends.
+    pub(crate) fn end(&self) -> u32 {
+        self.start.saturating_add(self.total)
+    }
 }
 
-/// The session in a record, without its progress.
-pub(crate) fn decode(record: &[u8]) -> Option<Session> {
-    let ([t0, t1, t2, t3, s0, s1, s2, s3], identity) = record.split_first_chunk::<FRONT>()?;
-    let identity = heapless::Vec::from_slice(identity).ok()?;
-    let (total, start) = (u32::from_le_bytes([*t0, *t1, *t2, *t3]), u32::from_le_bytes([*s0, *s1, *s2, *s3]));
-    Some(Session { identity, total, start, written: 0 })
+/// How far a session came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// All bytes before this one, from the start of the flash, are written. The start of a sector or a block, or the
+    /// image's end.
+    pub(crate) offset: u32,
+    /// The session that it belongs to.
+    pub(crate) number: u16,
+    /// The sector that begins there is about to be erased; else it was erased before anything was written to it.
+    pub(crate) erasing: bool,
 }
 
-/// The progress in a record.
-pub(crate) fn written(record: &[u8]) -> Option<u32> {
-    Some(u32::from_le_bytes(*record.first_chunk::<4>()?))
+impl Progress {
+    pub(crate) fn encode(self) -> [u8; 7] {
+        let ([a, b, c, d], [low, high]) = (self.offset.to_le_bytes(), self.number.to_le_bytes());
+        [a, b, c, d, low, high, u8::from(self.erasing)]
+    }
+
+    pub(crate) fn decode(record: &[u8]) -> Option<Self> {
+        let &[a, b, c, d, low, high, erasing] = record.first_chunk()?;
+        let (offset, number) = (u32::from_le_bytes([a, b, c, d]), u16::from_le_bytes([low, high]));
+        (erasing <= 1).then_some(Self { offset, number, erasing: erasing == 1 })
+    }
 }

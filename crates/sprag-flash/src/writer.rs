@@ -1,47 +1,102 @@
-//! A stream of bytes into a slot: each sector erased just ahead of its bytes, progress recorded behind them.
+//! A slot, the journal of what lies in it, and how it is written.
 
+use core::num::NonZeroU32;
 use core::ops::Range;
 
-use embedded_storage_async::nor_flash::{NorFlash, NorFlashError};
+use embedded_storage_async::nor_flash::NorFlash;
 
+use crate::cells::is_blank;
 use crate::error::Error;
+use crate::frontier::{self, Frontier};
 use crate::geometry::Geometry;
 use crate::journal::Journal;
-use crate::session::{self, PROGRESS, SESSION, Session};
+use crate::sectors::{SectorMap, Sectors};
+use crate::session::{PROGRESS, Progress, SESSION, Session, SessionRecord};
+use crate::tip::{Rules, Tip};
+use crate::transfer::Transfer;
 use crate::window::Window;
-
-/// What of an image's beginning tells whether it is still there, in bytes.
-const BEGINNING: u32 = 16;
 
 /// A slot, and the journal of what lies in it.
 ///
-/// `buf` takes the bytes as they arrive and hands them to the flash in whole units: the network reads straight into it,
-/// see [`Transfer::spare`]. Two units and more will do; the larger it is, the fewer and longer the programs.
+/// `buf` takes the bytes as they arrive, and goes to the flash in blocks of its size: the network reads straight into it,
+/// see [`Transfer::feed`] and [`Transfer::spare`]. One unit will do. The larger it is, the fewer and longer the programs;
+/// what a power cut costs is a few blocks, in most cases.
 #[derive(Debug)]
 pub struct SlotWriter<'b, F, J> {
-    flash: F,
-    geometry: Geometry,
-    journal: Journal<'b, J>,
-    buf: &'b mut [u8],
+    pub(crate) flash: F,
+    pub(crate) journal: Journal<'b, J>,
+    pub(crate) buf: &'b mut [u8],
+    /// What is programmed while the first one is filled; empty for none.
+    pub(crate) second: &'b mut [u8],
+    /// The sector that was erased a second time in this life of the device.
+    pub(crate) healed: Option<u32>,
+    rules: Rules<'b>,
+    every: Option<NonZeroU32>,
 }
 
 impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
     /// A writer for the slot that is the whole of `flash`.
     pub fn new(flash: F, geometry: Geometry, journal: Journal<'b, J>, buf: &'b mut [u8]) -> Self {
-        Self { flash, geometry, journal, buf }
+        let map = SectorMap { runs: &[], erase_size: geometry.erase_size };
+        let rules = Rules { geometry, map, read_back: true, trust_blank: false };
+        Self { flash, journal, buf, second: &mut [], healed: None, rules, every: None }
+    }
+
+    /// A second buffer, so that bytes can arrive while those before them are programmed. Blocks are of the smaller one's
+    /// size. To be of use, two of them should not be larger than a sector.
+    #[must_use]
+    pub fn second_buffer(mut self, buf: &'b mut [u8]) -> Self {
+        self.second = buf;
+        self
+    }
+
+    /// How the sectors of the slot differ, from its start on. Behind these runs they are of the geometry's size.
+    #[must_use]
+    pub fn sectors(mut self, runs: &'b [Sectors]) -> Self {
+        self.rules.map.runs = runs;
+        self
+    }
+
+    /// Whether everything that is written is read back and compared, and every erased sector looked at. On unless it is
+    /// switched off here, which is for parts whose driver has verified what it did.
+    #[must_use]
+    pub fn read_back(mut self, on: bool) -> Self {
+        self.rules.read_back = on;
+        self
+    }
+
+    /// Takes a sector that reads as erased for erased, which saves the erase. Only for parts where that is known: flash
+    /// whose driver does not let a sector read as erased after an erase that was cut off (some parts can tell), and that
+    /// nobody else programs. On most parts a cut can leave a sector that reads as erased and does not keep what is
+    /// programmed. Off unless it is switched on here.
+    #[must_use]
+    pub fn trust_blank(mut self, on: bool) -> Self {
+        self.rules.trust_blank = on;
+        self
+    }
+
+    /// Records the progress in the journal every so many sectors.
+    ///
+    /// Behind the record, the slot itself tells how far it came, so that fewer records cost no bytes: they are for finding
+    /// the place sooner. By default the records of one image fill an eighth of the journal's bank.
+    #[must_use]
+    pub fn record_every(mut self, sectors: NonZeroU32) -> Self {
+        self.every = Some(sectors);
+        self
     }
 
     /// The buffer, for the bytes that come before [`begin`](Self::begin) can be called: the size of an image is often
     /// known from the first answer only, which brings bytes along.
     pub fn buffer(&mut self) -> &mut [u8] {
-        let room = self.usable().min(usize::try_from(self.geometry.erase_size).unwrap_or(usize::MAX));
+        let sector = usize::try_from(self.rules.map.smallest()).unwrap_or(usize::MAX);
+        let room = self.block_size().min(sector);
         self.buf.get_mut(..room).unwrap_or_default()
     }
 
-    /// What of the buffer is whole units: the end of an image is padded to one.
-    fn usable(&self) -> usize {
-        let unit = self.geometry.padded(1);
-        self.buf.len().saturating_sub(self.buf.len().checked_rem(unit).unwrap_or(0))
+    /// The largest block: what of the smaller buffer is whole units.
+    pub(crate) fn block_size(&self) -> usize {
+        let length = if self.second.is_empty() { self.buf.len() } else { self.buf.len().min(self.second.len()) };
+        self.rules.geometry.whole_units(length)
     }
 
     /// The part of the flash in which the image lies, and the buffer, to read back what was written.
@@ -51,7 +106,7 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
 
     /// Units and erased value of the slot, as they were given.
     pub fn geometry(&self) -> Geometry {
-        self.geometry
+        self.rules.geometry
     }
 
     /// The journal, for the caller's own record: [`JOB`](crate::JOB).
@@ -64,23 +119,32 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
     /// An image whose beginning is blank counts as not written: there are bootloaders that erase what they can't run.
     ///
     /// # Errors
-    /// As [`Journal::get`], and the slot's. A journal full of something else is no error: it holds no session.
+    /// As [`Journal::get`]. A journal full of something else is no error: it holds no session.
     ///
     /// # Cancellation safety
     /// Reads only.
     pub async fn session(&mut self) -> Result<Option<Session>, Error> {
-        let Some(mut found) = self.journal.get(SESSION).await?.and_then(session::decode) else { return Ok(None) };
-        found.written = self.journal.get(PROGRESS).await?.and_then(session::written).unwrap_or(0).min(found.total);
-        if found.written >= BEGINNING && self.is_blank(found.start).await? {
-            found.written = 0;
-        }
-        Ok(Some(found))
+        let Some((record, frontier)) = self.found().await? else { return Ok(None) };
+        let SessionRecord { identity, total, start, .. } = record;
+        Ok(Some(Session { identity, total, start, written: frontier.offset.saturating_sub(start) }))
     }
 
-    async fn is_blank(&mut self, start: u32) -> Result<bool, Error> {
-        let mut beginning = [0; BEGINNING as usize];
-        self.flash.read(start, &mut beginning).await.map_err(|e| Error::Slot(e.kind()))?;
-        Ok(beginning.iter().all(|byte| *byte == self.geometry.erased))
+    /// The session in the journal, and where to go on with it.
+    async fn found(&mut self) -> Result<Option<(SessionRecord, Frontier)>, Error> {
+        self.check_parameters()?;
+        let Some(record) = self.journal.get(SESSION).await?.and_then(SessionRecord::decode) else { return Ok(None) };
+        let progress = self.journal.get(PROGRESS).await?.and_then(Progress::decode);
+        let none = Progress { offset: record.start, number: record.number, erasing: false };
+        let mut progress = progress.filter(|progress| progress.number == record.number).unwrap_or(none);
+        let Rules { geometry, map, .. } = self.rules;
+        let beginning = (record.start, record.start.saturating_add(BEGINNING.max(geometry.write_size)));
+        if progress.offset >= beginning.1
+            && is_blank(&mut self.flash, geometry, self.journal.scratch(), beginning).await
+        {
+            progress = Progress { erasing: true, ..none };
+        }
+        let found = frontier::find(&mut self.flash, geometry, map, self.journal.scratch(), &record, progress).await;
+        Ok(Some((record, found)))
     }
 
     /// Forgets the session. What lies in the slot stays there.
@@ -91,11 +155,8 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
     /// # Cancellation safety
     /// The session is forgotten or not.
     pub async fn forget(&mut self) -> Result<(), Error> {
-        // The session first: without it, progress means nothing.
-        for kind in [SESSION, PROGRESS] {
-            if self.journal.get(kind).await?.is_some() {
-                self.journal.put(kind, &[]).await?;
-            }
+        if self.journal.get(SESSION).await?.is_some() {
+            self.journal.put(SESSION, &[]).await?;
         }
         Ok(())
     }
@@ -111,7 +172,7 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
     /// [`Error::Geometry`], and the flash's.
     ///
     /// # Cancellation safety
-    /// As [`Transfer::commit`]; before the journal is written, nothing has happened.
+    /// As [`Transfer::commit`]. What lay in the slot before is not gone on with any more.
     pub async fn begin(
         &mut self,
         identity: &[u8],
@@ -120,167 +181,96 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
         received: usize,
     ) -> Result<Transfer<'_, 'b, F, J>, Error> {
         self.check_parameters()?;
-        let Range { start, end } = room;
-        if !start.is_multiple_of(self.geometry.erase_size) {
-            return Err(Error::Geometry);
-        }
         let capacity = u32::try_from(self.flash.capacity()).unwrap_or(u32::MAX);
         // In whole sectors: erasing the last one of the image must not reach into those bytes either.
-        let limit = end.min(capacity).saturating_sub(start);
-        let limit = limit.saturating_sub(limit.checked_rem(self.geometry.erase_size).unwrap_or(0));
+        let (map, Range { start, end }) = (self.rules.map, room);
+        if map.of(start).start != start {
+            return Err(Error::Geometry);
+        }
+        let limit = map.of(end.min(capacity)).start.saturating_sub(start);
         let too_large = Error::TooLarge { size: total, limit };
         let total = u32::try_from(total).ok().filter(|total| *total <= limit).ok_or(too_large)?;
-        let record = session::encode(identity, total, start)?;
-        // The old progress goes before the new session comes: together they would vouch for bytes of another image.
-        if self.journal.get(PROGRESS).await?.is_some() {
-            self.journal.put(PROGRESS, &[]).await?;
+        let identity = heapless::Vec::from_slice(identity).map_err(|_| Error::Record)?;
+        // The old session goes before its bytes do, and the new one comes when the first sector is ready for it.
+        self.forget().await?;
+        let stale = self.journal.get(PROGRESS).await?.and_then(Progress::decode);
+        let number = stale.map_or(0, |stale| stale.number.wrapping_add(1));
+        let block = u32::try_from(self.block_size()).unwrap_or(u32::MAX);
+        let first = map.of(start);
+        let record = SessionRecord { total, start, block, number, identity };
+        let mut tip = self.tip(&record);
+        tip.erased_to = first.end;
+        if total > 0 {
+            tip.erase(&mut self.flash, self.journal.scratch(), first).await?;
         }
-        self.journal.put(SESSION, &record).await?;
-        let mut transfer = Transfer { writer: self, start, total, written: 0, filled: 0, broken: false };
+        self.journal.put(SESSION, &record.encode()?).await?;
+        let mut transfer = Transfer { writer: self, tip, start, block, pending: 0, filled: 0, broken: false };
         transfer.commit(received).await?;
         Ok(transfer)
     }
 
-    /// Goes on with the session that the journal holds, behind the bytes that are safely in flash.
+    /// Goes on with the session that the journal holds, behind the bytes that are safely in flash:
+    /// [`Transfer::offset`] says where. Bytes behind it that lie in flash too are not programmed again.
     ///
     /// # Errors
     /// [`Error::NoSession`] when there is none; else as [`begin`](Self::begin).
     ///
     /// # Cancellation safety
-    /// Reads only.
+    /// As [`Transfer::commit`].
     pub async fn resume(&mut self) -> Result<Transfer<'_, 'b, F, J>, Error> {
-        self.check_parameters()?;
-        let session = self.session().await?.ok_or(Error::NoSession)?;
-        let Session { start, total, written, .. } = session;
-        Ok(Transfer { writer: self, start, total, written, filled: 0, broken: false })
+        let (record, frontier) = self.found().await?.ok_or(Error::NoSession)?;
+        let mut tip = self.tip(&record);
+        (tip.written, tip.erased_to) = (frontier.offset, frontier.erased_to);
+        (tip.old_to, tip.unseen) = (frontier.erased_to, !frontier.begun);
+        if frontier.torn {
+            let sector = self.rules.map.of(frontier.offset);
+            tip.heal(&mut self.flash, &mut self.journal, sector).await?;
+            self.healed = tip.healed;
+        }
+        let SessionRecord { start, block, .. } = record;
+        Ok(Transfer { writer: self, tip, start, block, pending: 0, filled: 0, broken: false })
+    }
+
+    /// The tip of an image of which nothing is written.
+    fn tip(&self, record: &SessionRecord) -> Tip<'b> {
+        let SessionRecord { start, number, total, .. } = *record;
+        let every = self.every.map_or_else(|| self.default_every(total), NonZeroU32::get);
+        let (rules, healed, end) = (self.rules, self.healed, record.end());
+        Tip {
+            rules,
+            end,
+            number,
+            written: start,
+            erased_to: start,
+            old_to: start,
+            unseen: true,
+            since: 0,
+            every,
+            healed,
+        }
+    }
+
+    /// So many sectors that their records fill an eighth of a bank of the journal, or that there is one of them.
+    fn default_every(&self, total: u32) -> u32 {
+        let records = self.journal.records_in_bank(PROGRESS_SIZE) / 8;
+        self.rules.map.count(total).div_ceil(records.max(1)).max(1)
     }
 
     fn check_parameters(&self) -> Result<(), Error> {
-        if !self.geometry.is_sound() {
+        let Rules { geometry, map, .. } = self.rules;
+        if !geometry.is_sound() || !map.is_sound(geometry.write_size) {
             return Err(Error::Geometry);
         }
-        let needed = self.geometry.padded(1);
-        if self.buf.len() < needed { Err(Error::Buffer { needed }) } else { Ok(()) }
-    }
-}
-
-/// An image on its way into the slot.
-#[derive(Debug)]
-pub struct Transfer<'w, 'b, F, J> {
-    writer: &'w mut SlotWriter<'b, F, J>,
-    /// Where in the flash the image begins: with a sector.
-    start: u32,
-    total: u32,
-    /// Bytes in flash; whole units, but for the end of the image.
-    written: u32,
-    /// Bytes at the front of the buffer that are not in flash yet.
-    filled: usize,
-    /// Set while flash is being changed: still set, a future was dropped in the middle, or an error came.
-    broken: bool,
-}
-
-impl<F: NorFlash, J: NorFlash> Transfer<'_, '_, F, J> {
-    /// Bytes of the image that have been committed: the next one expected.
-    pub fn offset(&self) -> u32 {
-        self.written.saturating_add(u32::try_from(self.filled).unwrap_or(u32::MAX))
-    }
-
-    /// Size of the image in bytes.
-    pub fn total(&self) -> u32 {
-        self.total
-    }
-
-    /// Room for the bytes that follow. Empty only when the image is whole.
-    ///
-    /// It ends where the sector does: bytes of the next one would have to be fetched twice if the power failed before
-    /// this one is recorded.
-    pub fn spare(&mut self) -> &mut [u8] {
-        let offset = self.offset();
-        let erase_size = self.writer.geometry.erase_size;
-        let sector = erase_size.saturating_sub(offset.checked_rem(erase_size).unwrap_or(0));
-        let left = usize::try_from(self.total.saturating_sub(offset).min(sector)).unwrap_or(usize::MAX);
-        let usable = self.writer.usable();
-        let spare = self.writer.buf.get_mut(self.filled..usable).unwrap_or_default();
-        let room = spare.len().min(left);
-        spare.get_mut(..room).unwrap_or_default()
-    }
-
-    /// Takes the first `count` bytes of [`spare`](Self::spare), and writes what whole units there are to flash.
-    ///
-    /// # Errors
-    /// [`Error::Length`] when `count` is more than there was room for; the flash's. After an error of the flash's the
-    /// transfer is over: [`Error::Interrupted`] from then on.
-    ///
-    /// # Cancellation safety
-    /// Dropping the future ends the transfer like a power cut: [`SlotWriter::resume`] goes on behind the last sector
-    /// that was recorded.
-    pub async fn commit(&mut self, count: usize) -> Result<(), Error> {
-        if self.broken {
-            return Err(Error::Interrupted);
+        let needed = geometry.padded(1);
+        if self.block_size() == 0 || self.journal.scratch_size() < needed {
+            return Err(Error::Buffer { needed });
         }
-        if count > self.spare().len() {
-            return Err(Error::Length);
-        }
-        self.filled = self.filled.saturating_add(count);
-        self.broken = true;
-        if self.offset() == self.total {
-            self.pad();
-        }
-        self.program().await?;
-        self.broken = false;
-        Ok(())
-    }
-
-    /// Ends the transfer: everything is in flash, and recorded.
-    ///
-    /// # Errors
-    /// [`Error::Length`] when bytes are missing; [`Error::Interrupted`].
-    pub fn finish(self) -> Result<(), Error> {
-        match self {
-            Self { broken: true, .. } => Err(Error::Interrupted),
-            Self { written, total, .. } if written < total => Err(Error::Length),
-            _ => Ok(()),
-        }
-    }
-
-    /// Fills the last unit of the image up with the erased value, which programming leaves as it is.
-    fn pad(&mut self) {
-        let padded = self.writer.geometry.padded(self.filled);
-        let erased = self.writer.geometry.erased;
-        self.writer.buf.iter_mut().take(padded).skip(self.filled).for_each(|byte| *byte = erased);
-        self.filled = padded;
-    }
-
-    async fn program(&mut self) -> Result<(), Error> {
-        let Geometry { write_size, erase_size, .. } = self.writer.geometry;
-        let filled = u32::try_from(self.filled).unwrap_or(u32::MAX);
-        let whole = filled.saturating_sub(filled.checked_rem(write_size).unwrap_or(0));
-        let mut done = 0u32;
-        while done < whole {
-            let into = self.written.checked_rem(erase_size).unwrap_or(0);
-            let left = erase_size.saturating_sub(into);
-            let at = self.start.saturating_add(self.written);
-            if into == 0 {
-                let end = at.saturating_add(erase_size);
-                self.writer.flash.erase(at, end).await.map_err(|e| Error::Slot(e.kind()))?;
-            }
-            let length = left.min(whole.saturating_sub(done));
-            let piece = piece(self.writer.buf, done, length).ok_or(Error::Length)?;
-            self.writer.flash.write(at, piece).await.map_err(|e| Error::Slot(e.kind()))?;
-            done = done.saturating_add(length);
-            self.written = self.written.saturating_add(length).min(self.total);
-            if length == left || self.written == self.total {
-                self.writer.journal.put(PROGRESS, &self.written.to_le_bytes()).await?;
-            }
-        }
-        let done = usize::try_from(done).unwrap_or(usize::MAX).min(self.filled);
-        self.writer.buf.copy_within(done..self.filled, 0);
-        self.filled = self.filled.saturating_sub(done);
         Ok(())
     }
 }
 
-fn piece(buf: &[u8], from: u32, length: u32) -> Option<&[u8]> {
-    let from = usize::try_from(from).ok()?;
-    buf.get(from..from.checked_add(usize::try_from(length).ok()?)?)
-}
+/// What of an image's beginning tells whether it is still there, in bytes.
+const BEGINNING: u32 = 16;
+
+/// The payload of a progress record.
+const PROGRESS_SIZE: u16 = 7;

@@ -6,7 +6,7 @@ use embassy_futures::yield_now;
 use embedded_storage_async::nor_flash::NorFlash;
 use sprag_boot::{BootControl, State, Swap};
 use sprag_fetch::{ETAG_MAX, Etag, Image, ImageSource};
-use sprag_flash::{CONVERSATION, JOB, SlotWriter};
+use sprag_flash::{CONVERSATION, FeedError, JOB, SlotWriter};
 use sprag_job::{Artifact, Dialect, Job, SignatureAlgorithm, Status, TooSmall};
 use sprag_verify::{Algorithm, Format, McuBoot, Policy, Promised, Signature, Version};
 
@@ -418,8 +418,10 @@ where
         // Nothing may be staged while the slot is written to.
         self.boot.unstage().await?;
         let mut starts = 1u8;
-        let size = loop {
-            match self.fetch(job, location.bytes(), artifact.size(), room.clone(), events).await {
+        let image = loop {
+            let (size, resumed) = match self.fetch(job, location.bytes(), artifact.size(), room.clone(), events).await {
+                // Erased by now: its bytes come again.
+                Err(Error::Flash(sprag_flash::Error::Torn)) => continue,
                 Err(Error::Fetch(error)) if error.needs_start_over() => {
                     self.slot.forget().await?;
                     if starts >= STARTS_MAX {
@@ -427,15 +429,23 @@ where
                     }
                     starts = starts.saturating_add(1);
                     events(Event::StartedOver);
+                    continue;
                 }
-                result => break result?,
+                result => result?,
+            };
+            events(Event::Verifying);
+            let (mut slot, buffer) = self.slot.slot(room.clone());
+            let mut hardware = [0; HARDWARE_MAX];
+            let promised = promised(job, &artifact, size, &mut hardware);
+            match self.format.verify(&mut slot, promised, &self.policy, buffer).await {
+                // What lay in the slot since an earlier run may have gone bad there.
+                Err(error) if resumed && is_damage(error) => {
+                    self.slot.forget().await?;
+                    events(Event::StartedOver);
+                }
+                verified => break verified?,
             }
         };
-        events(Event::Verifying);
-        let (mut slot, buffer) = self.slot.slot(room);
-        let mut hardware = [0; HARDWARE_MAX];
-        let promised = promised(job, &artifact, size, &mut hardware);
-        let image = self.format.verify(&mut slot, promised, &self.policy, buffer).await?;
         if self.running == Some(image.version) {
             return Err(Error::SameVersion { version: image.version });
         }
@@ -451,7 +461,7 @@ where
         Ok(())
     }
 
-    /// Brings the object into the slot, from wherever the journal says; its size.
+    /// Brings the object into the slot, from wherever the journal says; its size, and whether some of it was there.
     async fn fetch<L: Iterator<Item = u8> + Clone>(
         &mut self,
         job: &Job<'_>,
@@ -459,27 +469,29 @@ where
         size: Option<u64>,
         room: Range<u32>,
         events: &mut dyn FnMut(Event),
-    ) -> Result_<u32, C> {
+    ) -> Result_<(u32, bool), C> {
         let saved = self.slot.session().await?.filter(|saved| saved.start == room.start).and_then(|saved| {
             let (identity, etag) = saved.identity.split_first_chunk::<8>()?;
             let etag = core::str::from_utf8(etag).ok().and_then(|etag| Etag::try_from(etag).ok())?;
             // Without a strong ETag nothing tells the object from another one of the same size.
             let sure = *identity == job.identity().to_le_bytes() && etag.starts_with('"');
-            sure.then_some((saved.written, saved.total, etag))
+            sure.then_some(etag)
         });
-        let session = match &saved {
-            Some((written, total, etag)) => sprag_fetch::Session {
-                offset: (*written).into(),
-                total: Some((*total).into()),
-                etag: Some(etag.clone()),
-            },
-            None => sprag_fetch::Session { offset: 0, total: size, etag: None },
-        };
-        let mut download = self.source.open(location, session)?;
-        events(Event::Downloading { offset: saved.as_ref().map_or(0, |(written, ..)| *written) });
-        let mut transfer = match saved {
-            Some(_) => self.slot.resume().await?,
+        let resumed = saved.is_some();
+        let (mut download, mut transfer) = match saved {
+            Some(etag) => {
+                let transfer = self.slot.resume().await?;
+                let (offset, total) = (transfer.offset(), transfer.total());
+                let session =
+                    sprag_fetch::Session { offset: offset.into(), total: Some(total.into()), etag: Some(etag) };
+                let download = self.source.open(location, session)?;
+                events(Event::Downloading { offset });
+                (download, transfer)
+            }
             None => {
+                let session = sprag_fetch::Session { offset: 0, total: size, etag: None };
+                let mut download = self.source.open(location, session)?;
+                events(Event::Downloading { offset: 0 });
                 let received = download.read(self.slot.buffer(), &mut |event| events(Event::Fetch(event))).await?;
                 events(progress(download.session()));
                 let mut identity = heapless::Vec::<u8, { 8 + ETAG_MAX }>::new();
@@ -487,22 +499,23 @@ where
                 let _ = identity.extend_from_slice(&job.identity().to_le_bytes());
                 let _ = identity.extend_from_slice(etag.as_bytes());
                 let total = download.session().total.unwrap_or(u64::MAX);
-                self.slot.begin(&identity, total, room, received).await?
+                (download, self.slot.begin(&identity, total, room, received).await?)
             }
         };
-        let total = transfer.total();
-        while transfer.offset() < total {
-            let count = download.read(transfer.spare(), &mut |event| events(Event::Fetch(event))).await?;
-            if count == 0 {
-                return Err(Error::Flash(sprag_flash::Error::Length));
-            }
+        let fed = transfer.feed(async |room: &mut [u8]| {
+            let count = download.read(room, &mut |event| events(Event::Fetch(event))).await?;
             events(progress(download.session()));
-            transfer.commit(count).await?;
             // Where the network is fast and the flash's driver blocks, nothing else would get its turn.
             yield_now().await;
-        }
+            Ok(count)
+        });
+        fed.await.map_err(|error| match error {
+            FeedError::Flash(error) => Error::Flash(error),
+            FeedError::Source(error) => Error::Fetch(error),
+        })?;
+        let total = transfer.total();
         transfer.finish()?;
-        Ok(total)
+        Ok((total, resumed))
     }
 
     /// Where the bootloader wants the image, in the slot writer's flash. The two must have been told of the same flash.
@@ -561,6 +574,15 @@ fn decoded(signature: sprag_job::Signature<'_>) -> Option<Signature> {
     };
     let mut text = [0; SIGNATURE_MAX];
     Signature::from_base64(algorithm, signature.value().copy_to(&mut text).ok()?).ok()
+}
+
+/// Whether bytes that went bad in the slot may explain it: all that is found before a trusted key's signature fits.
+fn is_damage(error: sprag_verify::Error) -> bool {
+    use sprag_verify::Error as E;
+    let structure = matches!(error, E::NotAnImage | E::Malformed { .. } | E::Length { .. } | E::Flags { .. });
+    let digests = matches!(error, E::NoDigest | E::Digest | E::Checksum | E::FileDigest);
+    let trust = matches!(error, E::Unsigned | E::UnknownKey | E::RevokedKey | E::Signature | E::SignatureEncoding);
+    structure || digests || trust || matches!(error, E::Flash(_))
 }
 
 fn progress(session: &sprag_fetch::Session) -> Event {

@@ -140,7 +140,7 @@ fn a_job_sent_again_with_a_fresh_url_goes_on() {
     });
     let last = server.requests().pop().unwrap();
     assert!(last.head.starts_with("GET /2?new "));
-    assert_eq!((last.header("Range"), last.header("If-Match")), (Some("bytes=2048-"), Some("\"1\"")));
+    assert_eq!((last.header("Range"), last.header("If-Match")), (Some("bytes=2304-"), Some("\"1\"")));
 }
 
 #[test]

@@ -2,10 +2,12 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use sprag::flash::journal::Standing;
 use sprag::verify::{Ed25519Key, Key};
 use sprag_cli::boot::{mark_word, state_words};
 use sprag_cli::device::{self, End, Happening, Inspection, Settings, SlotState};
@@ -14,6 +16,7 @@ use sprag_cli::layout::Layout;
 use sprag_cli::narrate::Narrator;
 use sprag_cli::net::HostConnector;
 use sprag_cli::tally::Tally;
+use sprag_testkit::flash::Torn;
 
 use super::{Failure, stopped};
 
@@ -80,9 +83,46 @@ pub(crate) struct Run {
     /// Trust the certificates in this PEM file, and no others. Default: those that the system trusts.
     #[arg(long, value_name = "FILE")]
     cacert: Option<PathBuf>,
+    /// Cut the power within the Nth flash operation of this run, counted from 0: N, with `:before`, `:began`, `:half`,
+    /// `:bits=SEED`, `:almost=SEED`, `:whole` or `:unreadable=SEED` behind it for how it is torn; or `random:SEED`.
+    #[arg(long, value_name = "N|random:SEED")]
+    power_cut_at: Option<PowerCut>,
     /// Print what happened as a JSON object on the last line, and everything else on stderr.
     #[arg(long)]
     json: bool,
+}
+
+/// Where the power is to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PowerCut {
+    At(u64, Torn),
+    Random(u64),
+}
+
+impl FromStr for PowerCut {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (number, way) = text.split_once(':').unwrap_or((text, "half"));
+        let parsed = match number {
+            "random" => way.parse().ok().map(Self::Random),
+            number => number.parse().ok().zip(way.parse().ok()).map(|(number, torn)| Self::At(number, torn)),
+        };
+        parsed.ok_or_else(|| "neither an operation, as in 17 or 17:bits=1, nor random:SEED".to_owned())
+    }
+}
+
+impl PowerCut {
+    /// Arranges for it, and gives the operation and the way.
+    fn arrange(self, device: &device::Device) -> anyhow::Result<(u64, Torn)> {
+        match self {
+            Self::At(operation, torn) => {
+                device.flash().cut_power_after(operation, torn);
+                Ok((operation, torn))
+            }
+            Self::Random(seed) => Ok(device.flash().cut_power_at_random(seed, device.operations()?)),
+        }
+    }
 }
 
 impl Run {
@@ -93,6 +133,7 @@ impl Run {
         let job = sprag::job::parse(&document).map_err(|error| anyhow!("{}: {error}", self.job.display()))?;
         let connector = HostConnector::new(self.cacert.as_deref())?;
         let device = open(&self.files.flash, &layout, key)?;
+        let cut = self.power_cut_at.map(|cut| cut.arrange(&device)).transpose()?;
 
         let (mut tally, mut acks) = (Tally::default(), Vec::new());
         let out: Box<dyn io::Write> = if self.json { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
@@ -107,6 +148,18 @@ impl Run {
             })
             .await;
         narrator.finish_bar();
+        if let (Some((operation, torn)), true) = (cut, device.flash().is_dead()) {
+            if self.json {
+                let job = job.id().to_string();
+                let way = torn.to_string();
+                println!(
+                    "{}",
+                    json!({ "job": job, "result": "power-cut", "operation": operation, "torn": way, "acks": acks })
+                );
+            }
+            let what = format!("the power failed in flash operation {operation} ({torn})");
+            return Err(Failure::Unfinished(format!("{what}; run it again, and it goes on")));
+        }
         let end = end.map_err(|error| Failure::Ended(format!("{error:#}")))?;
         let told = tell(&end);
         if self.json {
@@ -197,10 +250,11 @@ impl Show {
             return Ok(());
         }
         for (name, slot) in [("primary", &found.primary), ("secondary", &found.secondary)] {
-            let SlotState { image, trailer } = slot;
+            let SlotState { image, trailer, programmed: (programmed, sectors) } = slot;
             let image = image.as_ref().map_or_else(|why| format!("no image that may run ({why})"), ToString::to_string);
             let [magic, ok, done] = [trailer.magic, trailer.image_ok, trailer.copy_done].map(mark_word);
             println!("{name:10} {image}; trailer: magic {magic}, image_ok {ok}, copy_done {done}");
+            println!("{:10} {programmed} of {sectors} sectors are programmed", "");
         }
         println!("{:10} {}", "boot", state_words(found.boot));
         match &found.session {
@@ -208,6 +262,16 @@ impl Show {
                 println!("{:10} {} of {} bytes are in the slot", "session", session.written, session.total)
             }
             None => println!("{:10} none", "session"),
+        }
+        match &found.journal {
+            Some(Standing { bank, sequence, used, size }) => {
+                let used = match used {
+                    Some(used) => format!("{used} of {size} bytes used"),
+                    None => "torn at its end, so that the next record moves on".to_owned(),
+                };
+                println!("{:10} bank {bank}, sequence {sequence}, {used}", "journal");
+            }
+            None => println!("{:10} none", "journal"),
         }
         match &found.job {
             Some(job) => {
@@ -227,13 +291,15 @@ fn open(flash: &Path, layout: &Layout, key: Box<dyn Key>) -> anyhow::Result<devi
 }
 
 fn as_json(found: &Inspection) -> Value {
-    let slot = |SlotState { image, trailer }: &SlotState| {
+    let slot = |SlotState { image, trailer, programmed: (programmed, sectors) }: &SlotState| {
         json!({
             "version": image.as_ref().ok().map(ToString::to_string),
             "problem": image.as_ref().err(),
             "magic": mark_word(trailer.magic),
             "image_ok": mark_word(trailer.image_ok),
             "copy_done": mark_word(trailer.copy_done),
+            "sectors": sectors,
+            "programmed": programmed,
         })
     };
     json!({
@@ -241,6 +307,12 @@ fn as_json(found: &Inspection) -> Value {
         "secondary": slot(&found.secondary),
         "boot": state_words(found.boot),
         "session": found.session.as_ref().map(|session| json!({ "written": session.written, "total": session.total })),
+        "journal": found.journal.map(|journal| json!({
+            "bank": journal.bank,
+            "sequence": journal.sequence,
+            "used": journal.used,
+            "size": journal.size,
+        })),
         "job": found.job.as_ref().map(|job| json!({
             "id": job.id.as_str(),
             "dialect": job.dialect.name(),

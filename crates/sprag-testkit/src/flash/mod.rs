@@ -1,44 +1,44 @@
-//! NOR flash on the host, in memory or in a raw file, with NOR's rules enforced and the power cut where asked.
+//! NOR flash on the host, in memory or in a raw file, with the part's rules enforced and the power cut where asked.
 
+mod array;
+mod cut;
 mod error;
+mod file;
+mod part;
 mod region;
+mod torn;
 
-use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use array::Array;
+pub use cut::{Cut, Operation, Snapshot};
 pub use error::FlashError;
-pub use region::Region;
+use file::Backing;
+pub use part::{Part, ProgramRule, Sectors, Timing};
+pub use region::{Region, SizedRegion};
+pub use torn::{Torn, UnknownWay};
 
-/// What a flash part looks like.
+/// What a flash part of uniform sectors looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Geometry {
     /// Size in bytes.
     pub capacity: u32,
     /// The unit of programming in bytes, which is also its alignment.
     pub write_size: u32,
-    /// The size of a sector, the unit of erasing, in bytes.
+    /// The size of a sector, the unit of erasing, in bytes; of the largest one where they differ.
     pub erase_size: u32,
     /// What an erased byte reads as: 0xFF, or 0x00 on some parts (PSoC 6 internal flash, STM32 L0 and L1).
     pub erased: u8,
 }
 
-/// What the operation that the power fails in leaves behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Torn {
-    /// Nothing of it: the power failed just before.
-    Nothing,
-    /// Its first half, in bytes.
-    Half,
-    /// Each of its bits or not, as drawn from the seed.
-    Bits(u64),
-}
-
 /// What was done to a flash since it was made or [`SimFlash::reset_stats`] was called.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Stats {
     /// Units programmed.
     pub programs: u64,
@@ -46,38 +46,77 @@ pub struct Stats {
     pub erases: u64,
     /// Erases of each sector, in the order of their addresses.
     pub erases_per_sector: Vec<u32>,
+    /// Calls that read.
+    pub reads: u64,
+    /// Bytes that were read.
+    pub bytes_read: u64,
+    /// The time that programs and erases take on the part, in nanoseconds, by its [`Timing`].
+    pub time_ns: u64,
+}
+
+/// What is wrong with an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disturbance {
+    /// It fails, and nothing is done.
+    Fails,
+    /// It is done, and reported as failed.
+    FailsDone,
+    /// It is reported as done, and was done so far only.
+    Lies(Torn),
 }
 
 /// A flash part. Clones are handles to the same part.
 #[derive(Debug, Clone)]
 pub struct SimFlash {
-    geometry: Geometry,
-    part: Arc<Mutex<Part>>,
+    state: Arc<Mutex<State>>,
 }
 
-#[derive(Debug)]
-struct Part {
-    bytes: Vec<u8>,
-    file: Option<(PathBuf, File)>,
-    /// Set while a change is to reach the file as a whole or not at all.
-    atomic: bool,
+struct State {
+    array: Array,
+    file: Option<Backing>,
     stats: Stats,
-    /// Operations until the power fails, and how the one it fails in ends.
-    power: Option<(u64, Torn)>,
+    /// Operations done and torn since `stats` began.
+    operations: u64,
+    power: Power,
+    disturbances: BTreeMap<u64, Disturbance>,
+    violations: Vec<FlashError>,
+    observer: Option<Observer>,
     /// Whether the async operations are pending once first.
     yielding: bool,
-    /// The units programmed since their last erase, where none may be programmed twice.
-    programmed: Option<BTreeSet<usize>>,
+}
+
+type Observer = Box<dyn FnMut(&Cut<'_>) + Send>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Power {
+    On,
+    FailsAfterOperations(u64, Torn),
+    FailsAfterBytes(u64),
+    Off,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("part", &self.array.part).field("power", &self.power).finish_non_exhaustive()
+    }
 }
 
 impl SimFlash {
     /// An erased part in memory.
     ///
     /// # Panics
+    /// When the part makes no sense: sizes of zero, or a sector that is not whole units.
+    pub fn of(part: Part) -> Self {
+        let bytes = vec![part.erased; part.capacity() as usize];
+        Self::from_array(Array::new(part, bytes), None)
+    }
+
+    /// An erased part in memory, of uniform sectors and by NOR's rules.
+    ///
+    /// # Panics
     /// When the geometry makes no sense: sizes of zero, or a capacity that is no multiple of the sector.
     pub fn in_memory(geometry: Geometry) -> Self {
-        let size = geometry.capacity as usize;
-        Self::with(geometry, vec![geometry.erased; size], None)
+        Self::of(uniform(geometry))
     }
 
     /// A new erased part in a raw file, which must not exist yet.
@@ -85,11 +124,9 @@ impl SimFlash {
     /// # Errors
     /// The file system's.
     pub fn create(path: &Path, geometry: Geometry) -> io::Result<Self> {
-        let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
         let bytes = vec![geometry.erased; geometry.capacity as usize];
-        file.write_all(&bytes)?;
-        lock(&file)?;
-        Ok(Self::with(geometry, bytes, Some((path.to_owned(), file))))
+        let file = Backing::create(path, &bytes)?;
+        Ok(Self::from_array(Array::new(uniform(geometry), bytes), Some(file)))
     }
 
     /// The part that a raw file holds. Every change is in the file before the operation returns, so that the process may
@@ -99,49 +136,33 @@ impl SimFlash {
     /// The file system's; `InvalidData` when the file's size is not the geometry's capacity; `ResourceBusy` when another
     /// process has it.
     pub fn open(path: &Path, geometry: Geometry) -> io::Result<Self> {
-        let mut file = OpenOptions::new().read(true).write(true).open(path)?;
-        lock(&file)?;
-        #[cfg(unix)]
-        {
-            // A device that was just swapped has another file under this name by now.
-            use std::os::unix::fs::MetadataExt;
-            if file.metadata()?.ino() != fs::metadata(path)?.ino() {
-                return Err(io::Error::new(io::ErrorKind::ResourceBusy, "in use by another process"));
-            }
-        }
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        if bytes.len() != geometry.capacity as usize {
-            let message = format!("{} bytes long, but the flash has {}", bytes.len(), geometry.capacity);
-            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-        }
-        Ok(Self::with(geometry, bytes, Some((path.to_owned(), file))))
+        let (file, bytes) = Backing::open(path, geometry.capacity)?;
+        Ok(Self::from_array(Array::new(uniform(geometry), bytes), Some(file)))
     }
 
-    fn with(geometry: Geometry, bytes: Vec<u8>, file: Option<(PathBuf, File)>) -> Self {
-        let Geometry { capacity, write_size, erase_size, .. } = geometry;
-        assert!(write_size > 0 && erase_size > 0 && capacity > 0, "no size may be zero: {geometry:?}");
-        assert!(erase_size % write_size == 0, "a sector must be whole units: {geometry:?}");
-        assert!(capacity % erase_size == 0, "the capacity must be whole sectors: {geometry:?}");
-        let sectors = (capacity / erase_size) as usize;
-        let stats = Stats { erases_per_sector: vec![0; sectors], ..Stats::default() };
-        Self {
-            geometry,
-            part: Arc::new(Mutex::new(Part {
-                bytes,
-                file,
-                atomic: false,
-                stats,
-                power: None,
-                yielding: false,
-                programmed: None,
-            })),
-        }
+    fn from_array(array: Array, file: Option<Backing>) -> Self {
+        let state = State {
+            stats: no_stats(&array),
+            array,
+            file,
+            operations: 0,
+            power: Power::On,
+            disturbances: BTreeMap::new(),
+            violations: Vec::new(),
+            observer: None,
+            yielding: false,
+        };
+        Self { state: Arc::new(Mutex::new(state)) }
     }
 
-    /// The geometry it was made with.
+    /// The part that it is.
+    pub fn part(&self) -> Part {
+        Part::clone(&self.state().array.part)
+    }
+
+    /// Units and size of the part.
     pub fn geometry(&self) -> Geometry {
-        self.geometry
+        self.state().array.part.geometry()
     }
 
     /// A handle to a part of the flash, addressed from 0: what is handed to the crates as a slot or a journal.
@@ -149,13 +170,14 @@ impl SimFlash {
     /// # Panics
     /// When the range leaves the flash.
     pub fn region(&self, range: Range<u32>) -> Region {
-        assert!(range.start <= range.end && range.end <= self.geometry.capacity, "{range:?} leaves the flash");
+        let capacity = self.geometry().capacity;
+        assert!(range.start <= range.end && range.end <= capacity, "{range:?} leaves the flash");
         Region { flash: self.clone(), range }
     }
 
-    /// Everything that lies in the flash.
+    /// Everything that lies in the flash, past all ECC.
     pub fn contents(&self) -> Vec<u8> {
-        self.part().bytes.clone()
+        self.state().array.bytes.clone()
     }
 
     /// Puts bytes there as a programmer on the bench would, past all rules.
@@ -166,59 +188,129 @@ impl SimFlash {
     /// # Panics
     /// When the bytes leave the flash.
     pub fn load(&self, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
-        let mut part = self.part();
-        let start = offset as usize;
-        part.bytes[start..start + bytes.len()].copy_from_slice(bytes);
-        if let Some(programmed) = &mut part.programmed {
-            programmed.retain(|unit| !(start..start + bytes.len()).contains(unit));
-        }
-        part.persist(start..start + bytes.len())
+        let mut state = self.state();
+        let range = offset as usize..offset as usize + bytes.len();
+        state.array.bytes[range.clone()].copy_from_slice(bytes);
+        state.array.mark_as_found(range.clone());
+        state.persist(range)
+    }
+
+    /// Everything that it keeps without power.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot { array: self.state().array.clone() }
+    }
+
+    /// Puts a snapshot of the same part there, past all rules.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn restore(&self, snapshot: &Snapshot) -> Result<(), FlashError> {
+        let mut state = self.state();
+        state.array = snapshot.array.clone();
+        let range = 0..state.array.bytes.len();
+        state.persist(range)
     }
 
     /// What was done so far.
     pub fn stats(&self) -> Stats {
-        self.part().stats.clone()
+        self.state().stats.clone()
     }
 
     /// Counts from zero again.
     pub fn reset_stats(&self) {
-        let mut part = self.part();
-        let sectors = part.stats.erases_per_sector.len();
-        part.stats = Stats { erases_per_sector: vec![0; sectors], ..Stats::default() };
+        let mut state = self.state();
+        state.stats = no_stats(&state.array);
+        state.operations = 0;
+    }
+
+    /// What was asked of the part that its data sheet forbids, in the order of asking: each was refused, but a driver
+    /// that checks less would have let it pass. A unit whose program was torn may be tried again, for nothing tells that.
+    pub fn violations(&self) -> Vec<FlashError> {
+        self.state().violations.clone()
     }
 
     /// Lets `operations` more programs (of one unit each) and erases (of one sector each) happen; the one after them is
     /// torn, and everything fails from then on until [`power_on`](Self::power_on).
     pub fn cut_power_after(&self, operations: u64, torn: Torn) {
-        self.part().power = Some((operations, torn));
+        self.state().power = Power::FailsAfterOperations(operations, torn);
+    }
+
+    /// Lets `bytes` more bytes be programmed and erased; then everything fails until [`power_on`](Self::power_on).
+    pub fn cut_power_after_bytes(&self, bytes: u64) {
+        self.state().power = Power::FailsAfterBytes(bytes);
+    }
+
+    /// Cuts the power in one of the next `operations`, in one of the [ways](Torn::WAYS), both drawn from the seed and given
+    /// back.
+    pub fn cut_power_at_random(&self, seed: u64, operations: u64) -> (u64, Torn) {
+        let mut random = seed;
+        let mut draw = |below: u64| torn::splitmix(&mut random) % below.max(1);
+        let operation = draw(operations);
+        let way = Torn::WAYS[draw(Torn::WAYS.len() as u64) as usize];
+        self.cut_power_after(operation, way);
+        (operation, way)
     }
 
     /// Brings the power back, and takes back a cut that was not reached.
     pub fn power_on(&self) {
-        self.part().power = None;
+        self.state().power = Power::On;
     }
 
     /// Whether the cut has happened.
     pub fn is_dead(&self) -> bool {
-        self.part().is_dead()
+        self.state().power == Power::Off
     }
 
     /// Forbids to program a unit twice without an erase in between, as parts with ECC do (STM32 L4, G0, H5, H7, U5).
     pub fn program_once(&self) {
-        self.part().programmed = Some(BTreeSet::new());
+        self.state().array.program_once();
+    }
+
+    /// Makes something go wrong with an operation, by its [number](Operation::number).
+    pub fn disturb(&self, operation: u64, disturbance: Disturbance) {
+        self.state().disturbances.insert(operation, disturbance);
+    }
+
+    /// Flips these bits of the byte at `offset`, as they do at rest over the years. A part with ECC corrects one bit of a
+    /// unit, and fails to read the unit with two.
+    ///
+    /// # Errors
+    /// The file system's.
+    ///
+    /// # Panics
+    /// When the offset leaves the flash.
+    pub fn rot(&self, offset: u32, bits: u8) -> Result<(), FlashError> {
+        let mut state = self.state();
+        state.array.rot(offset as usize, bits);
+        state.persist(offset as usize..offset as usize + 1)
+    }
+
+    /// Calls `observer` before each operation, with what a power cut in it would leave behind. It must not use this flash,
+    /// only what it is handed.
+    pub fn before_operations(&self, observer: impl FnMut(&Cut<'_>) + Send + 'static) {
+        self.state().observer = Some(Box::new(observer));
+    }
+
+    /// Takes the observer of [`before_operations`](Self::before_operations) away.
+    pub fn unobserved(&self) {
+        self.state().observer = None;
     }
 
     /// Makes every async operation pending once before it is done, so that a future can be dropped there.
     pub fn yield_before_operations(&self) {
-        self.part().yielding = true;
+        self.state().yielding = true;
     }
 
-    /// Runs `life` without the power cut that is waiting, which goes on waiting: for models of code whose own power
-    /// safety is not what is being looked at, like a bootloader's swap.
+    /// Runs `life` without the power cut that is waiting, which goes on waiting, and unobserved: for models of code whose
+    /// own power safety is not what is being looked at, like a bootloader's swap.
     pub fn spared<T>(&self, life: impl FnOnce() -> T) -> T {
-        let power = self.part().power.take();
+        let (power, observer) = {
+            let mut state = self.state();
+            (std::mem::replace(&mut state.power, Power::On), state.observer.take())
+        };
         let result = life();
-        self.part().power = power;
+        let mut state = self.state();
+        (state.power, state.observer) = (power, observer);
         result
     }
 
@@ -227,130 +319,149 @@ impl SimFlash {
     /// # Errors
     /// What `change` returns, or [`FlashError::File`].
     pub fn atomically<T, E: From<FlashError>>(&self, change: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-        self.part().atomic = true;
+        self.set_atomic(true);
         let result = change();
-        let mut part = self.part();
-        part.atomic = false;
-        part.replace_file()?;
+        self.set_atomic(false);
+        let State { file, array, .. } = &mut *self.state();
+        if let Some(file) = file {
+            file.replace(&array.bytes)?;
+        }
         result
     }
 
-    fn part(&self) -> MutexGuard<'_, Part> {
-        self.part.lock().unwrap_or_else(PoisonError::into_inner)
+    fn set_atomic(&self, atomic: bool) {
+        if let Some(file) = &mut self.state().file {
+            file.atomic = atomic;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn lock(file: &File) -> io::Result<()> {
-    file.try_lock().map_err(|error| match error {
-        TryLockError::WouldBlock => io::Error::new(io::ErrorKind::ResourceBusy, "in use by another process"),
-        TryLockError::Error(error) => error,
-    })
+fn uniform(geometry: Geometry) -> Part {
+    let Geometry { capacity, erase_size, .. } = geometry;
+    assert!(erase_size > 0 && capacity % erase_size == 0, "the capacity must be whole sectors: {geometry:?}");
+    Part::uniform(geometry)
 }
 
-impl Part {
-    fn is_dead(&self) -> bool {
-        matches!(self.power, Some((u64::MAX, _)))
+fn no_stats(array: &Array) -> Stats {
+    Stats { erases_per_sector: vec![0; array.starts.len() - 1], ..Stats::default() }
+}
+
+/// How an operation goes on.
+enum Course {
+    /// It is done, or torn and yet reported as done.
+    Well(Option<Torn>),
+    /// It is done, or not, and reported as failed.
+    Badly(Option<Torn>),
+    /// The power fails in it.
+    Dies(Torn),
+}
+
+impl State {
+    fn check_power(&self) -> Result<(), FlashError> {
+        if self.power == Power::Off { Err(FlashError::PowerLost) } else { Ok(()) }
     }
 
-    /// Counts one operation; `Some` when it is the one that the power fails in.
-    fn operation(&mut self) -> Result<Option<Torn>, FlashError> {
+    fn refuse<T>(&mut self, error: FlashError, violation: bool) -> Result<T, FlashError> {
+        if violation {
+            self.violations.push(error.clone());
+        }
+        Err(error)
+    }
+
+    /// Counts one operation, tells the observer of it, and decides how it goes.
+    fn operation(&mut self, program: bool, range: Range<usize>, data: &[u8]) -> Result<Course, FlashError> {
+        self.check_power()?;
+        let number = self.operations;
+        if let Some(mut observer) = self.observer.take() {
+            let touched = range.start as u32..range.end as u32;
+            let operation = Operation { number, program, range: touched };
+            observer(&Cut { operation, array: &self.array, data });
+            self.observer = Some(observer);
+        }
+        self.operations += 1;
         match &mut self.power {
-            None => Ok(None),
-            Some((u64::MAX, _)) => Err(FlashError::PowerLost),
-            Some((left @ 0, torn)) => {
-                *left = u64::MAX;
-                Ok(Some(*torn))
+            Power::FailsAfterOperations(0, torn) => {
+                let torn = *torn;
+                self.power = Power::Off;
+                return Ok(Course::Dies(torn));
             }
-            Some((left, _)) => {
-                *left -= 1;
-                Ok(None)
+            Power::FailsAfterOperations(left, _) => *left -= 1,
+            Power::FailsAfterBytes(left) if *left < range.len() as u64 => {
+                let torn = if *left == 0 { Torn::Nothing } else { Torn::Bytes(*left as u32) };
+                self.power = Power::Off;
+                return Ok(Course::Dies(torn));
             }
+            Power::FailsAfterBytes(left) => *left -= range.len() as u64,
+            Power::On | Power::Off => {}
         }
-    }
-
-    /// Brings `range` to `target`, or partly there.
-    fn change(&mut self, range: Range<usize>, target: &[u8], torn: Option<Torn>) {
-        let current = &mut self.bytes[range];
-        match torn {
-            None => current.copy_from_slice(target),
-            Some(Torn::Nothing) => {}
-            Some(Torn::Half) => {
-                let half = target.len() / 2;
-                current[..half].copy_from_slice(&target[..half]);
-            }
-            Some(Torn::Bits(seed)) => {
-                let mut random = seed;
-                for (byte, target) in current.iter_mut().zip(target) {
-                    let mask = splitmix(&mut random) as u8;
-                    *byte = (*byte & !mask) | (target & mask);
-                }
-            }
-        }
+        Ok(match self.disturbances.remove(&number) {
+            None => Course::Well(None),
+            Some(Disturbance::Lies(torn)) => Course::Well(Some(torn)),
+            Some(Disturbance::FailsDone) => Course::Badly(None),
+            Some(Disturbance::Fails) => Course::Badly(Some(Torn::Nothing)),
+        })
     }
 
     /// Programs unit by unit, up to the one that the power fails in.
-    fn program(&mut self, range: Range<usize>, bytes: &[u8], unit: usize, erased: u8) -> Result<(), FlashError> {
+    fn program(&mut self, range: Range<usize>, bytes: &[u8]) -> Result<(), FlashError> {
+        let unit = self.array.unit();
         for (at, data) in range.step_by(unit).zip(bytes.chunks(unit)) {
-            let there = at..at + data.len();
-            // What programming can't do is bring a bit back to its erased state.
-            let kept = |(old, new): (&u8, &u8)| (old ^ erased) & !(new ^ erased) != 0;
-            if let Some(byte) = self.bytes[there.clone()].iter().zip(data).position(kept) {
-                return Err(FlashError::NotErased { offset: (at + byte) as u32 });
+            self.check_power()?;
+            if let Err((error, violation)) = self.array.check_program(at, data) {
+                return self.refuse(error, violation);
             }
-            if self.programmed.as_ref().is_some_and(|programmed| programmed.contains(&at)) {
-                return Err(FlashError::ProgrammedTwice { offset: at as u32 });
-            }
-            let torn = self.operation()?;
-            self.change(there, data, torn);
-            // A unit whose program never began can be programmed still; one that was torn can't.
-            if let Some(programmed) = self.programmed.as_mut().filter(|_| torn != Some(Torn::Nothing)) {
-                programmed.insert(at);
-            }
-            if torn.is_some() {
-                return Err(FlashError::PowerLost);
-            }
+            let course = self.operation(true, at..at + unit, data)?;
+            self.array.program(at, data, course.torn());
+            course.end()?;
             self.stats.programs += 1;
+            self.stats.time_ns += self.array.part.timing.program_ns;
         }
         Ok(())
     }
 
-    fn persist(&mut self, range: Range<usize>) -> Result<(), FlashError> {
-        let Some((_, file)) = self.file.as_mut().filter(|_| !self.atomic) else { return Ok(()) };
-        let write = |file: &mut File| {
-            file.seek(SeekFrom::Start(range.start as u64))?;
-            file.write_all(&self.bytes[range])
-        };
-        write(file).map_err(|e| FlashError::File(e.to_string()))
+    fn erase_sector(&mut self, sector: usize) -> Result<(), FlashError> {
+        let range = self.array.starts[sector]..self.array.starts[sector + 1];
+        let course = self.operation(false, range.clone(), &[])?;
+        self.array.erase(sector, course.torn());
+        self.persist(range.clone())?;
+        course.end()?;
+        self.stats.erases += 1;
+        self.stats.erases_per_sector[sector] += 1;
+        self.stats.time_ns += self.array.part.timing.erase_of(range.len());
+        Ok(())
     }
 
-    fn replace_file(&mut self) -> Result<(), FlashError> {
-        let Some((path, file)) = &mut self.file else { return Ok(()) };
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".new");
-        let fresh = path.with_file_name(name);
-        let mut replace = || {
-            let mut new = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&fresh)?;
-            new.write_all(&self.bytes)?;
-            lock(&new)?;
-            fs::rename(&fresh, &*path)?;
-            *file = new;
-            Ok(())
-        };
-        replace().map_err(|e: io::Error| FlashError::File(e.to_string()))
+    fn persist(&mut self, range: Range<usize>) -> Result<(), FlashError> {
+        let Self { file, array, .. } = self;
+        file.as_mut().map_or(Ok(()), |file| file.persist(&array.bytes, range))
     }
 }
 
-/// splitmix64 (Steele, Lea and Flood, 2014): a step of a random sequence.
-fn splitmix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+impl Course {
+    fn torn(&self) -> Option<Torn> {
+        match self {
+            Self::Well(torn) | Self::Badly(torn) => *torn,
+            Self::Dies(torn) => Some(*torn),
+        }
+    }
+
+    fn end(self) -> Result<(), FlashError> {
+        match self {
+            Self::Well(_) => Ok(()),
+            Self::Badly(_) => Err(FlashError::Failed),
+            Self::Dies(_) => Err(FlashError::PowerLost),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const GEOMETRY: Geometry = Geometry { capacity: 1024, write_size: 4, erase_size: 256, erased: 0xFF };

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use embedded_storage_async::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
+use embedded_storage::nor_flash as blocking;
+use embedded_storage_async::nor_flash::{self, ErrorType};
 
-use super::{FlashError, Geometry, SimFlash};
+use super::{FlashError, SimFlash};
 
 /// A region of a [`SimFlash`], addressed from 0.
 ///
@@ -27,22 +28,34 @@ impl Region {
         self.range.clone()
     }
 
-    /// Everything that lies in the region.
+    /// Everything that lies in the region, past all ECC.
     pub fn contents(&self) -> Vec<u8> {
-        self.flash.part().bytes[self.range.start as usize..self.range.end as usize].to_vec()
+        self.flash.state().array.bytes[self.range.start as usize..self.range.end as usize].to_vec()
     }
 
-    /// Reads without `await`.
+    /// The same region as a driver that knows its sizes when it is compiled.
+    pub fn sized<const WRITE: usize, const ERASE: usize>(self) -> SizedRegion<WRITE, ERASE> {
+        SizedRegion { region: self }
+    }
+
+    /// Reads without `await`, and past all ECC: as a debugger does, or a bootloader with a fault handler.
     ///
     /// # Errors
     /// See [`FlashError`].
     pub fn read_now(&self, offset: u32, bytes: &mut [u8]) -> Result<(), FlashError> {
-        let range = self.resolve(offset, bytes.len(), 1)?;
-        let part = self.flash.part();
-        if part.is_dead() {
-            return Err(FlashError::PowerLost);
+        self.read_bytes(offset, bytes, false)
+    }
+
+    fn read_bytes(&self, offset: u32, bytes: &mut [u8], ecc: bool) -> Result<(), FlashError> {
+        let mut state = self.flash.state();
+        let range = self.resolve(offset, bytes.len(), 1).or_else(|error| state.refuse(error, true))?;
+        state.check_power()?;
+        if ecc {
+            state.array.check_readable(&range)?;
         }
-        bytes.copy_from_slice(&part.bytes[range]);
+        bytes.copy_from_slice(&state.array.bytes[range]);
+        state.stats.reads += 1;
+        state.stats.bytes_read += bytes.len() as u64;
         Ok(())
     }
 
@@ -51,25 +64,17 @@ impl Region {
     /// # Errors
     /// See [`FlashError`].
     pub fn erase_now(&self, from: u32, to: u32) -> Result<(), FlashError> {
-        let Geometry { erase_size, erased, .. } = self.flash.geometry;
-        let length = to.checked_sub(from).ok_or(FlashError::OutOfBounds { offset: from, length: 0 })?;
-        let range = self.resolve(from, length as usize, erase_size)?;
-        let mut part = self.flash.part();
-        let blank = vec![erased; erase_size as usize];
-        for sector in range.step_by(blank.len()) {
-            let torn = part.operation()?;
-            part.change(sector..sector + blank.len(), &blank, torn);
-            if let Some(programmed) = part.programmed.as_mut().filter(|_| torn.is_none()) {
-                programmed.retain(|unit| !(sector..sector + blank.len()).contains(unit));
-            }
-            part.persist(sector..sector + blank.len())?;
-            if torn.is_some() {
-                return Err(FlashError::PowerLost);
-            }
-            part.stats.erases += 1;
-            part.stats.erases_per_sector[sector / blank.len()] += 1;
-        }
-        Ok(())
+        let mut state = self.flash.state();
+        let length = to.checked_sub(from).ok_or(FlashError::OutOfBounds { offset: from, length: 0 });
+        let range = length.and_then(|length| self.resolve(from, length as usize, 1));
+        let range = range.or_else(|error| state.refuse(error, true))?;
+        let ends = [range.start, range.end].map(|at| state.array.sector_at(at));
+        let [Some(first), Some(end)] = ends else {
+            let unit = state.array.part.geometry().erase_size;
+            let error = FlashError::NotAligned { offset: range.start as u32, length: range.len() as u32, unit };
+            return state.refuse(error, true);
+        };
+        (first..end).try_for_each(|sector| state.erase_sector(sector))
     }
 
     /// Programs without `await`, unit by unit.
@@ -77,12 +82,12 @@ impl Region {
     /// # Errors
     /// See [`FlashError`].
     pub fn write_now(&self, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
-        let Geometry { write_size, erased, .. } = self.flash.geometry;
-        let range = self.resolve(offset, bytes.len(), write_size)?;
-        let mut part = self.flash.part();
-        let result = part.program(range.clone(), bytes, write_size as usize, erased);
+        let mut state = self.flash.state();
+        let unit = state.array.part.write_size;
+        let range = self.resolve(offset, bytes.len(), unit).or_else(|error| state.refuse(error, true))?;
+        let result = state.program(range.clone(), bytes);
         // One write to the file for all units: a killed process leaves those that were programmed, or none.
-        part.persist(range)?;
+        state.persist(range)?;
         result
     }
 
@@ -102,40 +107,98 @@ impl Region {
 
 impl Region {
     async fn turn(&self) {
-        if self.flash.part().yielding {
+        let yielding = self.flash.state().yielding;
+        if yielding {
             crate::yield_once().await;
         }
     }
+
+    fn size(&self) -> usize {
+        (self.range.end - self.range.start) as usize
+    }
+}
+
+/// A [`Region`] whose sizes are known when it is compiled, for crates that take them from the driver's type.
+///
+/// The sizes should be the part's own: operations are checked against the part.
+#[derive(Debug, Clone)]
+pub struct SizedRegion<const WRITE: usize, const ERASE: usize> {
+    region: Region,
 }
 
 impl ErrorType for Region {
     type Error = FlashError;
 }
 
-impl ReadNorFlash for Region {
-    const READ_SIZE: usize = 1;
-
-    async fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), FlashError> {
-        self.turn().await;
-        self.read_now(offset, bytes)
-    }
-
-    fn capacity(&self) -> usize {
-        (self.range.end - self.range.start) as usize
-    }
+impl<const WRITE: usize, const ERASE: usize> ErrorType for SizedRegion<WRITE, ERASE> {
+    type Error = FlashError;
 }
 
-impl NorFlash for Region {
-    const WRITE_SIZE: usize = 1;
-    const ERASE_SIZE: usize = 1;
+/// The same for both: the async traits and the blocking ones, over the calls of the region.
+macro_rules! drivers {
+    ([$($generics:tt)*] $driver:ty, $write:expr, $erase:expr, |$this:ident| $region:expr) => {
+        impl<$($generics)*> nor_flash::ReadNorFlash for $driver {
+            const READ_SIZE: usize = 1;
 
-    async fn erase(&mut self, from: u32, to: u32) -> Result<(), FlashError> {
-        self.turn().await;
-        self.erase_now(from, to)
-    }
+            async fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), FlashError> {
+                let $this = self;
+                $region.turn().await;
+                $region.read_bytes(offset, bytes, true)
+            }
 
-    async fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
-        self.turn().await;
-        self.write_now(offset, bytes)
-    }
+            fn capacity(&self) -> usize {
+                let $this = self;
+                $region.size()
+            }
+        }
+
+        impl<$($generics)*> nor_flash::NorFlash for $driver {
+            const WRITE_SIZE: usize = $write;
+            const ERASE_SIZE: usize = $erase;
+
+            async fn erase(&mut self, from: u32, to: u32) -> Result<(), FlashError> {
+                let $this = self;
+                $region.turn().await;
+                $region.erase_now(from, to)
+            }
+
+            async fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
+                let $this = self;
+                $region.turn().await;
+                $region.write_now(offset, bytes)
+            }
+        }
+
+        impl<$($generics)*> blocking::ReadNorFlash for $driver {
+            const READ_SIZE: usize = 1;
+
+            fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), FlashError> {
+                let $this = self;
+                $region.read_bytes(offset, bytes, true)
+            }
+
+            fn capacity(&self) -> usize {
+                let $this = self;
+                $region.size()
+            }
+        }
+
+        impl<$($generics)*> blocking::NorFlash for $driver {
+            const WRITE_SIZE: usize = $write;
+            const ERASE_SIZE: usize = $erase;
+
+            fn erase(&mut self, from: u32, to: u32) -> Result<(), FlashError> {
+                let $this = self;
+                $region.erase_now(from, to)
+            }
+
+            fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
+                let $this = self;
+                $region.write_now(offset, bytes)
+            }
+        }
+    };
 }
+
+drivers!([] Region, 1, 1, |this| this);
+drivers!([const WRITE: usize, const ERASE: usize] SizedRegion<WRITE, ERASE>, WRITE, ERASE, |this| this.region);

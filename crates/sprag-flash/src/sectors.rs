@@ -1,0 +1,90 @@
+//! Where the sectors of a slot lie.
+
+/// A run of sectors of one size, for parts whose sectors differ: [`SlotWriter::sectors`](crate::SlotWriter::sectors).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Sectors {
+    /// How many there are.
+    pub count: u32,
+    /// The size of each in bytes; a multiple of the write size.
+    pub size: u32,
+}
+
+/// From its first byte to the one behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sector {
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+}
+
+/// The sectors of a slot: runs, behind which they go on with one size.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SectorMap<'b> {
+    pub(crate) runs: &'b [Sectors],
+    pub(crate) erase_size: u32,
+}
+
+impl SectorMap<'_> {
+    /// The sector that a byte lies in.
+    pub(crate) fn of(&self, offset: u32) -> Sector {
+        let (mut from, mut size) = (0u32, self.erase_size);
+        for run in self.runs {
+            let end = from.saturating_add(run.count.saturating_mul(run.size));
+            if offset < end {
+                size = run.size;
+                break;
+            }
+            from = end;
+        }
+        let into = offset.saturating_sub(from).checked_rem(size).unwrap_or(0);
+        let start = offset.saturating_sub(into);
+        Sector { start, end: start.saturating_add(size) }
+    }
+
+    /// The size of the smallest sector.
+    pub(crate) fn smallest(&self) -> u32 {
+        self.runs.iter().map(|run| run.size).fold(self.erase_size, u32::min)
+    }
+
+    /// How many sectors hold the first `length` bytes.
+    pub(crate) fn count(&self, length: u32) -> u32 {
+        let (mut from, mut count) = (0u32, 0u32);
+        for run in self.runs {
+            let left = length.saturating_sub(from);
+            count = count.saturating_add(
+                left.checked_next_multiple_of(run.size)
+                    .and_then(|l| l.checked_div(run.size))
+                    .unwrap_or(0)
+                    .min(run.count),
+            );
+            from = from.saturating_add(run.count.saturating_mul(run.size));
+        }
+        let left = length.saturating_sub(from);
+        count.saturating_add(left.div_ceil(self.erase_size.max(1)))
+    }
+
+    /// Whether every sector is whole units.
+    pub(crate) fn is_sound(&self, write_size: u32) -> bool {
+        let whole = |size: u32| size > 0 && size.is_multiple_of(write_size);
+        whole(self.erase_size) && self.runs.iter().all(|run| whole(run.size))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sectors_of_three_sizes() {
+        let runs = [Sectors { count: 4, size: 16 }, Sectors { count: 1, size: 64 }];
+        let map = SectorMap { runs: &runs, erase_size: 128 };
+        for (offset, start, end) in
+            [(0, 0, 16), (15, 0, 16), (16, 16, 32), (63, 48, 64), (64, 64, 128), (128, 128, 256), (400, 384, 512)]
+        {
+            assert_eq!(map.of(offset), Sector { start, end });
+        }
+        for (length, count) in [(0, 0), (1, 1), (16, 1), (17, 2), (64, 4), (65, 5), (128, 5), (129, 6), (257, 7)] {
+            assert_eq!(map.count(length), count, "{length}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The grid: parts, with sectors small enough to try everything, and images that end everywhere.
+
+use std::fmt;
+
+use ed25519_dalek::SigningKey;
+use sprag_testkit::flash::{Part, Sectors};
+
+use crate::families::AnyFamily;
+
+/// The key that images are signed with.
+pub(crate) const KEY: [u8; 32] = [1; 32];
+
+/// The public half of it.
+pub(crate) fn public_key() -> [u8; 32] {
+    SigningKey::from_bytes(&KEY).verifying_key().to_bytes()
+}
+
+/// What the job brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Image {
+    /// Its length in bytes.
+    pub length: u32,
+    /// What is special about it.
+    pub kind: Kind,
+}
+
+/// What is special about an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing.
+    Plain,
+    /// More than a sector of it reads as erased.
+    Blank,
+    /// It is signed by somebody else, and must never run.
+    Forged,
+}
+
+impl Image {
+    /// Whether it must never run.
+    pub fn is_forged(self) -> bool {
+        self.kind == Kind::Forged
+    }
+}
+
+/// As it is given on the command line: the length, with `:blank` or `:forged` behind it.
+impl fmt::Display for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            Kind::Plain => "",
+            Kind::Blank => ":blank",
+            Kind::Forged => ":forged",
+        };
+        write!(f, "{}{kind}", self.length)
+    }
+}
+
+/// One point of the grid.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// The part, in its own sectors. The campaign's are smaller: see [`Case::sector`].
+    pub part: Part,
+    /// The index of the family.
+    pub family: usize,
+    /// What the job brings.
+    pub image: Image,
+}
+
+impl Case {
+    /// The size of the largest sector.
+    pub fn sector(&self) -> u32 {
+        sector(&self.part)
+    }
+
+    /// The size of the writer's two buffers: what is needed to verify an image, at least.
+    pub fn block(&self) -> u32 {
+        (self.sector() / 4).max(128).max(self.part.write_size)
+    }
+
+    /// The sectors of a slot, from its start on, where they differ: in the proportions of the part.
+    pub fn runs(&self) -> &'static [Sectors] {
+        match self.part.name {
+            "stm32f4" => &[Sectors { count: 4, size: 32 }, Sectors { count: 1, size: 128 }],
+            _ => &[],
+        }
+    }
+}
+
+/// The images for a part: they end with a sector, in the middle of a unit, a byte into a sector and a byte before its end;
+/// one reads as erased over more than a sector, and one is a forgery. Where units are small, they are a sector shorter, for
+/// there are operations enough.
+fn images(part: &Part) -> Vec<Image> {
+    let sector = sector(part);
+    let first = if part.write_size < 8 { sector } else { 2 * sector };
+    let plain = [0, sector / 2 + 3, sector + 1, 2 * sector - 1].map(|more| (first + more, Kind::Plain));
+    let special = [(first + 2 * sector + 7, Kind::Blank), (first + 5, Kind::Forged)];
+    plain.into_iter().chain(special).map(|(length, kind)| Image { length, kind }).collect()
+}
+
+/// The size of the largest sector: sixteen units, and 256 bytes at least.
+fn sector(part: &Part) -> u32 {
+    match part.name {
+        "psoc6" => 512,
+        _ => (part.write_size * 16).max(256),
+    }
+}
+
+/// Every case of the grid, the largest first.
+pub fn cases(families: &[Box<dyn AnyFamily>]) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for part in Part::all() {
+        for (family, _) in families.iter().enumerate().filter(|(_, family)| family.fits(&part)) {
+            cases.extend(images(&part).into_iter().map(|image| Case { part: part.clone(), family, image }));
+        }
+    }
+    cases.sort_by_key(|case| std::cmp::Reverse(case.image.length / case.part.write_size));
+    cases
+}

@@ -1,0 +1,271 @@
+//! Every cut of a case, and every cut of what follows.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sprag_testkit::flash::{Snapshot, Torn};
+
+use crate::book::{Book, Rest};
+use crate::case::Case;
+use crate::families::Family;
+use crate::life::{Device, Plan};
+use crate::planted::Bug;
+use crate::step::Step;
+
+/// How far the second cuts go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// A second cut in every operation of every recovery, in every way.
+    Full,
+    /// A sample of them, drawn from the seed.
+    Sample {
+        /// The seed.
+        seed: u64,
+        /// About how many in each case.
+        cuts: u64,
+    },
+}
+
+/// How a campaign is run.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How far the second cuts go.
+    pub depth: Depth,
+    /// What is wrong with the writer or the hand-over, for testing the campaign itself.
+    pub bug: Option<Bug>,
+    /// States tried so far, over all cases.
+    pub states: Arc<AtomicU64>,
+}
+
+/// What was tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Flash operations of the undisturbed update, the bootloader's own aside.
+    pub operations: u64,
+    /// Polls of the undisturbed update: places to drop a future at.
+    pub polls: u64,
+    /// Cuts and drops.
+    pub cuts: u64,
+    /// Contents of the flash that were left by them, each tried once.
+    pub states: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.operations += other.operations;
+        self.polls += other.polls;
+        self.cuts += other.cuts;
+        self.states += other.states;
+    }
+}
+
+/// What was found, and how to see it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The part, the family and the image.
+    pub case: [String; 3],
+    /// What went wrong in the run, by our hand.
+    pub steps: Vec<Step>,
+    /// What went wrong then, by itself.
+    pub what: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [part, family, image] = &self.case;
+        write!(f, "{part}, {family}, {image}: {}\nsee it again: {}", self.what, self.command())
+    }
+}
+
+impl Failure {
+    /// The command that plays it.
+    pub fn command(&self) -> String {
+        let [part, family, image] = &self.case;
+        let steps: String = self.steps.iter().map(|step| format!(" --step {step}")).collect();
+        format!("cargo xtask powercut --part {part} --family {family} --image {image}{steps}")
+    }
+}
+
+struct Explorer<F> {
+    plan: Arc<Plan<F>>,
+    settings: Settings,
+    /// What flash contents lead to, and whether every cut in that was tried.
+    memo: Mutex<HashMap<u64, (Rest, bool)>>,
+    /// One in so many second cuts is tried.
+    one_in: AtomicU64,
+    counts: Mutex<Counts>,
+    failure: Mutex<Option<Box<Failure>>>,
+}
+
+/// Tries every cut of a case.
+///
+/// # Errors
+/// The first failure.
+pub fn explore<F: Family>(family: F, case: &Case, settings: &Settings) -> Result<Counts, Box<Failure>> {
+    let explorer = Arc::new(Explorer {
+        plan: Arc::new(Plan::new(family, case, settings.bug)),
+        settings: settings.clone(),
+        memo: Mutex::default(),
+        one_in: AtomicU64::new(1),
+        counts: Mutex::default(),
+        failure: Mutex::default(),
+    });
+    explorer.cuts();
+    if explorer.failure().is_none() {
+        explorer.drops();
+    }
+    match explorer.failure().take() {
+        Some(failure) => Err(failure),
+        None => Ok(*explorer.counts()),
+    }
+}
+
+impl<F: Family> Explorer<F> {
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<Box<Failure>>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn memo(&self) -> MutexGuard<'_, HashMap<u64, (Rest, bool)>> {
+        self.memo.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fail(&self, steps: &[Step], what: String) {
+        let case = &self.plan.case;
+        let case = [case.part.name.to_owned(), self.plan.family.name().to_owned(), case.image.to_string()];
+        self.failure().get_or_insert_with(|| Box::new(Failure { case, steps: steps.to_vec(), what }));
+    }
+
+    /// Undisturbed first, then cut in every operation of that.
+    fn cuts(self: &Arc<Self>) {
+        let device = self.plan.device();
+        let operations = Arc::new(AtomicU64::new(0));
+        let count = operations.clone();
+        device.flash.before_operations(move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        let result = device.run(None, &mut |_| {}).and_then(|running| {
+            device.book().check(&self.plan.case, running)?;
+            device.check_wear()
+        });
+        if let Err(what) = result {
+            return self.fail(&[], what);
+        }
+        let operations = operations.load(Ordering::Relaxed);
+        self.counts().operations = operations;
+        if let Depth::Sample { cuts, .. } = self.settings.depth {
+            // A recovery has half as many operations as the whole, in the middle.
+            let all = (operations * Torn::WAYS.len() as u64).pow(2) / 2;
+            self.one_in.store((all / cuts.max(1)).max(1), Ordering::Relaxed);
+        }
+        let device = self.plan.device();
+        self.observe(&device, &[], 2);
+        if let Err(what) = device.run(None, &mut |_| {}) {
+            self.fail(&[], what);
+        }
+    }
+
+    /// Forks the flash at each operation that is to come, and tries each fork.
+    fn observe(self: &Arc<Self>, device: &Device<F>, steps: &[Step], depth: u32) {
+        let (explorer, book, steps) = (self.clone(), device.shared_book(), steps.to_vec());
+        device.flash.before_operations(move |cut| {
+            for torn in Torn::WAYS {
+                let step = Step::Cut(cut.operation().number, torn);
+                if depth == 1 && !explorer.chosen(&steps, step) {
+                    continue;
+                }
+                let book = *book.lock().unwrap_or_else(PoisonError::into_inner);
+                let steps: Vec<Step> = steps.iter().copied().chain([step]).collect();
+                explorer.visit(cut.leaves(torn), book.after_cut(), &steps, depth - 1);
+            }
+        });
+    }
+
+    /// Whether a second cut is one of the sample.
+    fn chosen(&self, steps: &[Step], step: Step) -> bool {
+        let Depth::Sample { seed, .. } = self.settings.depth else { return true };
+        let mut hash = seed ^ 0x9e37_79b9_7f4a_7c15;
+        for step in steps.iter().chain([&step]) {
+            if let Step::Cut(number, torn) = step {
+                let way = Torn::WAYS.iter().position(|way| way == torn).unwrap_or(0) as u64;
+                hash = (hash ^ (number << 8 | way)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                hash ^= hash >> 29;
+            }
+        }
+        hash.is_multiple_of(self.one_in.load(Ordering::Relaxed))
+    }
+
+    /// Lets a device go on from what a cut left, unless that was seen before; with `depth`, cuts that too.
+    fn visit(self: &Arc<Self>, snapshot: Snapshot, book: Book, steps: &[Step], depth: u32) {
+        if self.failure().is_some() {
+            return;
+        }
+        self.counts().cuts += 1;
+        let digest = snapshot.digest();
+        let known = self.memo().get(&digest).copied();
+        let rest = match known {
+            Some((rest, cut)) if cut || depth == 0 => rest,
+            known => {
+                let device = Device::revive(&self.plan, snapshot, book);
+                if depth > 0 {
+                    self.observe(&device, steps, depth);
+                }
+                let running = match device.run(None, &mut |_| {}) {
+                    Ok(running) => running,
+                    Err(what) => return self.fail(steps, what),
+                };
+                device.flash.unobserved();
+                let rest = device.rest(&book, running);
+                if known.is_none() {
+                    self.counts().states += 1;
+                    self.settings.states.fetch_add(1, Ordering::Relaxed);
+                }
+                match self.memo().entry(digest) {
+                    Entry::Occupied(mut entry) => entry.get_mut().1 |= depth > 0,
+                    Entry::Vacant(entry) => drop(entry.insert((rest, depth > 0))),
+                }
+                rest
+            }
+        };
+        if let Err(what) = book.then(&rest).check(&self.plan.case, rest.running) {
+            self.fail(steps, what);
+        }
+    }
+
+    /// Every future dropped at every await: the device is reset then, or the job is run again by the same updater.
+    fn drops(self: &Arc<Self>) {
+        for polls in 0.. {
+            let device = self.plan.device().yielding();
+            match device.run_polls(polls) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.counts().polls = polls;
+                    break;
+                }
+                Err(what) => return self.fail(&[Step::Drop(polls)], what),
+            }
+            self.visit(device.flash.snapshot(), device.book().after_cut(), &[Step::Drop(polls)], 0);
+        }
+        for polls in 0.. {
+            let device = self.plan.device().yielding();
+            let result = device.run(Some(polls), &mut |_| {}).and_then(|running| {
+                device.book().check(&self.plan.case, running)?;
+                Ok(device.book().cuts)
+            });
+            match result {
+                Ok(0) => break,
+                Ok(_) => self.counts().cuts += 1,
+                Err(what) => return self.fail(&[Step::Again(polls)], what),
+            }
+            if self.failure().is_some() {
+                return;
+            }
+        }
+    }
+}

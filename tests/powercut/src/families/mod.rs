@@ -1,0 +1,134 @@
+//! The bootloaders that updates are handed to: one file a family.
+//!
+//! To add one: a file here with a type that implements [`Family`], and its line in [`all`].
+
+mod mcuboot;
+
+use std::ops::Range;
+
+use sprag::boot::BootControl;
+use sprag_testkit::flash::{Part, Region};
+
+use crate::case::{Case, Image};
+use crate::explore::{Counts, Failure, Settings, explore};
+use crate::life::replay;
+use crate::step::Step;
+
+/// The flash that a bootloader and the firmware share.
+#[derive(Debug, Clone)]
+pub struct Slots {
+    /// The slot that runs at first.
+    pub primary: Region,
+    /// The slot that updates are put into.
+    pub secondary: Region,
+    /// What the bootloader keeps beside the slots; empty where a family needs none.
+    pub state: Region,
+}
+
+/// What the bootloader started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Booted {
+    /// The first number of the version that runs: see [`Family::image`].
+    pub running: u8,
+    /// It went back to the old image, because the new one had not been confirmed.
+    pub reverted: bool,
+    /// It was handed an image that may not run.
+    pub refused: bool,
+}
+
+/// A family of bootloaders: how images for it look, how the firmware talks to it, and a model of what it does.
+pub trait Family: Copy + Send + Sync + 'static {
+    /// The firmware's side.
+    type Boot: BootControl;
+
+    /// Its name on the command line.
+    fn name(&self) -> &'static str;
+
+    /// Whether it works on parts of this kind.
+    fn fits(&self, part: &Part) -> bool;
+
+    /// The smallest slot, in bytes, for an image of this length, before it is rounded up to sectors of this size.
+    fn slot_size(&self, part: &Part, sector: u32, image: u32) -> u32;
+
+    /// Where in the slot for updates an image begins, with sectors of this size.
+    fn image_start(&self, sector: u32) -> u32 {
+        let _ = sector;
+        0
+    }
+
+    /// The sectors that it keeps its state in.
+    fn state_sectors(&self) -> u32 {
+        0
+    }
+
+    /// A signed image whose version is `major.0.0`. In the bytes of `blank` it reads as `erased`.
+    fn image(&self, major: u8, image: Image, blank: Range<usize>, erased: u8) -> Vec<u8>;
+
+    /// The firmware's side for these slots.
+    fn control(&self, slots: &Slots) -> Self::Boot;
+
+    /// A reset.
+    ///
+    /// # Errors
+    /// Nothing boots.
+    fn boot(&self, slots: &Slots) -> Result<Booted, String>;
+
+    /// Where the running image lies.
+    fn running<'s>(&self, slots: &'s Slots, booted: Booted) -> &'s Region {
+        let _ = booted;
+        &slots.primary
+    }
+}
+
+/// A family, whatever its types are.
+pub trait AnyFamily: Send + Sync {
+    /// See [`Family::name`].
+    fn name(&self) -> &'static str;
+    /// See [`Family::fits`].
+    fn fits(&self, part: &Part) -> bool;
+    /// See [`explore`].
+    ///
+    /// # Errors
+    /// The first failure.
+    fn explore(&self, case: &Case, settings: &Settings) -> Result<Counts, Box<Failure>>;
+    /// See [`replay`].
+    ///
+    /// # Errors
+    /// What was found.
+    fn replay(&self, case: &Case, steps: &[Step], settings: &Settings, say: &mut dyn FnMut(&str))
+    -> Result<(), String>;
+}
+
+impl<F: Family> AnyFamily for F {
+    fn name(&self) -> &'static str {
+        Family::name(self)
+    }
+
+    fn fits(&self, part: &Part) -> bool {
+        Family::fits(self, part)
+    }
+
+    fn explore(&self, case: &Case, settings: &Settings) -> Result<Counts, Box<Failure>> {
+        explore(*self, case, settings)
+    }
+
+    fn replay(
+        &self,
+        case: &Case,
+        steps: &[Step],
+        settings: &Settings,
+        say: &mut dyn FnMut(&str),
+    ) -> Result<(), String> {
+        replay(*self, case, steps, settings, say)
+    }
+}
+
+/// Every family there is.
+pub fn all() -> Vec<Box<dyn AnyFamily>> {
+    vec![
+        Box::new(mcuboot::Swapping),
+        Box::new(mcuboot::ByOffset),
+        Box::new(mcuboot::Overwriting),
+        Box::new(mcuboot::Infineon),
+    ]
+}

@@ -1,0 +1,412 @@
+//! A device, and its lives from one reset to the next.
+
+use std::future::Future;
+use std::ops::Range;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use embassy_futures::block_on;
+use sprag::boot::BootControl;
+use sprag::fetch::{Fetcher, TcpConnectError, TcpConnector};
+use sprag::flash::{self, Geometry, Journal, SlotWriter};
+use sprag::verify::{Ed25519Key, Policy, Version};
+use sprag::{Error, Event, Outcome, Startup, Updater};
+use sprag_testkit::flash::{FlashError, Region, Sectors, SimFlash, Snapshot};
+use sprag_testkit::http::{HttpServer, NoTime, Refused};
+
+use crate::book::{Book, Rest};
+use crate::case::{Case, Image, Kind, public_key};
+use crate::explore::Settings;
+use crate::families::{Booted, Family, Slots};
+use crate::planted::{Bug, PlantedBoot, PlantedFlash};
+use crate::step::Step;
+
+/// Lives until a device must have come to its end: an update takes three, and each cut some more.
+const LIVES_MAX: u32 = 12;
+const JOB: &[u8] =
+    br#"{"v":"2.1","ct":1,"cmd":"ota","ack":"7d","sw":"2.0.0","hw":"1","urls":[{"url":"http:\/\/h/app?a=1\u0026b=2","fileName":"app"}]}"#;
+
+type LifeError = Error<TcpConnectError<Refused, Refused>>;
+
+/// What all devices of a case have in common.
+#[derive(Debug)]
+pub(crate) struct Plan<F> {
+    pub(crate) family: F,
+    pub(crate) case: Case,
+    pub(crate) bug: Option<Bug>,
+    key: [u8; 32],
+    /// The old image and the new one.
+    images: [Vec<u8>; 2],
+    slot: u32,
+    state: u32,
+    journal: u32,
+    /// The sectors of the slot for updates, where they differ.
+    runs: Vec<flash::Sectors>,
+}
+
+impl<F: Family> Plan<F> {
+    pub(crate) fn new(family: F, case: &Case, bug: Option<Bug>) -> Self {
+        let sector = case.sector();
+        let runs_size: u32 = case.runs().iter().map(|run| run.count * run.size).sum();
+        let wanted = family.slot_size(&case.part, sector, case.image.length);
+        let slot = runs_size + wanted.saturating_sub(runs_size).next_multiple_of(sector);
+        let journal = (16 * case.part.write_size).max(512).next_multiple_of(2 * sector);
+        let old = Image { length: 700.min(case.image.length), kind: Kind::Plain };
+        // From the middle of a sector to the middle of the next but one.
+        let blank = match case.image.kind {
+            Kind::Blank => sector as usize / 2..2 * sector as usize + sector as usize / 2,
+            Kind::Plain | Kind::Forged => 0..0,
+        };
+        let erased = case.part.erased;
+        let images = [family.image(1, old, 0..0, erased), family.image(2, case.image, blank, erased)];
+        let runs = case.runs().iter().map(|run| flash::Sectors { count: run.count, size: run.size }).collect();
+        let state = family.state_sectors() * sector;
+        let key = public_key();
+        Self { family, case: case.clone(), bug, key, images, slot, state, journal, runs }
+    }
+
+    /// Where in the slot for updates the image goes.
+    fn image_range(&self) -> Range<u32> {
+        let start = self.family.image_start(self.case.sector());
+        start..start + self.case.image.length
+    }
+
+    /// A device that runs the old image; what was in the slot for updates before is still there.
+    pub(crate) fn device(self: &Arc<Self>) -> Device<F> {
+        let sector = self.case.sector();
+        let mut sectors = Vec::new();
+        for _ in 0..2 {
+            let rest = self.slot - self.case.runs().iter().map(|run| run.count * run.size).sum::<u32>();
+            sectors.extend(self.case.runs().iter().copied());
+            sectors.push(Sectors { count: rest / sector, size: sector });
+        }
+        sectors.push(Sectors { count: (self.state + self.journal) / sector, size: sector });
+        let flash = SimFlash::of(self.case.part.clone().sectors(&sectors));
+        let device = Device::on(self.clone(), flash, Book::default());
+        device.flash.load(0, &self.images[0]).expect("a slot for the old image");
+        let stale: Vec<u8> = (0..self.case.image.length.next_multiple_of(self.case.part.write_size))
+            .map(|n| (n as u8).wrapping_mul(29) & 0x7E | 1)
+            .collect();
+        device.flash.load(self.slot, &stale).expect("a slot for the new image");
+        device
+    }
+}
+
+/// A device: its flash, and what the world outside has seen of it.
+#[derive(Debug)]
+pub struct Device<F> {
+    pub(crate) plan: Arc<Plan<F>>,
+    pub(crate) flash: SimFlash,
+    slots: Slots,
+    journal: Region,
+    server: HttpServer,
+    book: Arc<Mutex<Book>>,
+    /// The slot writer left its image.
+    strayed: Arc<AtomicBool>,
+    /// Erases of each sector by the bootloader, whose wear is its own.
+    boot_erases: Mutex<Vec<u32>>,
+}
+
+/// What a life led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Reset,
+    Nothing,
+}
+
+impl<F: Family> Device<F> {
+    fn on(plan: Arc<Plan<F>>, flash: SimFlash, book: Book) -> Self {
+        let region = |from: u32, size: u32| flash.region(from..from + size);
+        let Plan { slot, state, journal, .. } = *plan;
+        let slots = Slots { primary: region(0, slot), secondary: region(slot, slot), state: region(2 * slot, state) };
+        let journal = region(2 * slot + state, journal);
+        let server = HttpServer::new(plan.images[1].clone());
+        let sectors = flash.stats().erases_per_sector.len();
+        let (book, boot_erases) = (Arc::new(Mutex::new(book)), Mutex::new(vec![0; sectors]));
+        Self { plan, flash, slots, journal, server, book, strayed: Arc::default(), boot_erases }
+    }
+
+    /// The device on which the power comes back.
+    pub(crate) fn revive(plan: &Arc<Plan<F>>, snapshot: Snapshot, book: Book) -> Self {
+        Self::on(plan.clone(), snapshot.power_on(), book)
+    }
+
+    /// Makes everything pending once before it is done.
+    pub(crate) fn yielding(mut self) -> Self {
+        self.flash.yield_before_operations();
+        self.server = self.server.yielding();
+        self
+    }
+
+    /// What the world outside has seen.
+    pub fn book(&self) -> Book {
+        *self.pages()
+    }
+
+    /// A handle to what it has seen, for an observer of the flash.
+    pub(crate) fn shared_book(&self) -> Arc<Mutex<Book>> {
+        self.book.clone()
+    }
+
+    fn pages(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A reset: the bootloader starts an image, which must be one that was promised, whole.
+    pub(crate) fn boot(&self) -> Result<Booted, String> {
+        let before = self.flash.stats().erases_per_sector;
+        let booted =
+            self.flash.spared(|| self.plan.family.boot(&self.slots)).map_err(|why| format!("bricked: {why}"))?;
+        let after = self.flash.stats().erases_per_sector;
+        let mut erases = self.boot_erases.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((sum, before), after) in erases.iter_mut().zip(before).zip(after) {
+            *sum += after - before;
+        }
+        if booted.refused {
+            return Err("the bootloader was handed an image that may not run".to_owned());
+        }
+        if booted.running == 2 && self.plan.case.image.is_forged() {
+            return Err("a forged image runs".to_owned());
+        }
+        let image = booted.running.checked_sub(1).and_then(|n| self.plan.images.get(usize::from(n)));
+        let image = image.ok_or_else(|| format!("{}.0.0 runs, which was never promised", booted.running))?;
+        if !self.plan.family.running(&self.slots, booted).contents().starts_with(image) {
+            return Err(format!("{}.0.0 runs, but not all of it lies in its slot", booted.running));
+        }
+        self.pages().reverted |= booted.reverted;
+        Ok(booted)
+    }
+
+    /// From a reset to the next one. With `again`, the future of the updater's run is dropped after so many polls, and the
+    /// job run again at once.
+    async fn life(&self, booted: Booted, again: &mut Option<u64>) -> Result<Next, LifeError> {
+        let running = Version::new(booted.running, 0, 0);
+        let Case { part, .. } = &self.plan.case;
+        let (sector, block) = (self.plan.case.sector(), self.plan.case.block() as usize);
+        let geometry = Geometry { write_size: part.write_size, erase_size: sector, erased: part.erased };
+        let (mut page, mut second) = (vec![0; block], vec![0; block]);
+        let mut scratch = vec![0; 256.max(part.write_size as usize)];
+        let bug = self.plan.bug;
+        let journal = PlantedFlash::journal(self.journal.clone(), bug);
+        let journal = Journal::new(journal, geometry, &mut scratch);
+        let slot = PlantedFlash::slot(self.slots.secondary.clone(), bug, self.plan.image_range(), self.strayed.clone());
+        let slot = SlotWriter::new(slot, geometry, journal, &mut page).second_buffer(&mut second);
+        let slot = slot.sectors(&self.plan.runs).read_back(bug.is_none());
+        let boot = PlantedBoot::new(self.plan.family.control(&self.slots), bug);
+        let fetcher = Fetcher::new(TcpConnector::new(&self.server, &self.server), NoTime);
+        let key = Ed25519Key::new(self.plan.key);
+        let mut updater = Updater::new(fetcher, slot, Policy::signed_by(&key).newer_than(running), boot);
+
+        match updater.start(running).await? {
+            Startup::Staged => return Ok(Next::Reset),
+            Startup::Trial => updater.confirm().await?,
+            Startup::Idle | Startup::Unfinished => {}
+        }
+        loop {
+            if let Some(report) = updater.report().await? {
+                self.pages().report(report.status());
+                updater.reported().await?;
+                self.pages().recording = false;
+            }
+            let job = sprag::job::parse(JOB).expect("a sound job");
+            let mut offset = 0;
+            let mut events = |event| match event {
+                Event::Downloading { offset: from } => offset = from,
+                Event::Progress { received, .. } => {
+                    let received = received as u32;
+                    self.pages().fetched += received - offset;
+                    offset = received;
+                }
+                Event::Verifying if bug == Some(Bug::StagedBeforeVerified) => {
+                    let mut boot = self.plan.family.control(&self.slots);
+                    let _ = block_on(boot.stage(sprag::boot::Swap::Test));
+                }
+                _ => {}
+            };
+            let outcome = match again.take() {
+                None => updater.run(&job, &mut events).await,
+                Some(polls) => match within(updater.run(&job, &mut events), polls).await {
+                    Some(outcome) => outcome,
+                    None => {
+                        let mut book = self.pages();
+                        *book = book.after_cut();
+                        drop(book);
+                        continue;
+                    }
+                },
+            };
+            match outcome {
+                Ok(Outcome::RebootToTest) => return Ok(Next::Reset),
+                Ok(Outcome::AlreadyEnded(_)) => return Ok(Next::Nothing),
+                // It has come to its end, and is to be reported.
+                Err(error) if !error.is_retryable() => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Lives on until there is nothing left to do: the first number of the version that runs.
+    ///
+    /// # Errors
+    /// The device does not boot, or comes to no end, or asked something of the flash that its data sheet forbids.
+    pub(crate) fn run(&self, mut again: Option<u64>, say: &mut dyn FnMut(&str)) -> Result<u8, String> {
+        let mut last = String::new();
+        for _ in 0..LIVES_MAX {
+            let booted = self.boot()?;
+            say(&format!("boots {}.0.0{}", booted.running, if booted.reverted { ", reverted" } else { "" }));
+            match block_on(self.life(booted, &mut again)) {
+                Ok(Next::Reset) => say("resets"),
+                Ok(Next::Nothing) => {
+                    let booted = self.boot()?;
+                    say(&format!("has nothing left to do: {}.0.0 runs", booted.running));
+                    self.check_violations()?;
+                    return Ok(booted.running);
+                }
+                // Whatever it is, a reset is what a watchdog does about it.
+                Err(error) => {
+                    last = format!(": {error}");
+                    say(&format!("fails and resets{last}"));
+                }
+            }
+        }
+        self.check_violations()?;
+        Err(format!("after {LIVES_MAX} lives there is no end in sight{last}"))
+    }
+
+    /// Runs until so many polls are used up, and drops the future there: whether that came to pass.
+    pub(crate) fn run_polls(&self, mut polls: u64) -> Result<bool, String> {
+        for _ in 0..LIVES_MAX {
+            let booted = self.boot()?;
+            let mut again = None;
+            let mut life = pin!(self.life(booted, &mut again));
+            let mut context = Context::from_waker(Waker::noop());
+            loop {
+                if polls == 0 {
+                    return Ok(true);
+                }
+                polls -= 1;
+                match life.as_mut().poll(&mut context) {
+                    Poll::Pending => {}
+                    Poll::Ready(Ok(Next::Nothing)) => return Ok(false),
+                    Poll::Ready(Ok(Next::Reset)) => break,
+                    Poll::Ready(Err(error)) => return Err(format!("undisturbed, and yet: {error}")),
+                }
+            }
+        }
+        Err(format!("after {LIVES_MAX} lives there is no end in sight"))
+    }
+
+    fn check_violations(&self) -> Result<(), String> {
+        if self.strayed.load(Ordering::Relaxed) {
+            return Err("the slot writer left the place of its image".to_owned());
+        }
+        let violations = self.flash.violations();
+        violations.first().map_or(Ok(()), |first: &FlashError| Err(format!("it broke the part's rules: {first}")))
+    }
+
+    /// Each sector of the image was erased once, no other one of the slot that holds data, and the journal twice at most.
+    pub(crate) fn check_wear(&self) -> Result<(), String> {
+        let all = self.flash.stats().erases_per_sector;
+        let boot = self.boot_erases.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let sizes = self.flash.part().sectors;
+        let sizes = sizes.iter().flat_map(|run| std::iter::repeat_n(run.size, run.count as usize));
+        let (image, slot, mut at) = (self.plan.image_range(), self.plan.slot, 0);
+        for ((size, all), boot) in sizes.zip(all).zip(boot) {
+            let erases = all - boot;
+            let journal = at >= 2 * slot + self.plan.state;
+            let expected = match at {
+                at if (slot + image.start..slot + image.end).contains(&at) => 1..=1,
+                at if at < slot => 0..=u32::from(at + size == slot),
+                _ if journal => 0..=2,
+                _ => 0..=1,
+            };
+            if !expected.contains(&erases) {
+                return Err(format!("undisturbed, the sector at {at:#x} was erased {erases} times, not {expected:?}"));
+            }
+            at += size;
+        }
+        Ok(())
+    }
+
+    /// What came of it between two looks at the book.
+    pub(crate) fn rest(&self, before: &Book, running: u8) -> Rest {
+        let after = self.book();
+        Rest {
+            fetched: after.fetched - before.fetched,
+            done: after.done - before.done,
+            failed: after.failed - before.failed,
+            reverted: after.reverted && !before.reverted,
+            running,
+        }
+    }
+}
+
+/// A future, unless it takes more polls than that.
+async fn within<T>(future: impl Future<Output = T>, mut polls: u64) -> Option<T> {
+    let mut future = pin!(future);
+    std::future::poll_fn(|context| {
+        if polls == 0 {
+            return Poll::Ready(None);
+        }
+        polls -= 1;
+        future.as_mut().poll(context).map(Some)
+    })
+    .await
+}
+
+/// Plays a sequence of cuts and drops, and tells what happens.
+///
+/// # Errors
+/// What was found, as in the campaign.
+pub fn replay<F: Family>(
+    family: F,
+    case: &Case,
+    steps: &[Step],
+    settings: &Settings,
+    say: &mut dyn FnMut(&str),
+) -> Result<(), String> {
+    let plan = Arc::new(Plan::new(family, case, settings.bug));
+    let mut device = plan.device();
+    for step in steps {
+        say(&format!("* {step}"));
+        match *step {
+            Step::Cut(number, torn) => {
+                let caught = Arc::new(Mutex::new(None));
+                let (catch, book) = (caught.clone(), device.shared_book());
+                device.flash.before_operations(move |cut| {
+                    if cut.operation().number == number {
+                        let book = *book.lock().unwrap_or_else(PoisonError::into_inner);
+                        let left = (cut.operation().clone(), cut.leaves(torn), book.after_cut());
+                        *catch.lock().unwrap_or_else(PoisonError::into_inner) = Some(left);
+                    }
+                });
+                // The run goes on behind the cut, unseen: only what was caught counts.
+                let _ = device.run(None, &mut |_| {});
+                device.flash.unobserved();
+                let caught = caught.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let (operation, snapshot, book) = caught.ok_or(format!("there is no operation {number}"))?;
+                let what = if operation.program { "program" } else { "erase" };
+                say(&format!(
+                    "the power fails in the {what} of {:#x}..{:#x}",
+                    operation.range.start, operation.range.end
+                ));
+                device = Device::revive(&plan, snapshot, book);
+            }
+            Step::Drop(polls) => {
+                device = Device::revive(&plan, device.flash.snapshot(), device.book()).yielding();
+                device.run_polls(polls)?;
+                device = Device::revive(&plan, device.flash.snapshot(), device.book().after_cut());
+            }
+            Step::Again(polls) => {
+                device = Device::revive(&plan, device.flash.snapshot(), device.book()).yielding();
+                let running = device.run(Some(polls), say)?;
+                return device.book().check(case, running);
+            }
+        }
+    }
+    let running = device.run(None, say)?;
+    say(&format!("{:?}", device.book()));
+    device.book().check(case, running)
+}

@@ -1,0 +1,223 @@
+//! Writers and hand-overs that are wrong on purpose, to see that the campaign finds them.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crc::{CRC_32_ISO_HDLC, Crc};
+use embedded_storage_async::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
+use sprag::boot::{BootControl, Error, State, Swap};
+use sprag_testkit::flash::{FlashError, Region};
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bug {
+    /// The magic that stages the image is the first thing that is written, before the image.
+    MagicFirst,
+    /// A sector that begins with erased bytes is taken for erased, a torn one too.
+    TornNotErased,
+    /// Bytes are recorded as written while they still stand in a buffer.
+    RecordedBeforeWritten,
+    /// The last block is padded with erased bytes up to the end of the slot, over the place of the trailer.
+    PaddedIntoTrailer,
+    /// Every block is programmed twice, to be sure.
+    ProgrammedTwice,
+    /// The image is staged before it is verified.
+    StagedBeforeVerified,
+    /// Whatever lies in the journal is taken for a record, without a look at its CRC.
+    JournalWithoutCrc,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::MagicFirst,
+        Self::TornNotErased,
+        Self::RecordedBeforeWritten,
+        Self::PaddedIntoTrailer,
+        Self::ProgrammedTwice,
+        Self::StagedBeforeVerified,
+        Self::JournalWithoutCrc,
+    ];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MagicFirst => "magic-first",
+            Self::TornNotErased => "torn-not-erased",
+            Self::RecordedBeforeWritten => "recorded-before-written",
+            Self::PaddedIntoTrailer => "padded-into-trailer",
+            Self::ProgrammedTwice => "programmed-twice",
+            Self::StagedBeforeVerified => "staged-before-verified",
+            Self::JournalWithoutCrc => "journal-without-crc",
+        }
+    }
+}
+
+impl fmt::Display for Bug {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A region whose driver makes the writer, or the journal, wrong; and that watches where it writes.
+#[derive(Debug)]
+pub(crate) struct PlantedFlash {
+    region: Region,
+    bug: Option<Bug>,
+    /// Where the image lies.
+    image: Range<u32>,
+    /// Set when something outside of it is programmed, or a sector that holds none of it is erased.
+    strayed: Arc<AtomicBool>,
+    /// A write that was promised and not done yet.
+    promised: Option<(u32, Vec<u8>)>,
+}
+
+impl PlantedFlash {
+    pub(crate) fn slot(region: Region, bug: Option<Bug>, image: Range<u32>, strayed: Arc<AtomicBool>) -> Self {
+        Self { region, bug: bug.filter(|bug| *bug != Bug::JournalWithoutCrc), image, strayed, promised: None }
+    }
+
+    pub(crate) fn journal(region: Region, bug: Option<Bug>) -> Self {
+        let image = 0..region.range().end - region.range().start;
+        Self {
+            bug: bug.filter(|bug| *bug == Bug::JournalWithoutCrc),
+            region,
+            image,
+            strayed: Arc::default(),
+            promised: None,
+        }
+    }
+
+    async fn program(&mut self, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
+        let end = self.image.end.next_multiple_of(self.region.flash().geometry().write_size);
+        let stays = self.image.start <= offset && offset + bytes.len() as u32 <= end;
+        self.strayed.fetch_or(!stays, Ordering::Relaxed);
+        NorFlash::write(&mut self.region, offset, bytes).await
+    }
+
+    async fn keep_promise(&mut self) -> Result<(), FlashError> {
+        match self.promised.take() {
+            Some((offset, bytes)) => self.program(offset, &bytes).await,
+            None => Ok(()),
+        }
+    }
+
+    fn erased(&self) -> u8 {
+        self.region.flash().geometry().erased
+    }
+}
+
+impl ErrorType for PlantedFlash {
+    type Error = FlashError;
+}
+
+impl ReadNorFlash for PlantedFlash {
+    const READ_SIZE: usize = 1;
+
+    async fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), FlashError> {
+        self.keep_promise().await?;
+        ReadNorFlash::read(&mut self.region, offset, bytes).await?;
+        if self.bug == Some(Bug::JournalWithoutCrc) {
+            pass_for_record(bytes, self.erased());
+        }
+        Ok(())
+    }
+
+    fn capacity(&self) -> usize {
+        ReadNorFlash::capacity(&self.region)
+    }
+}
+
+/// Makes the CRC of a record right, whatever lies in it.
+fn pass_for_record(bytes: &mut [u8], erased: u8) {
+    let Some(&[kind, _, low, high]) = bytes.first_chunk() else { return };
+    let end = 4 + usize::from(u16::from_le_bytes([low, high]));
+    if bytes.iter().all(|byte| *byte == erased) || !(1..=4).contains(&kind) || bytes.len() < end + 4 {
+        return;
+    }
+    let check = Crc::<u32>::new(&CRC_32_ISO_HDLC).checksum(&bytes[..end]);
+    bytes[end..end + 4].copy_from_slice(&check.to_le_bytes());
+}
+
+impl NorFlash for PlantedFlash {
+    const WRITE_SIZE: usize = 1;
+    const ERASE_SIZE: usize = 1;
+
+    async fn erase(&mut self, from: u32, to: u32) -> Result<(), FlashError> {
+        self.keep_promise().await?;
+        if self.bug == Some(Bug::TornNotErased) {
+            let mut first = [0; 4];
+            ReadNorFlash::read(&mut self.region, from, &mut first).await?;
+            if first == [self.erased(); 4] {
+                return Ok(());
+            }
+        }
+        let stays = from < self.image.end && to > self.image.start;
+        self.strayed.fetch_or(!stays, Ordering::Relaxed);
+        NorFlash::erase(&mut self.region, from, to).await
+    }
+
+    async fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
+        self.keep_promise().await?;
+        match self.bug {
+            Some(Bug::RecordedBeforeWritten) => {
+                self.promised = Some((offset, bytes.to_vec()));
+                return Ok(());
+            }
+            Some(Bug::ProgrammedTwice) => self.program(offset, bytes).await?,
+            _ => {}
+        }
+        self.program(offset, bytes).await?;
+        let end = offset + bytes.len() as u32;
+        if self.bug == Some(Bug::PaddedIntoTrailer) && end >= self.image.end {
+            let sector = self.region.flash().geometry().erase_size;
+            let trailer = self.capacity() as u32 - sector;
+            let padding = vec![self.erased(); sector as usize];
+            // Behind it and in the trailer's sector, which is clean at this time.
+            self.program(trailer, &padding).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A hand-over that may be wrong.
+#[derive(Debug)]
+pub(crate) struct PlantedBoot<B> {
+    boot: B,
+    bug: Option<Bug>,
+}
+
+impl<B: BootControl> PlantedBoot<B> {
+    pub(crate) fn new(boot: B, bug: Option<Bug>) -> Self {
+        Self { boot, bug }
+    }
+}
+
+impl<B: BootControl> BootControl for PlantedBoot<B> {
+    fn room(&self) -> sprag::boot::Room {
+        self.boot.room()
+    }
+
+    async fn state(&mut self) -> Result<State, Error> {
+        self.boot.state().await
+    }
+
+    async fn stage(&mut self, swap: Swap) -> Result<(), Error> {
+        self.boot.stage(swap).await
+    }
+
+    async fn unstage(&mut self) -> Result<(), Error> {
+        self.boot.unstage().await?;
+        if self.bug == Some(Bug::MagicFirst) { self.boot.stage(Swap::Test).await } else { Ok(()) }
+    }
+
+    async fn confirm(&mut self) -> Result<(), Error> {
+        self.boot.confirm().await
+    }
+
+    async fn go_back(&mut self) -> Result<(), Error> {
+        self.boot.go_back().await
+    }
+}

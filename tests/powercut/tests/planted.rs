@@ -1,0 +1,77 @@
+//! The campaign is worth what it finds: writers and hand-overs that are wrong on purpose must each be found, by a failure
+//! that the printed steps show again.
+
+use sprag_powercut::{Bug, Case, Depth, Settings, cases, families};
+
+/// The smallest cases on a part with ECC: one good image, and one forged.
+fn small_cases() -> Vec<Case> {
+    let families = families::all();
+    let mut cases = cases(&families);
+    cases.retain(|case| case.part.name == "stm32h5" && case.family == 0);
+    cases.sort_by_key(|case| case.image.length);
+    cases
+}
+
+fn settings(bug: Option<Bug>) -> Settings {
+    Settings { depth: Depth::Sample { seed: 1, cuts: 1000 }, bug, states: Default::default() }
+}
+
+fn is_found(bug: Bug) {
+    let families = families::all();
+    let settings = settings(Some(bug));
+    for case in small_cases() {
+        let family = &families[case.family];
+        let Err(failure) = family.explore(&case, &settings) else { continue };
+        println!("{failure}");
+        let again = family.replay(&case, &failure.steps, &settings, &mut |line| println!("  {line}"));
+        assert_eq!(again, Err(failure.what.clone()), "the steps {:?} do not show it again", failure.steps);
+        return;
+    }
+    panic!("{bug} was not found");
+}
+
+#[test]
+fn a_magic_that_is_written_first_is_found() {
+    is_found(Bug::MagicFirst);
+}
+
+#[test]
+fn a_torn_sector_that_is_not_erased_is_found() {
+    is_found(Bug::TornNotErased);
+}
+
+#[test]
+fn progress_that_is_recorded_before_the_bytes_is_found() {
+    is_found(Bug::RecordedBeforeWritten);
+}
+
+#[test]
+fn padding_into_the_trailer_is_found() {
+    is_found(Bug::PaddedIntoTrailer);
+}
+
+#[test]
+fn a_double_program_is_found() {
+    is_found(Bug::ProgrammedTwice);
+}
+
+#[test]
+fn staging_before_verifying_is_found() {
+    is_found(Bug::StagedBeforeVerified);
+}
+
+#[test]
+fn a_journal_without_crc_is_found() {
+    is_found(Bug::JournalWithoutCrc);
+}
+
+/// The same cases without a bug.
+#[test]
+fn what_is_right_is_not_blamed() {
+    let families = families::all();
+    for case in small_cases() {
+        if let Err(failure) = families[case.family].explore(&case, &settings(None)) {
+            panic!("{failure}");
+        }
+    }
+}
