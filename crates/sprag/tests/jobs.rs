@@ -92,7 +92,7 @@ fn a_refused_image_is_reported_once_and_not_tried_again() {
         let document = document("a", "1", "http://h/1");
         assert!(matches!(run(updater, &document), Err(Error::Verify(_))));
         assert_eq!(run(updater, &document), Ok(Outcome::AlreadyEnded(Status::Refused)));
-        assert_eq!(report(updater), refused("a", "not-newer"));
+        assert_eq!(report(updater), refused("a", "same-version"));
         assert_eq!(run(updater, &document), Ok(Outcome::AlreadyEnded(Status::Refused)));
         assert_eq!(server.requests().len(), 1);
     });
