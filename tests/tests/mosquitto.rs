@@ -108,7 +108,7 @@ async fn a_job_of_aws_from_the_queue_to_its_end() {
     let details = |id: &str| fleet.aws.with(|service| service.job(id).unwrap().details.clone());
     assert_eq!(
         (details("first"), details("second")),
-        (json!({"self_test": "accepted"}), json!({"reason": "not-newer"}))
+        (json!({"self_test": "accepted"}), json!({"reason": "same-version"}))
     );
     assert_eq!(fleet.runs(), NEW);
     assert_eq!(fleet.bench.server.stats().requests, 2);
@@ -206,7 +206,7 @@ async fn what_the_service_ends_is_stopped() {
         fleet.bench.server.on_request(|number| (number == 3).then_some(Disturbance::Delay(Duration::from_secs(8))));
         let (stopped, begun) = (tokio::sync::Notify::new(), tokio::sync::Notify::new());
         let mut on = |happening: Happening| match happening {
-            Happening::Update(sprag::Event::Progress { received, .. }) if received == 8192 => begun.notify_one(),
+            Happening::Update(sprag::Event::Progress { received: 8192.., .. }) => begun.notify_one(),
             Happening::Cloud(Event::Stopped) => stopped.notify_one(),
             _ => {}
         };
