@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use ed25519_dalek::SigningKey;
 use sprag::job::iotconnect::IotConnect as Conversation;
-use sprag::mqtt::{Account, Avnet, Event};
+use sprag::mqtt::{Account, IotConnectCloud, Event};
 use sprag_cli::device::{Device, Happening, Settings};
 use sprag_cli::key;
 use sprag_cli::layout::Layout;
@@ -179,7 +179,7 @@ impl Bench {
         };
         let mut outgoing = [0; 256];
         let mut broker = online::broker(&connector, account, &mut outgoing);
-        let conversation = || Avnet::<8>::new(Conversation::new(self.cloud.topics()));
+        let conversation = || IotConnectCloud::<8>::new(Conversation::new(self.cloud.topics()));
 
         let before = device.updater_erases();
         let mut heard = self.cloud.acks().len();

@@ -9,7 +9,7 @@ use serde_json::json;
 use sprag::fetch::Scheme;
 use sprag::job::aws::{AwsJobs as Conversation, Settings};
 use sprag::job::iotconnect::IotConnect as IotConversation;
-use sprag::mqtt::{Account, Avnet, AwsIot, Cloud, Event};
+use sprag::mqtt::{Account, IotConnectCloud, AwsCloud, Cloud, Event};
 use sprag_cli::device::{Device, Happening, SelfTest};
 use sprag_cli::net::HostConnector;
 use sprag_cli::online;
@@ -46,12 +46,12 @@ async fn live<K: Cloud>(
     }
 }
 
-fn conversation() -> AwsIot<'static> {
+fn conversation() -> AwsCloud<'static> {
     let first_token =
         u32::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros() % 1_000_000_000)
             .unwrap();
     let settings = Settings { first_token, step_timeout_minutes: Some(5), ..Settings::default() };
-    AwsIot::new(Conversation::new(THING, settings).unwrap())
+    AwsCloud::new(Conversation::new(THING, settings).unwrap())
 }
 
 /// A bench with an image in its bucket, and AWS's service behind a mosquitto.
@@ -259,7 +259,7 @@ async fn an_ota_of_iotconnect() {
             reported.notify_one();
         }
     };
-    let talk = || Avnet::<8>::new(IotConversation::new(cloud.topics()));
+    let talk = || IotConnectCloud::<8>::new(IotConversation::new(cloud.topics()));
     live(&bench, &device, (&broker, THING), &sockets, talk, reported.notified(), &mut on).await;
     cloud.ended().await;
     let finals: Vec<_> = cloud.acks().into_iter().filter(|ack| !ack.contains(r#""st":2"#)).collect();

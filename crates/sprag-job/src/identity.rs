@@ -32,6 +32,17 @@ pub(crate) fn of_text(text: Text<'_>) -> u64 {
     identity.finish()
 }
 
+/// See [`Job::key`], from what was kept of the job.
+#[cfg(feature = "iotconnect")]
+pub(crate) fn key(id: &str, identity: u64) -> u64 {
+    if id.is_empty() {
+        return identity.max(1);
+    }
+    let mut key = Identity::new();
+    key.str(id);
+    key.finish().max(1)
+}
+
 /// FNV-1a, 64 bits, over fields that are kept apart.
 struct Identity(u64);
 

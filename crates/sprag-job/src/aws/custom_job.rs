@@ -52,7 +52,7 @@ impl fmt::Debug for Custom<'_> {
 }
 
 /// Reads a message around a job document of your own: the struct `T` that `serde` finds in it becomes a job by `describe`.
-/// Its dialect is `aws-jobs`, whose reports are those of every job of AWS. For `sprag::mqtt::AwsIot::reading`.
+/// Its dialect is `aws-jobs`, whose reports are those of every job of AWS. For `sprag::mqtt::AwsCloud::reading`.
 ///
 /// Strings that may have escapes, as URLs do, are an [`EscapedStr`](serde_json_core::str::EscapedStr) in the struct.
 ///

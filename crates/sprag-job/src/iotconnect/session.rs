@@ -3,6 +3,7 @@
 use super::topics::Topics;
 use crate::dialect::Dialect;
 use crate::error::{ParseError, ParseErrorKind as Kind};
+use crate::identity;
 use crate::job::Job;
 use crate::out::{Out, TooSmall};
 use crate::parse::parse;
@@ -81,6 +82,17 @@ impl<'t, const SEEN: usize> IotConnect<'t, SEEN> {
     /// Remembers what [`seen`](Self::seen) gave before the reboot, and nothing else.
     pub fn recall(&mut self, seen: [u64; SEEN]) {
         self.seen = seen;
+    }
+
+    /// Forgets the OTA that was remembered last, unless it is the one of this [id](Job::id) and
+    /// [identity](Job::identity): for one that was remembered before the reboot, but never begun.
+    pub fn forget_newest_unless(&mut self, id: &str, identity: u64) {
+        if self.seen.first().is_some_and(|newest| *newest != identity::key(id, identity)) {
+            self.seen.rotate_left(1);
+            if let Some(last) = self.seen.last_mut() {
+                *last = 0;
+            }
+        }
     }
 
     /// What must survive the reboot: a number for each remembered OTA.

@@ -23,7 +23,7 @@ const VERSION: u8 = 1;
 /// What is kept across the reboot, as record of kind 4: a version byte, 1, and the execution's version number (`u64`,
 /// little-endian) if it is known. The job's id is in the updater's own record.
 #[derive(Debug)]
-pub struct AwsIot<'t> {
+pub struct AwsCloud<'t> {
     jobs: AwsJobs<'t>,
     read: ReadJob,
     /// The number of what was said last.
@@ -34,7 +34,7 @@ pub struct AwsIot<'t> {
     hold: Option<u32>,
 }
 
-impl<'t> AwsIot<'t> {
+impl<'t> AwsCloud<'t> {
     /// A conversation about the jobs of one thing.
     pub fn new(jobs: AwsJobs<'t>) -> Self {
         Self { jobs, read: sprag_job::parse, said: None, since: 0, hold: None }
@@ -55,9 +55,9 @@ impl<'t> AwsIot<'t> {
     }
 }
 
-impl Cloud for AwsIot<'_> {}
+impl Cloud for AwsCloud<'_> {}
 
-impl Talk for AwsIot<'_> {
+impl Talk for AwsCloud<'_> {
     const IS_ONE_BY_ONE: bool = true;
 
     fn filter<'b>(&self, index: usize, out: &'b mut [u8]) -> Option<Result<&'b str, TooSmall>> {

@@ -9,7 +9,7 @@ use crate::updater::Report;
 /// Reads a job document as it arrived, envelope included.
 pub type ReadJob = for<'a> fn(&'a [u8]) -> Result<Job<'a>, ParseError<'a>>;
 
-/// A conversation with a cloud, made from one of `sprag-job`'s: [`AwsIot`](super::AwsIot) or
+/// A conversation with a cloud, made from one of `sprag-job`'s: [`AwsCloud`](super::AwsCloud) or
 /// [`IotConnect`](super::IotConnect).
 pub trait Cloud: Talk {}
 

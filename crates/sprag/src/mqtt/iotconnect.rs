@@ -18,7 +18,7 @@ const VERSION: u8 = 1;
 ///
 /// What is kept, as record of kind 4: a version byte, 1, and a `u64` (little-endian) for each OTA that was seen.
 #[derive(Debug)]
-pub struct Avnet<'t, const SEEN: usize> {
+pub struct IotConnectCloud<'t, const SEEN: usize> {
     conversation: IotConnect<'t, SEEN>,
     /// The OTA that reports are about.
     current: Option<(Dialect, heapless::String<ID_MAX>)>,
@@ -28,7 +28,7 @@ pub struct Avnet<'t, const SEEN: usize> {
     ask: bool,
 }
 
-impl<'t, const SEEN: usize> Avnet<'t, SEEN> {
+impl<'t, const SEEN: usize> IotConnectCloud<'t, SEEN> {
     const FITS: () = assert!(SEEN * 8 < STATE_MAX, "8 OTAs can be remembered");
 
     /// A conversation of one device.
@@ -66,9 +66,9 @@ impl<'t, const SEEN: usize> Avnet<'t, SEEN> {
     }
 }
 
-impl<const SEEN: usize> Cloud for Avnet<'_, SEEN> {}
+impl<const SEEN: usize> Cloud for IotConnectCloud<'_, SEEN> {}
 
-impl<const SEEN: usize> Talk for Avnet<'_, SEEN> {
+impl<const SEEN: usize> Talk for IotConnectCloud<'_, SEEN> {
     const IS_ONE_BY_ONE: bool = false;
 
     fn filter<'b>(&self, index: usize, out: &'b mut [u8]) -> Option<Result<&'b str, TooSmall>> {
@@ -169,6 +169,9 @@ impl<const SEEN: usize> Talk for Avnet<'_, SEEN> {
                 *seen = bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
             }
             self.conversation.recall(seen);
+            // It is kept before it is begun. If the power failed in between, it is still to be done.
+            let (id, identity) = record.map_or(("", 0), |record| (record.id.as_str(), record.identity));
+            self.conversation.forget_newest_unless(id, identity);
         }
         let ours = record.filter(|record| !record.reported && !record.dialect.is_aws());
         self.current = ours.map(|record| (record.dialect, record.id.clone()));

@@ -148,6 +148,9 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs> Link<'_, '_, '_, K, T, D> {
             }
             Incoming::Message { topic, payload } => (topic, payload),
         };
+        if self.spare.is_none() {
+            self.spare = self.exchange.returned.try_take();
+        }
         let number = self.exchange.with_say(|_, number| number);
         let takes = K::IS_ONE_BY_ONE || self.spare.is_some() || self.exchange.is_working();
         let room = takes.then_some(self.room);

@@ -1,7 +1,7 @@
 //! A device's conversation with its cloud, over any MQTT client.
 //!
 //! [`Agent::run`] listens for jobs, runs them with an [`Updater`](crate::Updater), and reports each to its one end. It needs
-//! a [`Broker`], the seam to an MQTT client, and a [`Cloud`]: `AwsIot` or `Avnet` (IoTConnect).
+//! a [`Broker`], the seam to an MQTT client, and a [`Cloud`]: `AwsCloud` or `IotConnectCloud` (IoTConnect).
 #![cfg_attr(
     feature = "aws-jobs",
     doc = r#"
@@ -11,7 +11,7 @@ use embedded_storage_async::nor_flash::NorFlash;
 use sprag::boot::BootControl;
 use sprag::fetch::ImageSource;
 use sprag::job::aws::{AwsJobs, Settings};
-use sprag::mqtt::{Agent, AwsIot, Broker, Buffers, Event, Limits, Reset};
+use sprag::mqtt::{Agent, AwsCloud, Broker, Buffers, Event, Limits, Reset};
 use sprag::verify::Version;
 use sprag::{Error, Updater};
 
@@ -27,7 +27,7 @@ async fn keep_up_to_date<C: ImageSource>(
     // Tokens that differ after each start keep late answers apart.
     let settings = Settings { first_token: serial_number, step_timeout_minutes: Some(30), ..Settings::default() };
     let jobs = AwsJobs::new("pump-7", settings).expect("the name of a thing");
-    let mut agent = Agent::new(AwsIot::new(jobs), uptime_seconds, delay, Limits::new(serial_number));
+    let mut agent = Agent::new(AwsCloud::new(jobs), uptime_seconds, delay, Limits::new(serial_number));
 
     let (mut document, mut topic, mut payload) = ([0; 4096], [0; 226], [0; 512]);
     let buffers = Buffers { document: &mut document, topic: &mut topic, payload: &mut payload };
@@ -71,10 +71,10 @@ mod rust_mqtt;
 pub use self::rust_mqtt::{Account, RustMqtt, RustMqttClient, RustMqttError};
 pub use agent::{Agent, Buffers, Limits, Reset};
 #[cfg(any(feature = "aws-jobs", feature = "afr-ota"))]
-pub use aws::AwsIot;
+pub use aws::AwsCloud;
 pub use backoff::Waits;
 pub use client::{Broker, Client, Incoming};
 pub use cloud::{Cloud, ReadJob};
 pub use event::Event;
 #[cfg(feature = "iotconnect")]
-pub use iotconnect::Avnet;
+pub use iotconnect::IotConnectCloud;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use serde_json::json;
 use sprag::job::aws::{AwsJobs, Settings};
-use sprag::mqtt::{AwsIot, Event};
+use sprag::mqtt::{AwsCloud, Event};
 use sprag::verify::Version;
 use sprag_testkit::aws_jobs::{Message, Service};
 use sprag_testkit::flash::Torn;
@@ -64,7 +64,7 @@ impl Fleet {
         let cloud = |resets: u32| {
             let settings =
                 Settings { first_token: resets * 10_000, step_timeout_minutes: Some(5), ..Settings::default() };
-            AwsIot::new(AwsJobs::new(THING, settings).unwrap())
+            AwsCloud::new(AwsJobs::new(THING, settings).unwrap())
         };
         self.device.live(&self.broker, cloud, || done(&service.borrow()), on)
     }
@@ -250,7 +250,7 @@ fn what_can_be_tried_again_is_failed_and_what_can_not_is_rejected() {
     fleet.device.server.replace(image_of(1));
     assert!(fleet.run());
     assert_eq!(fleet.finals("a"), ["REJECTED"]);
-    assert_eq!(fleet.service.borrow_mut().job("a").unwrap().details, json!({"reason": "not-newer"}));
+    assert_eq!(fleet.service.borrow_mut().job("a").unwrap().details, json!({"reason": "same-version"}));
 
     let mut fleet = Fleet::with_one_job();
     // Taken from the end: the first life has no trial, the second has, and fails it.

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use ed25519_dalek::SigningKey;
 use embassy_futures::select::{Either, select};
+use embedded_hal_async::delay::DelayNs;
 use sprag::boot::{Layout, McuBoot};
 use sprag::fetch::{Connector, Fetcher, Scheme, TcpConnectError, TcpConnector};
 use sprag::flash::{Geometry, Journal, SlotWriter};
@@ -60,6 +61,8 @@ pub(crate) struct Device {
     pub(crate) events: Rc<RefCell<Vec<Event>>>,
     /// What the next self-tests come to; `true` when none is left.
     pub(crate) self_tests: Vec<bool>,
+    /// How long a self-test takes, in milliseconds.
+    pub(crate) test_ms: u32,
     pub(crate) resets: u32,
 }
 
@@ -76,6 +79,7 @@ impl Device {
             time: VirtualTime::new(),
             events: Rc::default(),
             self_tests: Vec::new(),
+            test_ms: 0,
             resets: 0,
         }
     }
@@ -138,13 +142,18 @@ impl Device {
             on(&event);
             self.events.borrow_mut().push(event);
         };
-        let life = agent.run(&mut updater, &mut broker, running, buffers, async || passes, &mut events);
+        let mut test_delay = self.time.delay();
+        let self_test = async || {
+            DelayNs::delay_ms(&mut test_delay, self.test_ms).await;
+            passes
+        };
+        let life = agent.run(&mut updater, &mut broker, running, buffers, self_test, &mut events);
         let mut delay = delay;
         let watch = async {
             // Looks only when there has been time to do something.
             while !done() {
                 assert!(self.time.seconds() < 1_000_000, "no end in sight: {:#?}", self.events.borrow());
-                embedded_hal_async::delay::DelayNs::delay_ms(&mut delay, 5_000).await;
+                DelayNs::delay_ms(&mut delay, 5_000).await;
             }
         };
         match select(life, watch).await {

@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use sprag::job::iotconnect::{IotConnect, Topics};
-use sprag::mqtt::{Avnet, Event};
+use sprag::mqtt::{Event, IotConnectCloud};
 use sprag::verify::Version;
+use sprag_testkit::flash::Torn;
 
 use super::broker::{Cut, TestBroker};
 use super::device::{Device, image_of};
@@ -53,7 +54,7 @@ impl Fleet {
             let finals = acks.borrow().iter().filter(|ack| !ack.contains(r#""st":2"#)).count();
             finals >= count && time.seconds() - *since.get_or_insert(time.seconds()) >= 300
         };
-        let cloud = |_| Avnet::<4>::new(IotConnect::new(Topics::Aws { client_id: "pump-7" }));
+        let cloud = |_| IotConnectCloud::<4>::new(IotConnect::new(Topics::Aws { client_id: "pump-7" }));
         self.device.live(&self.broker, cloud, done, on)
     }
 
@@ -167,4 +168,74 @@ fn an_ota_that_can_not_be_fetched_comes_to_an_end() {
     assert!(fleet.run(1, |_| {}));
     assert_eq!(fleet.finals(), [ack("a", 4, "connect-failed")]);
     assert_eq!(fleet.device.boot(), Version::new(1, 0, 0));
+}
+
+fn push(broker: &TestBroker, documents: &[String]) {
+    broker.push(documents.iter().map(|document| (COMMAND.to_owned(), document.clone().into_bytes())));
+}
+
+#[test]
+fn an_ota_after_one_that_ended_without_a_reset() {
+    let mut fleet = Fleet::new(|_| vec![]);
+    fleet.device.server.replace(image_of(1));
+    let (broker, server) = (fleet.broker.clone(), fleet.device.server.clone());
+    let (mut first, mut second) = (false, false);
+    assert!(fleet.run(2, |event| match event {
+        Event::Connected if !std::mem::replace(&mut first, true) => push(&broker, &[ota("a", "https://h/a")]),
+        Event::Reported { .. } if !std::mem::replace(&mut second, true) => {
+            server.replace(image_of(2));
+            push(&broker, &[ota("b", "https://h/b")]);
+        }
+        _ => {}
+    }));
+    assert_eq!(fleet.finals(), [ack("a", 4, "same-version"), ack("b", 3, "2.0.0 runs and is confirmed")]);
+}
+
+/// The power fails before and within every flash operation.
+#[test]
+fn without_power_at_every_flash_operation() {
+    let new = || Fleet::new(|acks| if ended(acks) { vec![] } else { vec![ota("a", "https://h/app")] });
+    let mut undisturbed = new();
+    assert!(undisturbed.run(1, |_| {}));
+    let stats = undisturbed.device.flash.stats();
+    for operation in 0..stats.erases + stats.programs {
+        let torn = if operation % 2 == 0 { Torn::Nothing } else { Torn::Half };
+        let mut fleet = new();
+        fleet.device.flash.cut_power_after(operation, torn);
+        while !fleet.run(1, |_| {}) {
+            fleet.device.flash.power_on();
+        }
+        let mut finals = fleet.finals();
+        finals.dedup();
+        // Cut while the new image was on trial, the old one is back.
+        let reverted = fleet.device.boot() == Version::new(1, 0, 0);
+        let expected = if reverted { ack("a", 4, "reverted") } else { ack("a", 3, "2.0.0 runs and is confirmed") };
+        assert_eq!(finals, [expected], "{torn:?} in operation {operation}");
+    }
+}
+
+/// The power fails when one OTA has ended for the sake of another, and that one is not begun yet.
+#[test]
+fn without_power_between_an_ota_and_the_one_that_overtakes_it() {
+    let mut fleet = Fleet::new(|acks| {
+        let has_ended = |id: &str| acks.iter().any(|ack| ack.contains(id) && !ack.contains(r#""st":2"#));
+        match (has_ended(r#""ack":"a""#), has_ended(r#""ack":"b""#)) {
+            (_, true) => vec![],
+            (true, false) => vec![ota("b", "https://h/b")],
+            (false, false) => vec![ota("a", "https://h/a")],
+        }
+    });
+    let (broker, flash) = (fleet.broker.clone(), fleet.device.flash.clone());
+    let (mut pushed, mut cut) = (false, false);
+    let mut on = |event: &Event| match event {
+        Event::Update(sprag::Event::Progress { .. }) if !std::mem::replace(&mut pushed, true) => {
+            push(&broker, &[ota("b", "https://h/b")]);
+        }
+        Event::Reported { .. } if !std::mem::replace(&mut cut, true) => flash.cut_power_after(0, Torn::Nothing),
+        _ => {}
+    };
+    while !fleet.run(2, &mut on) {
+        fleet.device.flash.power_on();
+    }
+    assert_eq!(fleet.finals(), [ack("a", 4, "superseded"), ack("b", 3, "2.0.0 runs and is confirmed")]);
 }
