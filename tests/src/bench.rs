@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use ed25519_dalek::SigningKey;
 use sprag::job::iotconnect::IotConnect as Conversation;
-use sprag::mqtt::{Account, IotConnectCloud, Event};
+use sprag::mqtt::{Account, Event, IotConnectCloud};
 use sprag_cli::device::{Device, Happening, Settings};
 use sprag_cli::key;
 use sprag_cli::layout::Layout;

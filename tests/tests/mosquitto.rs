@@ -9,7 +9,7 @@ use serde_json::json;
 use sprag::fetch::Scheme;
 use sprag::job::aws::{AwsJobs as Conversation, Settings};
 use sprag::job::iotconnect::IotConnect as IotConversation;
-use sprag::mqtt::{Account, IotConnectCloud, AwsCloud, Cloud, Event};
+use sprag::mqtt::{Account, AwsCloud, Cloud, Event, IotConnectCloud};
 use sprag_cli::device::{Device, Happening, SelfTest};
 use sprag_cli::net::HostConnector;
 use sprag_cli::online;

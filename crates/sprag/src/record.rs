@@ -93,7 +93,9 @@ pub struct JobRecord {
 impl JobRecord {
     /// Whether this is that job, delivered again. Some ids do not tell two jobs apart: ota-update's, and none at all.
     pub(crate) fn is_of(&self, job: &Job<'_>) -> bool {
-        job.id() == self.id.as_str() && self.dialect == job.dialect() && self.identity == job.identity()
+        // IoTConnect's answer to a request need not name the job.
+        let is_named = self.id.is_empty() || job.id().is_empty() || job.id() == self.id.as_str();
+        is_named && self.dialect == job.dialect() && self.identity == job.identity()
     }
 
     pub(crate) fn encode(&self) -> heapless::Vec<u8, SIZE_MAX> {

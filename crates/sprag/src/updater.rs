@@ -236,12 +236,15 @@ where
         if state == State::Trial {
             return Err(Error::Boot(sprag_boot::Error::OnTrial));
         }
+        let mut id = heapless::String::try_from(id).map_err(|_| Error::JobId { length: id.len() })?;
         match self.job().await? {
             Some(record) if record.is_of(job) => match (record.phase, state) {
                 (Phase::Ended(status), _) => return Ok(Outcome::AlreadyEnded(status)),
                 (Phase::Staging | Phase::Staged | Phase::Restarting, State::Staged(_)) => {
                     return Ok(Outcome::RebootToTest);
                 }
+                // Under the name that it has, if one of the two has one.
+                _ if id.is_empty() => id = record.id,
                 _ => {}
             },
             Some(record) if !matches!(record.phase, Phase::Ended(_)) => {
@@ -260,7 +263,7 @@ where
             version: Version::default(),
             identity: job.identity(),
             dialect: job.dialect(),
-            id: heapless::String::try_from(id).map_err(|_| Error::JobId { length: id.len() })?,
+            id,
             reason: heapless::String::new(),
         };
         self.save(&record).await?;
@@ -347,6 +350,23 @@ where
         match self.job().await? {
             Some(JobRecord { phase: Phase::Ended(_), reported: true, .. }) => {
                 Ok(self.slot.journal().put(JOB, &[]).await?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Owes the final report of the last job once more: the cloud has not taken note of it.
+    ///
+    /// # Errors
+    /// [`Error::Flash`].
+    ///
+    /// # Cancellation safety
+    /// Dropped early, the report is owed or not.
+    pub async fn owe_again(&mut self) -> Result_<(), C> {
+        match self.job().await? {
+            Some(mut record) if matches!(record.phase, Phase::Ended(_)) => {
+                record.reported = false;
+                self.save(&record).await
             }
             _ => Ok(()),
         }

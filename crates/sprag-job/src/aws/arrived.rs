@@ -78,11 +78,12 @@ impl AwsJobs<'_> {
         };
         let Some(id) = JobId::from_bytes(head.job_id().bytes()) else { return Event::Nothing };
         match &mut self.hand {
-            Some(hand) if hand.id == id => {
+            Some(hand) if hand.id == id && is_same(hand.number, head.execution_number()) => {
                 hand.version = head.version_number().or(hand.version);
+                hand.number = head.execution_number().or(hand.number);
                 Event::Again(head)
             }
-            hand => match hand.replace(Hand::new(id, head.version_number())) {
+            hand => match hand.replace(Hand::new(id, head.version_number(), head.execution_number())) {
                 None => Event::Job(head),
                 Some(_) => Event::Replaced(head),
             },
@@ -100,6 +101,10 @@ impl AwsJobs<'_> {
         let (Some(found), Some(hand)) = (found, &mut self.hand) else { return Event::Nothing };
         if found.job_id() != hand.id.as_str() {
             return Event::Nothing;
+        }
+        if !is_same(hand.number, found.execution_number()) {
+            // The one in hand has ended, and the job is tried anew.
+            return self.gone(Gone::Ended(None));
         }
         if let Some(status) = found.status().filter(ExecutionStatus::is_terminal) {
             return self.gone(Gone::Ended(Some(status)));
@@ -205,6 +210,11 @@ fn is(token: Text<'_>, number: u32) -> bool {
 
 fn is_status(state: &State<'_>, status: Status) -> bool {
     state.status() == Some(ExecutionStatus::of(Text::new(report::word(status))))
+}
+
+/// Whether two numbers of an execution are one, as far as both are known.
+fn is_same(one: Option<u64>, other: Option<u64>) -> bool {
+    one.is_none() || other.is_none() || one == other
 }
 
 /// Versions only grow.

@@ -22,6 +22,8 @@ pub struct Saved {
     pub job_id: JobId,
     /// The version that the next update expects; `None` sends it without.
     pub version: Option<u64>,
+    /// Which try of the job on this thing it is: the service may try one that failed again under the same id.
+    pub number: Option<u64>,
 }
 
 /// The device's side of AWS IoT Jobs for one thing: what to subscribe to, what to publish, what arrived messages mean.
@@ -69,8 +71,11 @@ pub struct AwsJobs<'t> {
 pub(crate) struct Hand {
     pub(crate) id: JobId,
     pub(crate) version: Option<u64>,
+    pub(crate) number: Option<u64>,
     pub(crate) sent: Option<Sent>,
     pub(crate) thin: Thinning,
+    /// When the service last heard that the step is alive.
+    pub(crate) alive: Option<u32>,
 }
 
 /// An update that has not been answered.
@@ -99,8 +104,8 @@ pub(crate) struct Asked {
 }
 
 impl Hand {
-    pub(crate) fn new(id: JobId, version: Option<u64>) -> Self {
-        Self { id, version, sent: None, thin: Thinning::default() }
+    pub(crate) fn new(id: JobId, version: Option<u64>, number: Option<u64>) -> Self {
+        Self { id, version, number, sent: None, thin: Thinning::default(), alive: None }
     }
 }
 
@@ -129,12 +134,12 @@ impl<'t> AwsJobs<'t> {
 
     /// Takes the job that was in hand before the reboot in hand again.
     pub fn take_up(&mut self, saved: Saved) {
-        self.hand = Some(Hand::new(saved.job_id, saved.version));
+        self.hand = Some(Hand::new(saved.job_id, saved.version, saved.number));
     }
 
     /// What must survive the reboot: the job in hand. `None` when there is none.
     pub fn saved(&self) -> Option<Saved> {
-        self.hand.map(|hand| Saved { job_id: hand.id, version: hand.version })
+        self.hand.map(|hand| Saved { job_id: hand.id, version: hand.version, number: hand.number })
     }
 
     /// How many topic filters there are to subscribe to: they fit in one SUBSCRIBE of AWS's broker.
@@ -179,6 +184,31 @@ impl<'t> AwsJobs<'t> {
     /// reconnection: [`connected`](Self::connected).
     pub fn is_waiting(&self) -> bool {
         self.asked.is_some() || self.hand.is_some_and(|hand| hand.sent.is_some())
+    }
+
+    /// Whether an update has not been answered yet.
+    pub fn awaits_update(&self) -> bool {
+        self.hand.is_some_and(|hand| hand.sent.is_some())
+    }
+
+    /// Says that the job in hand is alive, whatever it waits for: a bare `IN_PROGRESS`, when half of the step timeout that
+    /// [`Settings`] ask for has passed since the last word. May be called at any time, and as often as wanted.
+    ///
+    /// # Errors
+    /// [`JobsError::NoJob`], [`JobsError::NoRoom`].
+    pub fn keep_alive<'b>(
+        &mut self,
+        now: u32,
+        topic: &'b mut [u8],
+        payload: &'b mut [u8],
+    ) -> Result<Option<Publish<'b>>, JobsError> {
+        let hand = self.hand.as_mut().ok_or(JobsError::NoJob)?;
+        let since = *hand.alive.get_or_insert(now);
+        let half = self.settings.pace().at_least;
+        if hand.sent.is_some() || half.is_none_or(|half| now.wrapping_sub(since) < half) {
+            return Ok(None);
+        }
+        self.update(now, Status::Downloading, [("", ""); 3], topic, payload).map(Some)
     }
 
     /// What the machine itself wants published: `start-next` or a describe. `None` when there is nothing.
@@ -298,6 +328,7 @@ impl<'t> AwsJobs<'t> {
         let token = self.token;
         let payload = update::update(&self.settings, &Update { status, details, version, token }, payload);
         let publish = update::publish((self.thing, hand.id.as_str(), "/update"), topic, payload)?;
+        hand.alive = Some(now);
         hand.sent = Some(Sent { token, at: now, status, next: version.and_then(|version| version.checked_add(1)) });
         self.token = token.wrapping_add(1);
         Ok(publish)

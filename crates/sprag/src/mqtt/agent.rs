@@ -5,14 +5,14 @@ use embedded_hal_async::delay::DelayNs;
 use embedded_storage_async::nor_flash::NorFlash;
 use sprag_boot::BootControl;
 use sprag_fetch::ImageSource;
-use sprag_job::Job;
+use sprag_job::{Job, Status};
 use sprag_verify::Version;
 
 use super::backoff::{Backoff, Waits};
 use super::client::Broker;
 use super::cloud::{Cloud, ReadJob, Scratch};
 use super::event::Event;
-use super::exchange::{Document, Exchange, Say, Stop};
+use super::exchange::{Document, Exchange, Say, Stop, Told};
 use super::link::Link;
 use crate::error::Error;
 use crate::record::Phase;
@@ -60,6 +60,8 @@ impl Limits {
 /// For how long the reset waits for the cloud to know of it, and a stopped job for the document of the next, in
 /// milliseconds.
 const RESTART_MS: u32 = 30_000;
+/// For how long a document that was asked for is waited for before that counts as another try, in milliseconds.
+const ASK_MS: u32 = 30_000;
 
 /// The caller's buffers.
 #[derive(Debug)]
@@ -137,6 +139,9 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs + Clone> Agent<K, T, D> {
             again: K::IS_ONE_BY_ONE,
             reruns: Backoff::new(self.limits.rerun, self.limits.seed),
             reruns_max: self.limits.reruns,
+            running,
+            job: None,
+            furthest: 0,
         };
         let mut link = Link {
             cloud: &mut self.cloud,
@@ -147,6 +152,7 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs + Clone> Agent<K, T, D> {
             scratch: Scratch { topic: buffers.topic, payload: buffers.payload },
             spare: Some(buffers.document),
             room,
+            owes_document: false,
         };
         match select(device.run(updater, startup, running, self_test), link.run(broker)).await {
             Either::First(result) => result,
@@ -164,6 +170,11 @@ struct Device<'x, 'b, 'e, D> {
     again: bool,
     reruns: Backoff,
     reruns_max: u8,
+    running: Version,
+    /// The identity of the job that runs are counted for.
+    job: Option<u64>,
+    /// The most bytes that came of it: what comes again is no progress.
+    furthest: u64,
 }
 
 /// What comes after a job, or a part of one.
@@ -211,6 +222,8 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
                 self.listen(updater, reason).await?
             };
             let Some(Document { buffer, length, state }) = document else { continue };
+            // From here on, a stop is about this one.
+            self.exchange.stop.reset();
             let next = match (self.read)(buffer.get(..length).unwrap_or_default()) {
                 Ok(job) => {
                     updater.keep(&state).await?;
@@ -242,9 +255,9 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
         while let Some(report) = updater.report().await? {
             let status = report.status();
             self.exchange.say(Say::End(report));
-            self.exchange.told.wait().await;
+            let Told { taken, .. } = self.exchange.told.wait().await;
             updater.reported().await?;
-            self.exchange.event(Event::Reported { status });
+            self.exchange.event(Event::Reported { status, taken });
         }
         Ok(())
     }
@@ -263,22 +276,36 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
             exchange.say(Say::Nothing);
             return Ok(Some(exchange.document.wait().await));
         }
-        let Some(wait_ms) = self.another_run() else {
+        // Without a broker no document can come: that is no try.
+        let is_first = self.reruns.fruitless() == 0 || !exchange.is_connected.get();
+        let wait_ms = if exchange.is_connected.get() { self.another_run() } else { Some(ASK_MS) };
+        let Some(wait_ms) = wait_ms else {
             updater.abandon(reason).await?;
             return Ok(None);
         };
-        exchange.wants_document.set(true);
-        exchange.say(Say::Fresh);
         exchange.event(Event::Waiting { reason, wait_ms, fresh_url: true });
-        let heard = select3(exchange.document.wait(), self.delay.delay_ms(wait_ms), exchange.stop.wait()).await;
-        exchange.wants_document.set(false);
-        match heard {
-            Either3::First(document) => return Ok(Some(document)),
-            Either3::Second(()) => {}
-            Either3::Third(stop) => {
-                let _ = self.stop(updater, stop).await?;
+        // Asked for at once the first time; a URL that is refused again and again is asked for with growing waits.
+        let waits = if is_first { [None, Some(wait_ms)] } else { [Some(wait_ms), Some(ASK_MS)] };
+        exchange.wants_document.set(true);
+        for (round, wait_ms) in waits.into_iter().enumerate() {
+            let Some(wait_ms) = wait_ms else { continue };
+            if round == 1 {
+                exchange.say(Say::Fresh);
+            }
+            let heard = select3(exchange.document.wait(), self.delay.delay_ms(wait_ms), exchange.stop.wait()).await;
+            match heard {
+                Either3::First(document) => {
+                    exchange.wants_document.set(false);
+                    return Ok(Some(document));
+                }
+                Either3::Second(()) => {}
+                Either3::Third(stop) => {
+                    let _ = self.stop(updater, stop).await?;
+                    break;
+                }
             }
         }
+        exchange.wants_document.set(false);
         Ok(None)
     }
 
@@ -289,13 +316,17 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
         job: &Job<'_>,
     ) -> Result_<Next, C> {
         let exchange = self.exchange;
-        exchange.stop.reset();
+        if self.job != Some(job.identity()) {
+            (self.job, self.furthest) = (Some(job.identity()), 0);
+            self.reruns.reset();
+        }
         loop {
-            exchange.say(Say::Progress { received: 0, total: 0 });
-            let mut has_grown = false;
+            exchange.begin();
+            let before = self.furthest;
+            let furthest = &mut self.furthest;
             let mut events = |event: crate::Event| {
                 if let crate::Event::Progress { received, total } = event {
-                    has_grown = true;
+                    *furthest = received.max(*furthest);
                     exchange.progress(received, total);
                 }
                 exchange.event(Event::Update(event));
@@ -306,6 +337,11 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
             };
             let error = match outcome {
                 Ok(Outcome::RebootToTest) => return self.restart(updater).await,
+                // Given again though it runs: the cloud has not heard that, or has timed it out meanwhile.
+                Ok(Outcome::AlreadyEnded(Status::Done)) if self.again && self.runs(updater).await? => {
+                    updater.owe_again().await?;
+                    return Ok(Next::Listen(""));
+                }
                 Ok(Outcome::AlreadyEnded(_)) if self.again && updater.report().await?.is_none() => {
                     updater.forget_ended().await?;
                     continue;
@@ -317,22 +353,34 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
                 }
                 Err(error) => error,
             };
-            if has_grown {
+            if self.furthest > before {
                 self.reruns.reset();
             }
-            if !error.is_retryable() || error.needs_new_url() {
-                return Ok(Next::Listen(error.reason()));
-            }
             let reason = error.reason();
-            let Some(wait_ms) = self.another_run() else {
+            let wait_ms = match error.is_retryable() {
+                true if error.needs_new_url() => return Ok(Next::Listen(reason)),
+                true => self.another_run(),
+                false => None,
+            };
+            let Some(wait_ms) = wait_ms else {
                 updater.abandon(reason).await?;
-                return Ok(Next::Listen(reason));
+                // What can't even be remembered can't be reported: flash or bootloader fail.
+                let is_known = updater.job().await?.is_some_and(|record| record.is_of(job));
+                return if is_known { Ok(Next::Listen(reason)) } else { Err(error) };
             };
             exchange.event(Event::Waiting { reason, wait_ms, fresh_url: false });
             if let Either::Second(stop) = select(self.delay.delay_ms(wait_ms), exchange.stop.wait()).await {
                 return self.stop(updater, stop).await;
             }
         }
+    }
+
+    /// Whether the image of the last job is what runs.
+    async fn runs<C: ImageSource, S: NorFlash, J: NorFlash, B: BootControl>(
+        &self,
+        updater: &mut Updater<'_, '_, C, S, J, B>,
+    ) -> Result_<bool, C> {
+        Ok(updater.job().await?.is_some_and(|record| record.version == self.running))
     }
 
     /// The image is staged: lets the cloud know, if it is there.
@@ -344,7 +392,7 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
         let version = updater.job().await?.map(|job| job.version).unwrap_or_default();
         exchange.say(Say::Restarting { version });
         match select3(exchange.told.wait(), self.delay.delay_ms(RESTART_MS), exchange.stop.wait()).await {
-            Either3::First(state) => updater.keep(&state).await?,
+            Either3::First(Told { state, .. }) => updater.keep(&state).await?,
             Either3::Second(()) => {}
             Either3::Third(stop) => return self.stop(updater, stop).await,
         }
@@ -357,6 +405,7 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
         updater: &mut Updater<'_, '_, C, S, J, B>,
         stop: Stop,
     ) -> Result_<Next, C> {
+        self.exchange.say(Say::Nothing);
         self.exchange.event(Event::Stopped);
         if stop == Stop::Gone && is_unfinished(updater).await? {
             updater.abandon("cancelled").await?;

@@ -2,11 +2,11 @@
 
 use core::fmt::Write;
 
-use sprag_job::aws::{AwsJobs, Event, JobId, JobsError, Saved, SelfTest, Verdict};
+use sprag_job::aws::{AwsJobs, Event, JobId, JobsError, RejectionCode, Saved, SelfTest, Verdict};
 use sprag_job::{NoRoom, Publish, Status, TooSmall};
 use sprag_verify::Version;
 
-use super::cloud::{Cloud, Heard, ReadJob, Scratch, Talk};
+use super::cloud::{Asked, Cloud, Heard, ReadJob, Scratch, Talk};
 use super::exchange::{Say, State};
 use crate::record::JobRecord;
 use crate::updater::Report;
@@ -15,13 +15,17 @@ use crate::updater::Report;
 const SILENCE_SECONDS: u32 = 30;
 /// How long to wait when the service says that it is busy.
 const BUSY_SECONDS: u32 = 10;
+/// How long to wait after the service ended a job before it is asked for the next.
+const GONE_SECONDS: u32 = 1;
 /// The layout of what is kept.
 const VERSION: u8 = 1;
+/// Stands for a number that is not known.
+const UNKNOWN: u64 = u64::MAX;
 
 /// A conversation with AWS IoT Jobs.
 ///
-/// What is kept across the reboot, as record of kind 4: a version byte, 1, and the execution's version number (`u64`,
-/// little-endian) if it is known. The job's id is in the updater's own record.
+/// What is kept across the reboot, as record of kind 4: a version byte, 1, and the version number and the number of the
+/// execution (`u64`, little-endian; all ones when it is not known). The job's id is in the updater's own record.
 #[derive(Debug)]
 pub struct AwsCloud<'t> {
     jobs: AwsJobs<'t>,
@@ -32,12 +36,16 @@ pub struct AwsCloud<'t> {
     since: u32,
     /// Nothing is sent before this second.
     hold: Option<u32>,
+    /// The last word was our own: a document that makes no sense here was refused.
+    refusing: bool,
+    /// The service has put another execution in the place of the one that a report may be owed for.
+    replaced: bool,
 }
 
 impl<'t> AwsCloud<'t> {
     /// A conversation about the jobs of one thing.
     pub fn new(jobs: AwsJobs<'t>) -> Self {
-        Self { jobs, read: sprag_job::parse, said: None, since: 0, hold: None }
+        Self { jobs, read: sprag_job::parse, said: None, since: 0, hold: None, refusing: false, replaced: false }
     }
 
     /// Reads job documents with this function instead of [`sprag_job::parse`], for fleets that have a document of their
@@ -48,9 +56,18 @@ impl<'t> AwsCloud<'t> {
         self
     }
 
+    /// What was said last is to be said again.
+    fn again(&mut self) {
+        self.said = None;
+        if core::mem::take(&mut self.refusing) {
+            // The document comes once more, and is refused once more.
+            self.jobs.connected();
+        }
+    }
+
     fn refuse<'b>(&mut self, now: u32, reason: &'static str, out: Scratch<'b>) -> Heard<'b> {
         let answer = self.jobs.finish(now, Verdict::Rejected, reason, None, out.topic, out.payload).ok();
-        self.since = now;
+        (self.since, self.refusing) = (now, true);
         Heard::Refused { reason, answer }
     }
 }
@@ -84,7 +101,10 @@ impl Talk for AwsCloud<'_> {
         if self.jobs.is_waiting() && now.wrapping_sub(self.since) >= SILENCE_SECONDS {
             self.connected();
         }
-        let is_new = self.said != Some(number);
+        if !matches!(say, Say::End(_)) {
+            self.replaced = false;
+        }
+        let (is_new, was_waiting) = (self.said != Some(number), self.jobs.is_waiting());
         if is_new && matches!(say, Say::Fresh) {
             self.jobs.refresh();
             self.said = Some(number);
@@ -108,11 +128,13 @@ impl Talk for AwsCloud<'_> {
                     let test = self_test(report);
                     self.jobs.finish(now, verdict(report), report.reason(), test, topic, payload).map(Some)
                 }
-                _ => Ok(None),
+                Say::Nothing | Say::End(_) => Ok(None),
+                // Whatever it waits for, the device is alive.
+                _ => self.jobs.keep_alive(now, topic, payload),
             }
             .inspect(|publish| self.said = publish.map(|_| number).or(self.said))
         };
-        if let Ok(Some(_)) = publish {
+        if !was_waiting && let Ok(Some(_)) = publish {
             self.since = now;
         }
         publish.or_else(|error| match error {
@@ -122,29 +144,40 @@ impl Talk for AwsCloud<'_> {
         })
     }
 
-    fn arrived<'b>(
-        &mut self,
-        now: u32,
-        topic: &str,
-        payload: &[u8],
-        number: u32,
-        room: Option<usize>,
-        out: Scratch<'b>,
-    ) -> Heard<'b> {
+    fn arrived<'b>(&mut self, topic: &str, payload: &[u8], asked: Asked, out: Scratch<'b>) -> Heard<'b> {
+        let Asked { now, number, wants, room } = asked;
+        let was_owed = self.jobs.awaits_update();
         let other = match self.jobs.arrived(topic, payload) {
-            Event::Job(_) | Event::Replaced(_) => true,
-            Event::Again(_) | Event::Fresh(_) => false,
-            Event::Gone(_) => return Heard::Gone,
-            Event::Accepted(_) if self.said == Some(number) => return Heard::Told,
+            Event::Job(_) => true,
+            Event::Replaced(_) => {
+                self.replaced = true;
+                true
+            }
+            // What nobody waits for is not judged, either: the job is being worked on.
+            Event::Again(_) | Event::Fresh(_) if wants => false,
+            Event::Gone(_) => {
+                // Were the same one given again at once, there would be no end to it.
+                self.hold = Some(now.wrapping_add(GONE_SECONDS));
+                return Heard::Gone;
+            }
+            Event::Accepted(_) => {
+                self.refusing = false;
+                return if self.said == Some(number) { Heard::Told } else { Heard::Nothing };
+            }
             Event::Retry(_) => {
-                self.said = None;
+                self.again();
                 return Heard::Nothing;
             }
-            Event::Refused(rejection) if rejection.code().is_retryable() => {
-                (self.said, self.hold) = (None, Some(now.wrapping_add(BUSY_SECONDS)));
-                return Heard::Nothing;
+            Event::Refused(rejection) => {
+                // What these crates do not know yet may pass, as what says so by itself.
+                if rejection.code().is_retryable() || rejection.code() == RejectionCode::Unknown {
+                    self.again();
+                    self.hold = Some(now.wrapping_add(BUSY_SECONDS));
+                    return Heard::Nothing;
+                }
+                let answers_update = was_owed && !self.jobs.awaits_update();
+                return if answers_update && self.said == Some(number) { Heard::NotTaken } else { Heard::Nothing };
             }
-            Event::Refused(_) if self.said == Some(number) => return Heard::NotTaken,
             Event::Malformed(error) => return Heard::Refused { reason: error.reason(), answer: None },
             _ => return Heard::Nothing,
         };
@@ -164,7 +197,7 @@ impl Talk for AwsCloud<'_> {
     }
 
     fn can_report(&self, report: &Report) -> bool {
-        self.jobs.saved().is_some_and(|saved| saved.job_id.as_str() == report.id())
+        !self.replaced && self.jobs.saved().is_some_and(|saved| saved.job_id.as_str() == report.id())
     }
 
     fn read(&self) -> ReadJob {
@@ -174,8 +207,10 @@ impl Talk for AwsCloud<'_> {
     fn state(&self) -> State {
         let mut state = State::new();
         let _ = state.push(VERSION);
-        if let Some(version) = self.jobs.saved().and_then(|saved| saved.version) {
-            let _ = state.extend_from_slice(&version.to_le_bytes());
+        if let Some(Saved { version, number, .. }) = self.jobs.saved() {
+            for number in [version, number] {
+                let _ = state.extend_from_slice(&number.unwrap_or(UNKNOWN).to_le_bytes());
+            }
         }
         state
     }
@@ -183,11 +218,14 @@ impl Talk for AwsCloud<'_> {
     fn restore(&mut self, record: Option<&JobRecord>, state: &[u8]) {
         let owed = record.filter(|record| !record.reported && record.dialect.is_aws());
         let Some(job_id) = owed.and_then(|record| JobId::new(&record.id)) else { return };
-        let version = match state.split_first() {
-            Some((&VERSION, version)) => version.first_chunk().map(|version| u64::from_le_bytes(*version)),
-            _ => None,
-        };
-        self.jobs.take_up(Saved { job_id, version });
+        let mut numbers = match state.split_first() {
+            Some((&VERSION, numbers)) => numbers,
+            _ => &[],
+        }
+        .chunks_exact(8)
+        .map(|bytes| bytes.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)).filter(|number| *number != UNKNOWN));
+        let (version, number) = (numbers.next().flatten(), numbers.next().flatten());
+        self.jobs.take_up(Saved { job_id, version, number });
     }
 }
 

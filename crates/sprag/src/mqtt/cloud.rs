@@ -10,7 +10,7 @@ use crate::updater::Report;
 pub type ReadJob = for<'a> fn(&'a [u8]) -> Result<Job<'a>, ParseError<'a>>;
 
 /// A conversation with a cloud, made from one of `sprag-job`'s: [`AwsCloud`](super::AwsCloud) or
-/// [`IotConnect`](super::IotConnect).
+/// [`IotConnectCloud`](super::IotConnectCloud).
 pub trait Cloud: Talk {}
 
 /// Where a message is put together.
@@ -23,6 +23,19 @@ impl Scratch<'_> {
     pub(crate) fn reborrow(&mut self) -> Scratch<'_> {
         Scratch { topic: self.topic, payload: self.payload }
     }
+}
+
+/// In which situation a message arrives.
+#[derive(Clone, Copy)]
+pub struct Asked {
+    /// Seconds.
+    pub(crate) now: u32,
+    /// The number of what the device has to say.
+    pub(crate) number: u32,
+    /// Whether a document of the job in hand is of use; else it is not even judged.
+    pub(crate) wants: bool,
+    /// How many bytes a document may have; without, there is no place for one now.
+    pub(crate) room: Option<usize>,
 }
 
 /// What a message means.
@@ -56,16 +69,8 @@ pub trait Talk {
     /// What is to be published next.
     fn next<'b>(&mut self, now: u32, say: &Say, number: u32, out: Scratch<'b>) -> Result<Option<Publish<'b>>, NoRoom>;
 
-    /// Takes a message. A document may have `room` bytes; without, there is no place for one now.
-    fn arrived<'b>(
-        &mut self,
-        now: u32,
-        topic: &str,
-        payload: &[u8],
-        number: u32,
-        room: Option<usize>,
-        out: Scratch<'b>,
-    ) -> Heard<'b>;
+    /// Takes a message.
+    fn arrived<'b>(&mut self, topic: &str, payload: &[u8], asked: Asked, out: Scratch<'b>) -> Heard<'b>;
 
     /// The broker has what [`next`](Self::next) gave last: whether that is all that what was said took.
     fn delivered(&mut self, number: u32) -> bool;

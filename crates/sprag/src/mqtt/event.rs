@@ -11,7 +11,9 @@ pub enum Event {
     Connected,
     /// The broker can't be had, or no longer.
     Disconnected {
-        /// What was being done, as a stable word: `connect`, `subscribe`, `publish`, `receive`, `silent`.
+        /// What was being done, as a stable word: `connect`, `subscribe`, `publish`, `ping`, `receive`; `silent` when nothing
+        /// came for too long, `busy` when a document could not be handed over; `topic-buffer` and `payload-buffer` when one
+        /// of the caller's is too small.
         during: &'static str,
         /// The wait before the next try, in milliseconds.
         retry_ms: u32,
@@ -41,9 +43,11 @@ pub enum Event {
         /// Whether it passed.
         passed: bool,
     },
-    /// The final report of a job has reached the cloud.
+    /// The final report of a job is through.
     Reported {
         /// How the job ended.
         status: Status,
+        /// Whether the cloud took it; else it ended the job itself, or does not know it.
+        taken: bool,
     },
 }

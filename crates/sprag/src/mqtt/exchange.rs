@@ -57,6 +57,14 @@ pub(crate) enum Stop {
     Superseded,
 }
 
+/// That the cloud has been told.
+pub(crate) struct Told {
+    /// What is to be kept of the conversation.
+    pub(crate) state: State,
+    /// Whether it took it; else it does not ask for it, or not any more.
+    pub(crate) taken: bool,
+}
+
 /// Between the tasks. Everything in it is taken out and put back: nothing is borrowed across an await.
 pub(crate) struct Exchange<'b, 'e> {
     say: Cell<Say>,
@@ -72,8 +80,10 @@ pub(crate) struct Exchange<'b, 'e> {
     pub(crate) returned: Signal<NoopRawMutex, &'b mut [u8]>,
     /// For the device.
     pub(crate) stop: Signal<NoopRawMutex, Stop>,
-    /// For the device: the cloud has taken what was said, with what is to be kept of the conversation.
-    pub(crate) told: Signal<NoopRawMutex, State>,
+    /// For the device: what was said is through.
+    pub(crate) told: Signal<NoopRawMutex, Told>,
+    /// Whether the broker is there, and listened to.
+    pub(crate) is_connected: Cell<bool>,
     events: Cell<Option<&'e mut dyn FnMut(Event)>>,
 }
 
@@ -88,6 +98,7 @@ impl<'b, 'e> Exchange<'b, 'e> {
             returned: Signal::new(),
             stop: Signal::new(),
             told: Signal::new(),
+            is_connected: Cell::new(false),
             events: Cell::new(Some(events)),
         }
     }
@@ -98,6 +109,13 @@ impl<'b, 'e> Exchange<'b, 'e> {
         self.said.set(self.said.get().wrapping_add(1));
         self.say.set(say);
         self.changed.signal(());
+    }
+
+    /// A run of a job begins, or another one of the same job: how far that is known to be stays said.
+    pub(crate) fn begin(&self) {
+        if !self.with_say(|say, _| matches!(say, Say::Progress { .. })) {
+            self.say(Say::Progress { received: 0, total: 0 });
+        }
     }
 
     /// How far the download is. Only the first word of it is worth waking the link for: it looks once a second.

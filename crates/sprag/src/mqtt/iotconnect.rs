@@ -5,7 +5,7 @@ use core::fmt::Write;
 use sprag_job::iotconnect::{Event, IotConnect};
 use sprag_job::{Dialect, Job, NoRoom, ParseError, Publish, Status, TooSmall};
 
-use super::cloud::{Cloud, Heard, ReadJob, Scratch, Talk};
+use super::cloud::{Asked, Cloud, Heard, ReadJob, Scratch, Talk};
 use super::exchange::{STATE_MAX, Say, State};
 use crate::record::{ID_MAX, JobRecord};
 use crate::updater::Report;
@@ -20,8 +20,8 @@ const VERSION: u8 = 1;
 #[derive(Debug)]
 pub struct IotConnectCloud<'t, const SEEN: usize> {
     conversation: IotConnect<'t, SEEN>,
-    /// The OTA that reports are about.
-    current: Option<(Dialect, heapless::String<ID_MAX>)>,
+    /// The OTA that reports are about, and its identity.
+    current: Option<(Dialect, heapless::String<ID_MAX>, u64)>,
     /// The number of what was said last.
     said: Option<u32>,
     /// The service is to be asked whether an OTA was missed.
@@ -43,17 +43,32 @@ impl<'t, const SEEN: usize> IotConnectCloud<'t, SEEN> {
         let reason = match (job.id().copy_to(&mut id), job.require_https()) {
             (Err(_), _) => "job-id-too-long",
             (_, Err(error)) => error.reason(),
-            _ if room.is_none() => "busy",
+            _ if room.is_none() => {
+                // Once refused, it is not done later.
+                self.conversation.remember(job);
+                "busy"
+            }
             _ if room.is_some_and(|room| length > room) => "document-too-large",
             (Ok(id), Ok(())) => {
-                let other = self.current.as_ref().is_none_or(|(_, current)| current != id);
-                self.current = heapless::String::try_from(id).ok().map(|id| (job.dialect(), id));
+                let other = !self.is_current(job);
+                // An answer to a request need not name the job that is in hand.
+                if other || !id.is_empty() {
+                    self.current = heapless::String::try_from(id).ok().map(|id| (job.dialect(), id, job.identity()));
+                }
                 self.conversation.remember(job);
                 return Heard::Document { other };
             }
         };
         let answer = self.conversation.ack(job, Status::Rejected, reason, out.topic, out.payload).ok().flatten();
         Heard::Refused { reason, answer }
+    }
+
+    /// Whether it is the OTA in hand: by its id, or by what it is where one of the two has none.
+    fn is_current(&self, job: &Job<'_>) -> bool {
+        self.current.as_ref().is_some_and(|(_, id, identity)| match id.is_empty() || job.id().is_empty() {
+            true => *identity == job.identity(),
+            false => job.id() == id.as_str(),
+        })
     }
 
     fn refuse<'b>(&self, error: &ParseError<'_>, out: Scratch<'b>) -> Heard<'b> {
@@ -94,7 +109,7 @@ impl<const SEEN: usize> Talk for IotConnectCloud<'_, SEEN> {
             }
             return self.conversation.pending(topic, payload).transpose();
         }
-        let Some((dialect, id)) = &self.current else { return Ok(None) };
+        let Some((dialect, id, _)) = &self.current else { return Ok(None) };
         let mut message = heapless::String::<64>::new();
         let publish = match say {
             Say::Progress { received, total } if *total > 0 => {
@@ -118,21 +133,12 @@ impl<const SEEN: usize> Talk for IotConnectCloud<'_, SEEN> {
         Ok(publish)
     }
 
-    fn arrived<'b>(
-        &mut self,
-        _: u32,
-        topic: &str,
-        payload: &[u8],
-        _: u32,
-        room: Option<usize>,
-        out: Scratch<'b>,
-    ) -> Heard<'b> {
+    fn arrived<'b>(&mut self, topic: &str, payload: &[u8], asked: Asked, out: Scratch<'b>) -> Heard<'b> {
+        let Asked { room, wants, .. } = asked;
         match self.conversation.arrived(topic, payload) {
             Event::Job(job) => self.take(&job, payload.len(), room, out),
             // With a fresh URL perhaps: of use if that is waited for.
-            Event::Duplicate(job)
-                if room.is_some() && self.current.as_ref().is_some_and(|(_, id)| job.id() == id.as_str()) =>
-            {
+            Event::Duplicate(job) if wants && room.is_some() && self.is_current(&job) => {
                 self.take(&job, payload.len(), room, out)
             }
             Event::Malformed(error) => self.refuse(&error, out),
@@ -174,6 +180,6 @@ impl<const SEEN: usize> Talk for IotConnectCloud<'_, SEEN> {
             self.conversation.forget_newest_unless(id, identity);
         }
         let ours = record.filter(|record| !record.reported && !record.dialect.is_aws());
-        self.current = ours.map(|record| (record.dialect, record.id.clone()));
+        self.current = ours.map(|record| (record.dialect, record.id.clone(), record.identity));
     }
 }

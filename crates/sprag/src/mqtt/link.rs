@@ -7,9 +7,9 @@ use sprag_job::Publish;
 use super::agent::Limits;
 use super::backoff::Backoff;
 use super::client::{Broker, Client, Incoming};
-use super::cloud::{Cloud, Heard, Scratch};
+use super::cloud::{Asked, Cloud, Heard, Scratch};
 use super::event::Event;
-use super::exchange::{Document, Exchange, Say, Stop};
+use super::exchange::{Document, Exchange, Say, Stop, Told};
 
 /// How often the link looks at the clock.
 const TICK_MS: u32 = 1_000;
@@ -28,6 +28,8 @@ pub(crate) struct Link<'l, 'b, 'e, K, T, D> {
     pub(crate) spare: Option<&'b mut [u8]>,
     /// Its size.
     pub(crate) room: usize,
+    /// A document could not be handed over.
+    pub(crate) owes_document: bool,
 }
 
 /// What is known of one connection.
@@ -40,6 +42,8 @@ struct Line {
     sent: u32,
     /// The next filter to subscribe to; `None` when all are.
     filter: Option<usize>,
+    /// The broker has taken a message, too: what fails after that fails for the first time.
+    is_proven: bool,
 }
 
 impl<K: Cloud, T: Fn() -> u32, D: DelayNs> Link<'_, '_, '_, K, T, D> {
@@ -51,6 +55,7 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs> Link<'_, '_, '_, K, T, D> {
                 Some(mut client) => self.converse(&mut client, &mut backoff).await,
                 None => "connect",
             };
+            self.exchange.is_connected.set(false);
             let retry_ms = backoff.next_ms();
             self.exchange.event(Event::Disconnected { during, retry_ms });
             self.delay.delay_ms(retry_ms).await;
@@ -60,10 +65,13 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs> Link<'_, '_, '_, K, T, D> {
     /// From the connection to its loss.
     async fn converse<C: Client>(&mut self, client: &mut C, backoff: &mut Backoff) -> Lost {
         let now = (self.clock)();
-        let mut line = Line { owed: 0, heard: now, sent: now, filter: Some(0) };
+        let mut line = Line { owed: 0, heard: now, sent: now, filter: Some(0), is_proven: false };
         loop {
+            if line.is_proven {
+                backoff.reset();
+            }
             if line.owed == 0
-                && let Err(lost) = self.speak(client, &mut line, backoff).await
+                && let Err(lost) = self.speak(client, &mut line).await
             {
                 return lost;
             }
@@ -87,7 +95,7 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs> Link<'_, '_, '_, K, T, D> {
     }
 
     /// The next thing that is to be sent, if there is any.
-    async fn speak<C: Client>(&mut self, client: &mut C, line: &mut Line, backoff: &mut Backoff) -> Result<(), Lost> {
+    async fn speak<C: Client>(&mut self, client: &mut C, line: &mut Line) -> Result<(), Lost> {
         let now = (self.clock)();
         if let Some(index) = line.filter {
             if let Some(filter) = self.cloud.filter(index, self.scratch.topic) {
@@ -99,8 +107,8 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs> Link<'_, '_, '_, K, T, D> {
                 return Ok(());
             }
             line.filter = None;
-            backoff.reset();
             self.cloud.connected();
+            self.exchange.is_connected.set(true);
             self.exchange.event(Event::Connected);
         }
         self.settle();
@@ -126,7 +134,14 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs> Link<'_, '_, '_, K, T, D> {
     fn settle(&mut self) {
         let cloud = &mut *self.cloud;
         if self.exchange.with_say(|say, _| matches!(say, Say::End(report) if !cloud.can_report(report))) {
-            self.exchange.told.signal(self.cloud.state());
+            self.exchange.told.signal(Told { state: self.cloud.state(), taken: false });
+        }
+    }
+
+    /// A document that the device has not looked at yet is out of date.
+    fn take_back(&mut self) {
+        if let Some(document) = self.exchange.document.try_take() {
+            self.spare = Some(document.buffer);
         }
     }
 
@@ -141,8 +156,9 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs> Link<'_, '_, '_, K, T, D> {
                 line.owed = line.owed.saturating_sub(1);
                 let number = self.exchange.with_say(|_, number| number);
                 // What was said on the connection before is not what a subscription's acknowledgement is about.
+                line.is_proven |= line.filter.is_none();
                 if line.owed == 0 && line.filter.is_none() && self.cloud.delivered(number) {
-                    self.exchange.told.signal(self.cloud.state());
+                    self.exchange.told.signal(Told { state: self.cloud.state(), taken: true });
                 }
                 return Ok(());
             }
@@ -152,25 +168,34 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs> Link<'_, '_, '_, K, T, D> {
             self.spare = self.exchange.returned.try_take();
         }
         let number = self.exchange.with_say(|_, number| number);
-        let takes = K::IS_ONE_BY_ONE || self.spare.is_some() || self.exchange.is_working();
-        let room = takes.then_some(self.room);
-        let heard = self.cloud.arrived(now, topic, payload, number, room, self.scratch.reborrow());
+        let free = (self.spare.is_some() || self.exchange.is_working()) && !self.exchange.document.signaled();
+        let room = (K::IS_ONE_BY_ONE || free).then_some(self.room);
+        let wants = self.exchange.wants_document.get() || self.owes_document;
+        let asked = Asked { now, number, wants, room };
+        let heard = self.cloud.arrived(topic, payload, asked, self.scratch.reborrow());
         match heard {
             Heard::Nothing => {}
-            Heard::Told => self.exchange.told.signal(self.cloud.state()),
+            Heard::Told => self.exchange.told.signal(Told { state: self.cloud.state(), taken: true }),
             Heard::NotTaken => {
                 self.exchange.event(Event::NotTaken);
-                self.exchange.told.signal(self.cloud.state());
+                self.exchange.told.signal(Told { state: self.cloud.state(), taken: false });
             }
-            Heard::Gone => self.exchange.stop.signal(Stop::Gone),
+            Heard::Gone => {
+                self.take_back();
+                self.exchange.stop.signal(Stop::Gone);
+            }
             Heard::Refused { reason, answer } => {
                 self.exchange.event(Event::Refused { reason });
+                // The one in hand, that the device waits for: it has ended so.
+                if K::IS_ONE_BY_ONE && wants {
+                    self.exchange.stop.signal(Stop::Gone);
+                }
                 let Some(Publish { topic, payload }) = answer else { return Ok(()) };
                 let sent = client.publish(topic, payload.as_bytes());
                 within(&mut self.delay, self.limits.send_ms, sent).await.ok_or("publish")?;
                 line.expect(now);
             }
-            Heard::Document { other } => self.hand_over(payload, other).await?,
+            Heard::Document { other } => self.hand_over(payload, other || self.owes_document).await?,
         }
         Ok(())
     }
@@ -180,20 +205,23 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs> Link<'_, '_, '_, K, T, D> {
         if !other && !self.exchange.wants_document.get() {
             return Ok(());
         }
-        if other && self.exchange.is_working() {
-            // Who gives one job at a time has ended the one before.
+        self.take_back();
+        // Who gives one job at a time has ended the one before, whatever the device is doing with it.
+        if other && (self.spare.is_none() || self.exchange.is_working()) {
             self.exchange.stop.signal(if K::IS_ONE_BY_ONE { Stop::Gone } else { Stop::Superseded });
         }
-        // One that the device has not looked at yet is out of date.
-        let unread = self.exchange.document.try_take().map(|document| document.buffer);
-        let buffer = match self.spare.take().or(unread) {
+        let buffer = match self.spare.take() {
             Some(buffer) => buffer,
             None => match select(self.exchange.returned.wait(), self.delay.delay_ms(self.limits.send_ms)).await {
                 Either::First(buffer) => buffer,
-                // The cloud is asked again on the next connection.
-                Either::Second(()) => return Err("busy"),
+                Either::Second(()) => {
+                    // It comes again on the next connection, as one that is known by then.
+                    self.owes_document = true;
+                    return Err("busy");
+                }
             },
         };
+        self.owes_document = false;
         let length = payload.len();
         if let Some(place) = buffer.get_mut(..length) {
             place.copy_from_slice(payload);
