@@ -3,6 +3,8 @@
 
 #[path = "agent/aws.rs"]
 mod aws;
+#[path = "agent/aws_odds.rs"]
+mod aws_odds;
 #[path = "agent/broker.rs"]
 mod broker;
 #[path = "agent/device.rs"]

@@ -59,7 +59,7 @@ impl<'t> AwsCloud<'t> {
     /// What was said last is to be said again.
     fn again(&mut self) {
         self.said = None;
-        if core::mem::take(&mut self.refusing) {
+        if self.refusing {
             // The document comes once more, and is refused once more.
             self.jobs.connected();
         }
@@ -154,7 +154,7 @@ impl Talk for AwsCloud<'_> {
                 true
             }
             // What nobody waits for is not judged, either: the job is being worked on.
-            Event::Again(_) | Event::Fresh(_) if wants => false,
+            Event::Again(_) | Event::Fresh(_) if wants || self.refusing => false,
             Event::Gone(_) => {
                 // Were the same one given again at once, there would be no end to it.
                 self.hold = Some(now.wrapping_add(GONE_SECONDS));
@@ -181,6 +181,7 @@ impl Talk for AwsCloud<'_> {
             Event::Malformed(error) => return Heard::Refused { reason: error.reason(), answer: None },
             _ => return Heard::Nothing,
         };
+        self.refusing = false;
         match (self.read)(payload) {
             Err(error) => self.refuse(now, error.reason(), out),
             Ok(_) if room.is_none_or(|room| payload.len() > room) => self.refuse(now, "document-too-large", out),

@@ -18,18 +18,23 @@ use super::device::{Device, image_of};
 const THING: &str = "pump-7";
 
 /// A device, its broker, and the service behind it.
-struct Fleet {
-    device: Device,
-    broker: TestBroker,
-    service: Rc<RefCell<Service>>,
+pub(crate) struct Fleet {
+    pub(crate) device: Device,
+    pub(crate) broker: TestBroker,
+    pub(crate) service: Rc<RefCell<Service>>,
 }
 
-fn pair(Message { topic, payload }: Message) -> (String, Vec<u8>) {
+pub(crate) fn pair(Message { topic, payload }: Message) -> (String, Vec<u8>) {
     (topic, payload.into_bytes())
 }
 
 /// What the service says to a message: the answer, and what it has to say by itself.
-fn serve(service: &RefCell<Service>, time: &VirtualTime, topic: &str, payload: &[u8]) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn serve(
+    service: &RefCell<Service>,
+    time: &VirtualTime,
+    topic: &str,
+    payload: &[u8],
+) -> Vec<(String, Vec<u8>)> {
     let mut service = service.borrow_mut();
     let now = time.seconds().into();
     let answer = service.answer(now, topic, payload);
@@ -38,7 +43,7 @@ fn serve(service: &RefCell<Service>, time: &VirtualTime, topic: &str, payload: &
 
 impl Fleet {
     /// `document` makes the job document for a job id and the number of times it was asked for.
-    fn new(mut document: impl FnMut(&HttpServer, &str, u32) -> serde_json::Value + Send + 'static) -> Self {
+    pub(crate) fn new(mut document: impl FnMut(&HttpServer, &str, u32) -> serde_json::Value + Send + 'static) -> Self {
         let device = Device::new();
         let (server, mut asked) = (device.server.clone(), 0);
         let service = Service::new(THING, move |id| {
@@ -52,13 +57,13 @@ impl Fleet {
     }
 
     /// One job, "a", that brings version 2.
-    fn with_one_job() -> Self {
+    pub(crate) fn with_one_job() -> Self {
         let fleet = Self::new(|_, _, asked| ota(&format!("https://h/app?signed={asked}")));
         fleet.service.borrow_mut().create("a");
         fleet
     }
 
-    fn run_until(&mut self, done: impl Fn(&Service) -> bool, on: impl FnMut(&Event)) -> bool {
+    pub(crate) fn run_until(&mut self, done: impl Fn(&Service) -> bool, on: impl FnMut(&Event)) -> bool {
         let service = Rc::clone(&self.service);
         // Tokens differ after each start, so that answers to requests from before are kept apart.
         let cloud = |resets: u32| {
@@ -69,8 +74,18 @@ impl Fleet {
         self.device.live(&self.broker, cloud, || done(&service.borrow()), on)
     }
 
+    /// As [`run_until`](Self::run_until), where the test itself looks every few seconds.
+    pub(crate) fn run_with(&mut self, done: impl FnMut() -> bool) -> bool {
+        let cloud = |resets: u32| {
+            let settings =
+                Settings { first_token: resets * 10_000, step_timeout_minutes: Some(5), ..Settings::default() };
+            AwsCloud::new(AwsJobs::new(THING, settings).unwrap())
+        };
+        self.device.live(&self.broker, cloud, done, |_| {})
+    }
+
     /// Runs until every job has ended, and a little longer: what is said then would be said twice.
-    fn run(&mut self) -> bool {
+    pub(crate) fn run(&mut self) -> bool {
         let ended_at = std::cell::Cell::new(None);
         let time = self.device.time.clone();
         self.run_until(
@@ -86,11 +101,11 @@ impl Fleet {
         )
     }
 
-    fn finals(&self, id: &str) -> Vec<String> {
+    pub(crate) fn finals(&self, id: &str) -> Vec<String> {
         self.service.borrow_mut().job(id).map(|job| job.finals.clone()).unwrap_or_default()
     }
 
-    fn says(&self, service: impl FnOnce(&mut Service)) {
+    pub(crate) fn says(&self, service: impl FnOnce(&mut Service)) {
         let mut there = self.service.borrow_mut();
         service(&mut there);
         let notices = there.notices(self.device.time.seconds().into());
@@ -98,7 +113,7 @@ impl Fleet {
     }
 }
 
-fn ota(url: &str) -> serde_json::Value {
+pub(crate) fn ota(url: &str) -> serde_json::Value {
     json!({"operation": "ota", "version": "2.0.0", "artifact": {"url": url}})
 }
 

@@ -239,3 +239,77 @@ fn without_power_between_an_ota_and_the_one_that_overtakes_it() {
     }
     assert_eq!(fleet.finals(), [ack("a", 4, "superseded"), ack("b", 3, "2.0.0 runs and is confirmed")]);
 }
+
+/// Two OTAs at once overtake a third: one of them is done, the other one is refused as busy, and none is lost.
+#[test]
+fn two_otas_at_once_overtake_a_third() {
+    let mut given = false;
+    let first =
+        move |_: &[String]| if std::mem::replace(&mut given, true) { vec![] } else { vec![ota("a", "https://h/a")] };
+    let mut fleet = Fleet::new(first);
+    let broker = fleet.broker.clone();
+    let mut pushed = false;
+    assert!(fleet.run(2, |event| {
+        if let Event::Update(sprag::Event::Progress { .. }) = event
+            && !std::mem::replace(&mut pushed, true)
+        {
+            push(&broker, &[ota("b", "https://h/b"), ota("c", "https://h/c")]);
+        }
+    }));
+    assert!(fleet.finals().iter().any(|ack| ack.contains(r#""ack":"b""#)), "{:?}", fleet.finals());
+}
+
+/// The answer to a request does not name the OTA, which is under way already: it is the same one.
+#[test]
+fn an_answer_without_a_name_is_the_ota_in_hand() {
+    let pending = r#"{"d":{"ct":205,"ec":0,"ota":{"ver":{"sw":"2.0.0","hw":"1"},"urls":[{"url":"https://h/app"}]}}}"#;
+    let mut fleet =
+        Fleet::new(move |acks| if ended(acks) || acks.is_empty() { vec![] } else { vec![pending.to_owned()] });
+    let broker = fleet.broker.clone();
+    let (mut first, mut cut) = (false, false);
+    assert!(fleet.run(1, |event| match event {
+        Event::Connected if !std::mem::replace(&mut first, true) => push(&broker, &[ota("a", "https://h/app")]),
+        // The connection is lost once in the middle.
+        Event::Update(sprag::Event::Progress { received, .. })
+            if *received > 1000 && !std::mem::replace(&mut cut, true) =>
+        {
+            broker.refuse(true);
+            broker.refuse(false);
+        }
+        _ => {}
+    }));
+    assert_eq!(fleet.finals(), [ack("a", 3, "2.0.0 runs and is confirmed")]);
+}
+
+/// Two different OTAs without a name, of which the first fails: they are told apart by what they are.
+#[test]
+fn otas_without_a_name_are_told_apart() {
+    let pending = |sw: &str| {
+        format!(
+            r#"{{"d":{{"ct":205,"ec":0,"ota":{{"ver":{{"sw":"{sw}","hw":"1"}},"urls":[{{"url":"https://h/app"}}]}}}}}}"#
+        )
+    };
+    let mut asked = 0;
+    let mut fleet = Fleet::new(move |_| {
+        asked += 1;
+        vec![pending(if asked == 1 { "1.0.0" } else { "2.0.0" })]
+    });
+    fleet.device.server.replace(image_of(1));
+    let (broker, server) = (fleet.broker.clone(), fleet.device.server.clone());
+    let mut once = false;
+    let end = fleet.device.time.clone();
+    let cloud = |_| IotConnectCloud::<4>::new(IotConnect::new(Topics::Aws { client_id: "pump-7" }));
+    fleet.device.live(
+        &fleet.broker,
+        cloud,
+        || end.seconds() > 4000,
+        |event| {
+            if matches!(event, Event::Reported { .. }) && !std::mem::replace(&mut once, true) {
+                server.replace(image_of(2));
+                broker.refuse(true);
+                broker.refuse(false);
+            }
+        },
+    );
+    assert_eq!(fleet.device.boot(), Version::new(2, 0, 0));
+}
