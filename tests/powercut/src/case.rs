@@ -73,7 +73,8 @@ impl Case {
 
     /// The size of the writer's two buffers: what is needed to verify an image, at least.
     pub fn block(&self) -> u32 {
-        (self.sector() / 4).max(128).max(self.part.write_size)
+        // The TLVs of an image must lie in it as one.
+        (self.sector() / 4).max(160).next_multiple_of(self.part.write_size)
     }
 
     /// The sectors of a slot, from its start on, where they differ: in the proportions of the part.

@@ -2,6 +2,7 @@
 //!
 //! To add one: a file here with a type that implements [`Family`], and its line in [`all`].
 
+mod cypress;
 mod mcuboot;
 
 use std::ops::Range;
@@ -125,10 +126,11 @@ impl<F: Family> AnyFamily for F {
 
 /// Every family there is.
 pub fn all() -> Vec<Box<dyn AnyFamily>> {
+    use mcuboot::TwoSlots;
     vec![
-        Box::new(mcuboot::Swapping),
-        Box::new(mcuboot::ByOffset),
-        Box::new(mcuboot::Overwriting),
-        Box::new(mcuboot::Infineon),
+        Box::new(TwoSlots::Swap),
+        Box::new(TwoSlots::Offset),
+        Box::new(TwoSlots::Overwrite),
+        Box::new(cypress::Cypress),
     ]
 }

@@ -1,0 +1,58 @@
+//! Infineon's line of MCUboot on PSoC 6's internal flash: rows of 512 bytes, erased to zeros, and a status partition.
+
+use std::ops::Range;
+
+use sprag::boot::Cypress as Control;
+use sprag::boot::mcuboot::CypressLayout;
+use sprag_testkit::flash::{Part, Region};
+use sprag_testkit::mcuboot as model;
+
+use super::mcuboot::{booted, signed};
+use super::{Booted, Family, Slots};
+use crate::case::Image;
+
+/// The sectors of a slot that the status partition has room for.
+const SECTORS_MAX: u32 = 32;
+
+/// Infineon's line, both slots internal.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cypress;
+
+impl Family for Cypress {
+    type Boot = Control<'static, Region, Region, Region>;
+
+    fn name(&self) -> &'static str {
+        "cypress"
+    }
+
+    fn fits(&self, part: &Part) -> bool {
+        part.write_size == 512
+    }
+
+    fn slot_size(&self, _: &Part, sector: u32, image: u32) -> u32 {
+        // The trailer is the end of the last row.
+        image.next_multiple_of(sector) + sector
+    }
+
+    fn state_sectors(&self) -> u32 {
+        16
+    }
+
+    fn image(&self, major: u8, image: Image, blank: Range<usize>, erased: u8) -> Vec<u8> {
+        signed(major, image, &blank, erased)
+    }
+
+    fn control(&self, slots: &Slots) -> Self::Boot {
+        // A row for each life: what a firmware has in a static.
+        let row = Box::leak(vec![0; 512].into_boxed_slice());
+        let [primary, secondary, state] = [&slots.primary, &slots.secondary, &slots.state].map(Clone::clone);
+        Control::new(primary, secondary, state, CypressLayout::new(SECTORS_MAX), row)
+    }
+
+    fn boot(&self, slots: &Slots) -> Result<Booted, String> {
+        let [primary, secondary, status] = [&slots.primary, &slots.secondary, &slots.state].map(Clone::clone);
+        let bootloader =
+            model::Cypress { primary, secondary, status, max_sectors: SECTORS_MAX, trailer_in_primary: false };
+        bootloader.boot().map(booted).map_err(|error| error.to_string())
+    }
+}
