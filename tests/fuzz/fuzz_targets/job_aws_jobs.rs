@@ -83,7 +83,9 @@ fn arrived(jobs: &mut AwsJobs<'_>, topic: &str, payload: &[u8]) {
         Event::Replaced(execution) => {
             assert!(
                 in_hand(execution.job_id())
-                    && before.is_some_and(|one| after.is_some_and(|new| (one.job_id, one.number) != (new.job_id, new.number)))
+                    && before.is_some_and(
+                        |one| after.is_some_and(|new| (one.job_id, one.number) != (new.job_id, new.number))
+                    )
             );
             job::execution(&execution, payload);
         }
