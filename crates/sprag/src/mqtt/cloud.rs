@@ -27,6 +27,8 @@ impl Scratch<'_> {
 
 /// In which situation a message arrives.
 #[derive(Clone, Copy)]
+// Read by the clouds, and each of them is a feature.
+#[cfg_attr(not(any(feature = "aws", feature = "iotconnect")), allow(dead_code))]
 pub struct Asked {
     /// Seconds.
     pub(crate) now: u32,
