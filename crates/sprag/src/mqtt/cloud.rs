@@ -28,7 +28,7 @@ impl Scratch<'_> {
 /// In which situation a message arrives.
 #[derive(Clone, Copy)]
 // Read by the clouds, and each of them is a feature.
-#[cfg_attr(not(any(feature = "aws", feature = "iotconnect")), allow(dead_code))]
+#[cfg_attr(not(any(feature = "aws-jobs", feature = "afr-ota", feature = "iotconnect")), allow(dead_code))]
 pub struct Asked {
     /// Seconds.
     pub(crate) now: u32,
