@@ -124,11 +124,7 @@ impl Service {
     /// What the service has to say by itself at `now`, in seconds: a job whose step has timed out, another head of the
     /// queue.
     pub fn notices(&mut self, now: u64) -> Vec<Message> {
-        for job in &mut self.jobs {
-            if job.status == "IN_PROGRESS" && job.deadline.is_some_and(|deadline| now >= deadline) {
-                job.change("TIMED_OUT");
-            }
-        }
+        self.time_out(now);
         let head = self.head().and_then(|head| self.jobs.get(head)).map(|job| (job.id.clone(), job.number));
         if head == self.told {
             return Vec::new();
@@ -149,6 +145,8 @@ impl Service {
     /// The answer to a request at `now`, in seconds; `None` for what is no request to this service.
     pub fn answer(&mut self, now: u64, topic: &str, payload: &[u8]) -> Option<Message> {
         let operation = topic.strip_prefix("$aws/things/")?.strip_prefix(&self.thing)?.strip_prefix("/jobs/")?;
+        // A step that is over by now is not saved by a word that comes after that.
+        self.time_out(now);
         let (accepted, mut answer) = match serde_json::from_slice::<Value>(payload) {
             Err(_) => refusal("InvalidJson"),
             Ok(request) => {
@@ -162,6 +160,14 @@ impl Service {
         answer["timestamp"] = json!(now);
         let topic = format!("{topic}/{}", if accepted { "accepted" } else { "rejected" });
         Some(Message { topic, payload: answer.to_string() })
+    }
+
+    fn time_out(&mut self, now: u64) {
+        for job in &mut self.jobs {
+            if job.status == "IN_PROGRESS" && job.deadline.is_some_and(|deadline| now >= deadline) {
+                job.change("TIMED_OUT");
+            }
+        }
     }
 
     fn operate(&mut self, now: u64, operation: &str, request: &Value) -> Option<(bool, Value)> {
@@ -261,4 +267,25 @@ fn fit(details: &Value) -> bool {
         value.as_str().is_some_and(fits)
     };
     details.as_object().is_some_and(|details| details.iter().all(|(name, text)| key(name) && value(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_comes_after_the_time_saves_no_step() {
+        let mut service = Service::new("t", |_| json!({}));
+        service.create("a");
+        let mut ask = |now, operation: &str, request: Value| {
+            let topic = format!("$aws/things/t/jobs/{operation}");
+            service.answer(now, &topic, request.to_string().as_bytes()).unwrap().topic
+        };
+        let alive = || json!({"status": "IN_PROGRESS", "stepTimeoutInMinutes": 5});
+        assert!(ask(0, "start-next", json!({"stepTimeoutInMinutes": 5})).ends_with("/accepted"));
+        assert!(ask(299, "a/update", alive()).ends_with("/accepted"));
+        assert!(ask(598, "a/update", alive()).ends_with("/accepted"));
+        assert!(ask(898, "a/update", alive()).ends_with("/rejected"));
+        assert_eq!(service.job("a").unwrap().status, "TIMED_OUT");
+    }
 }
