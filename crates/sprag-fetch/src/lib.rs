@@ -12,6 +12,7 @@
 )]
 #![doc = include_str!("../README.md")]
 
+mod backoff;
 mod chunked;
 mod connector;
 mod date;
@@ -30,6 +31,7 @@ mod session;
 mod tls;
 mod url;
 
+pub use backoff::Backoff;
 pub use connector::{Connector, TcpConnectError, TcpConnector, resolve};
 pub use download::{Download, Event, Fetcher, Limits};
 pub use error::{Error, Waiting};

@@ -2,6 +2,7 @@
 
 use embedded_io_async::ErrorKind;
 
+use crate::backoff::Backoff;
 use crate::error::Error;
 use crate::session::AnswerError;
 
@@ -40,30 +41,28 @@ pub(crate) enum Decision {
     GiveUp,
 }
 
-/// Counts fruitless tries in a row.
+/// Counts fruitless tries in a row, and the time they took.
 #[derive(Debug)]
 pub(crate) struct Retry {
     policy: RetryPolicy,
-    fruitless: u8,
+    backoff: Backoff,
     spent_ms: u32,
-    random: u32,
 }
 
 impl Retry {
     pub(crate) fn new(policy: RetryPolicy) -> Self {
-        // Neighbouring seeds must not give neighbouring waits; and xorshift needs a state that is not zero.
-        let random = policy.seed.wrapping_mul(0x9e37_79b9) | 1;
-        Self { policy, fruitless: 0, spent_ms: 0, random }
+        Self { policy, backoff: Backoff::new(policy.first_ms, policy.longest_ms, policy.seed), spent_ms: 0 }
     }
 
     /// Bytes arrived.
     pub(crate) fn progress(&mut self) {
-        (self.fruitless, self.spent_ms) = (0, 0);
+        self.backoff.reset();
+        self.spent_ms = 0;
     }
 
     /// How many tries in a row brought nothing.
     pub(crate) fn fruitless(&self) -> u8 {
-        self.fruitless
+        self.backoff.fruitless()
     }
 
     /// Decides about a failure that took `spent_ms` to show; `fruitful` when bytes had come over the connection that failed.
@@ -84,28 +83,12 @@ impl Retry {
             error if error.is_retryable() => 0,
             _ => return Decision::GiveUp,
         };
-        self.fruitless = self.fruitless.saturating_add(1);
-        if self.fruitless >= self.policy.attempts || wanted > self.policy.longest_ms {
+        let ms = self.backoff.next_ms().max(wanted);
+        if self.backoff.fruitless() >= self.policy.attempts || wanted > self.policy.longest_ms {
             return Decision::GiveUp;
         }
-        let ms = self.back_off().max(wanted);
         self.spent_ms = self.spent_ms.saturating_add(spent_ms).saturating_add(ms);
         if self.spent_ms > self.policy.total_ms { Decision::GiveUp } else { Decision::After { ms } }
-    }
-
-    fn back_off(&mut self) -> u32 {
-        let doublings = u32::from(self.fruitless.saturating_sub(1)).min(31);
-        let full = self.policy.first_ms.saturating_mul(1 << doublings).min(self.policy.longest_ms);
-        let half = full / 2;
-        full.saturating_sub(self.next_random().checked_rem(half.saturating_add(1)).unwrap_or(0))
-    }
-
-    /// xorshift32 (Marsaglia, 2003): jitter needs no better.
-    fn next_random(&mut self) -> u32 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 17;
-        self.random ^= self.random << 5;
-        self.random
     }
 }
 

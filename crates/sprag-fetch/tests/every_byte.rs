@@ -1,11 +1,14 @@
 //! Downloads against connections that are cut, stalled and flipped at every byte, alone and in pairs: the bytes handed
 //! out are the object's, in their order, and the download ends.
 
+mod common;
+
 use std::future::Future;
 use std::num::NonZeroU64;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+use common::drain;
 use embassy_futures::block_on;
 use sprag_fetch::{
     AnswerError, Error, Event, Fetcher, Limits, RangeIgnored, RetryPolicy, Session, TcpConnectError, TcpConnector, Url,
@@ -40,14 +43,7 @@ fn download(server: &HttpServer, range: u64, buffer: usize, session: Session) ->
         fetcher = fetcher.range_size(size);
     }
     let mut download = fetcher.download(Url::parse(URL.bytes()).unwrap(), session);
-    let (mut bytes, mut events, mut buf) = (Vec::new(), Vec::new(), vec![0; buffer]);
-    let result = loop {
-        match block_on(download.read(&mut buf, &mut |event| events.push(event))) {
-            Ok(0) => break Ok(()),
-            Ok(count) => bytes.extend(&buf[..count]),
-            Err(error) => break Err(error),
-        }
-    };
+    let (bytes, result, events) = drain(&mut download, buffer);
     Download { bytes, result, events }
 }
 

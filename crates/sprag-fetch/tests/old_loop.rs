@@ -1,9 +1,11 @@
 //! The defects of the loop that this crate takes the place of (Infineon's ota-update: sequential GETs of 4096 bytes), one by
 //! one, shown absent for objects, ranges, buffers and servers of any kind.
 
+mod common;
+
 use std::num::NonZeroU64;
 
-use embassy_futures::block_on;
+use common::drain;
 use proptest::prelude::*;
 use sprag_fetch::{
     AnswerError, Error, Event, Fetcher, Limits, RetryPolicy, Session, TcpConnectError, TcpConnector, Url,
@@ -27,14 +29,7 @@ fn run(server: &HttpServer, url: &str, range: u64, buffer: usize, session: Sessi
         fetcher = fetcher.range_size(size);
     }
     let mut download = fetcher.download(Url::parse(url.bytes()).unwrap(), session);
-    let (mut bytes, mut events, mut buf) = (Vec::new(), Vec::new(), vec![0; buffer]);
-    let result = loop {
-        match block_on(download.read(&mut buf, &mut |event| events.push(event))) {
-            Ok(0) => break Ok(()),
-            Ok(count) => bytes.extend(&buf[..count]),
-            Err(error) => break Err(error),
-        }
-    };
+    let (bytes, result, events) = drain(&mut download, buffer);
     let session = download.session().clone();
     Run { bytes, result, events, session }
 }

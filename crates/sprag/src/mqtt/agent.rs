@@ -4,11 +4,10 @@ use embassy_futures::select::{Either, Either3, select, select3};
 use embedded_hal_async::delay::DelayNs;
 use embedded_storage_async::nor_flash::NorFlash;
 use sprag_boot::BootControl;
-use sprag_fetch::ImageSource;
+use sprag_fetch::{Backoff, ImageSource};
 use sprag_job::{Job, Status};
 use sprag_verify::Version;
 
-use super::backoff::{Backoff, Waits};
 use super::client::Broker;
 use super::cloud::{Cloud, ReadJob, Scratch};
 use super::event::Event;
@@ -17,6 +16,21 @@ use super::link::Link;
 use crate::error::Error;
 use crate::record::Phase;
 use crate::updater::{Outcome, Startup, Updater};
+
+/// How long to wait between tries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waits {
+    /// After the first fruitless try, in milliseconds; it doubles with each one after it, and jitter takes up to half off.
+    pub first_ms: u32,
+    /// The longest, in milliseconds.
+    pub longest_ms: u32,
+}
+
+impl Waits {
+    pub(crate) fn backoff(self, seed: u32) -> Backoff {
+        Backoff::new(self.first_ms, self.longest_ms, seed)
+    }
+}
 
 /// What bounds the conversation. The defaults suit cellular links and AWS's broker.
 #[derive(Debug, Clone, Copy)]
@@ -137,7 +151,7 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs + Clone> Agent<K, T, D> {
             delay: self.delay.clone(),
             read,
             again: K::IS_ONE_BY_ONE,
-            reruns: Backoff::new(self.limits.rerun, self.limits.seed),
+            reruns: self.limits.rerun.backoff(self.limits.seed),
             reruns_max: self.limits.reruns,
             running,
             job: None,
@@ -154,7 +168,7 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs + Clone> Agent<K, T, D> {
             room,
             owes_document: false,
         };
-        match select(device.run(updater, startup, running, self_test), link.run(broker)).await {
+        match select(device.run(updater, startup, self_test), link.run(broker)).await {
             Either::First(result) => result,
             Either::Second(never) => never,
         }
@@ -193,13 +207,12 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
         &mut self,
         updater: &mut Updater<'_, '_, C, S, J, B>,
         startup: Startup,
-        running: Version,
         self_test: impl AsyncFnOnce() -> bool,
     ) -> Result_<Reset, C> {
         match startup {
             Startup::Staged => return Ok(Reset),
             Startup::Trial => {
-                self.exchange.say(Say::Testing { version: running });
+                self.exchange.say(Say::Testing { version: self.running });
                 let passed = self_test().await;
                 self.exchange.event(Event::SelfTest { passed });
                 if !passed {

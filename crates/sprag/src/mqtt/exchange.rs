@@ -69,7 +69,7 @@ pub(crate) struct Told {
 pub(crate) struct Exchange<'b, 'e> {
     say: Cell<Say>,
     /// Counts what was said, progress aside.
-    said: Cell<u32>,
+    number: Cell<u32>,
     /// For the link: there is something new to say.
     pub(crate) changed: Signal<NoopRawMutex, ()>,
     /// Whether the device waits for a document.
@@ -91,7 +91,7 @@ impl<'b, 'e> Exchange<'b, 'e> {
     pub(crate) fn new(events: &'e mut dyn FnMut(Event)) -> Self {
         Self {
             say: Cell::default(),
-            said: Cell::new(0),
+            number: Cell::new(0),
             changed: Signal::new(),
             wants_document: Cell::new(false),
             document: Signal::new(),
@@ -106,7 +106,7 @@ impl<'b, 'e> Exchange<'b, 'e> {
     /// What the device has to say from now on.
     pub(crate) fn say(&self, say: Say) {
         self.told.reset();
-        self.said.set(self.said.get().wrapping_add(1));
+        self.number.set(self.number.get().wrapping_add(1));
         self.say.set(say);
         self.changed.signal(());
     }
@@ -125,10 +125,15 @@ impl<'b, 'e> Exchange<'b, 'e> {
         }
     }
 
+    /// The number of what the device has to say.
+    pub(crate) fn said(&self) -> u32 {
+        self.number.get()
+    }
+
     /// Looks at what the device has to say, and its number.
     pub(crate) fn with_say<R>(&self, look: impl FnOnce(&Say, u32) -> R) -> R {
         let say = self.say.take();
-        let result = look(&say, self.said.get());
+        let result = look(&say, self.said());
         self.say.set(say);
         result
     }

@@ -2,10 +2,10 @@
 
 use embassy_futures::select::{Either, Either3, select, select3};
 use embedded_hal_async::delay::DelayNs;
+use sprag_fetch::Backoff;
 use sprag_job::Publish;
 
 use super::agent::Limits;
-use super::backoff::Backoff;
 use super::client::{Broker, Client, Incoming};
 use super::cloud::{Asked, Cloud, Heard, Scratch};
 use super::event::Event;
@@ -49,7 +49,7 @@ struct Line {
 impl<K: Cloud, T: Fn() -> u32, D: DelayNs> Link<'_, '_, '_, K, T, D> {
     /// Runs for ever.
     pub(crate) async fn run<M: Broker>(&mut self, broker: &mut M) -> ! {
-        let mut backoff = Backoff::new(self.limits.reconnect, self.limits.seed);
+        let mut backoff = self.limits.reconnect.backoff(self.limits.seed);
         loop {
             let during = match within(&mut self.delay, self.limits.connect_ms, broker.connect()).await {
                 Some(mut client) => self.converse(&mut client, &mut backoff).await,
@@ -154,7 +154,7 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs> Link<'_, '_, '_, K, T, D> {
             Incoming::Alive => return Ok(()),
             Incoming::Acknowledged => {
                 line.owed = line.owed.saturating_sub(1);
-                let number = self.exchange.with_say(|_, number| number);
+                let number = self.exchange.said();
                 // What was said on the connection before is not what a subscription's acknowledgement is about.
                 line.is_proven |= line.filter.is_none();
                 if line.owed == 0 && line.filter.is_none() && self.cloud.delivered(number) {
@@ -167,7 +167,7 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs> Link<'_, '_, '_, K, T, D> {
         if self.spare.is_none() {
             self.spare = self.exchange.returned.try_take();
         }
-        let number = self.exchange.with_say(|_, number| number);
+        let number = self.exchange.said();
         let free = (self.spare.is_some() || self.exchange.is_working()) && !self.exchange.document.signaled();
         let room = (K::IS_ONE_BY_ONE || free).then_some(self.room);
         let wants = self.exchange.wants_document.get() || self.owes_document;

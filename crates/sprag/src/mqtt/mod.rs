@@ -56,7 +56,6 @@ async fn keep_up_to_date<C: ImageSource>(
 mod agent;
 #[cfg(any(feature = "aws-jobs", feature = "afr-ota"))]
 mod aws;
-mod backoff;
 mod client;
 mod cloud;
 mod event;
@@ -69,10 +68,9 @@ mod rust_mqtt;
 
 #[cfg(feature = "rust-mqtt")]
 pub use self::rust_mqtt::{Account, RustMqtt, RustMqttClient, RustMqttError};
-pub use agent::{Agent, Buffers, Limits, Reset};
+pub use agent::{Agent, Buffers, Limits, Reset, Waits};
 #[cfg(any(feature = "aws-jobs", feature = "afr-ota"))]
 pub use aws::AwsCloud;
-pub use backoff::Waits;
 pub use client::{Broker, Client, Incoming};
 pub use cloud::{Cloud, ReadJob};
 pub use event::Event;
