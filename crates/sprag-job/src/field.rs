@@ -1,7 +1,7 @@
 //! A field that a dialect asks for: there or not, of the right type or not, with its place for the error.
 
 use crate::error::{ParseError, ParseErrorKind as Kind};
-use crate::json::{Elements, Value};
+use crate::json::{self, Elements, Value};
 use crate::path::Path;
 use crate::text::Text;
 use crate::url;
@@ -17,6 +17,13 @@ pub(crate) struct Field<'a> {
 }
 
 impl<'a> Field<'a> {
+    /// The object that a document is, which is JSON to its end.
+    pub(crate) fn document(bytes: &'a [u8]) -> Result<Value<'a>, ParseError<'a>> {
+        let (root, sound) = json::document(bytes);
+        sound?;
+        Self::at(root, "").object()
+    }
+
     /// Looks for the field that `name` ends in. The last of several counts, as in JavaScript and Python.
     pub(crate) fn of(object: Value<'a>, name: &'static str) -> Self {
         let [field] = Self::all(object, [name]);

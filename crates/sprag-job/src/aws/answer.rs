@@ -3,7 +3,7 @@
 use super::execution_status::ExecutionStatus;
 use crate::error::ParseError;
 use crate::field::Field;
-use crate::json::{self, Value};
+use crate::json::Value;
 use crate::text::Text;
 
 /// Why the service refused a request (AWS IoT Jobs, `code` of `…/rejected`).
@@ -108,7 +108,7 @@ pub struct Updated<'a> {
 /// # Errors
 /// What is not JSON, not an object, or has a state that makes no sense.
 pub fn updated(payload: &[u8]) -> Result<Updated<'_>, ParseError<'_>> {
-    let root = sound(payload)?;
+    let root = Field::document(payload)?;
     let [state, document, token] = Field::all(root, ["executionState", "jobDocument", "clientToken"]);
     Ok(Updated { state: State::of(state)?, document: document.value(), token: token.as_text() })
 }
@@ -144,15 +144,9 @@ pub struct Rejection<'a> {
 /// # Errors
 /// What is not JSON, not an object, has no `code`, or a state that makes no sense.
 pub fn rejection(payload: &[u8]) -> Result<Rejection<'_>, ParseError<'_>> {
-    let root = sound(payload)?;
+    let root = Field::document(payload)?;
     let [code, message, state, token] = Field::all(root, ["code", "message", "executionState", "clientToken"]);
     Ok(Rejection { code: code.text()?, message: message.as_text(), state: State::of(state)?, token: token.as_text() })
-}
-
-fn sound(payload: &[u8]) -> Result<Value<'_>, ParseError<'_>> {
-    let (root, sound) = json::document(payload);
-    sound?;
-    Field::at(root, "").object()
 }
 
 impl<'a> Rejection<'a> {

@@ -5,7 +5,7 @@ use core::iter::FusedIterator;
 use super::execution::checked_id;
 use crate::error::ParseError;
 use crate::field::Field;
-use crate::json::{self, Elements, Value};
+use crate::json::{Elements, Value};
 use crate::path::Path;
 use crate::text::Text;
 
@@ -36,9 +36,7 @@ pub struct PendingJobs<'a> {
 /// # Ok::<(), sprag_job::ParseError<'static>>(())
 /// ```
 pub fn pending_jobs(payload: &[u8]) -> Result<PendingJobs<'_>, ParseError<'_>> {
-    let (root, sound) = json::document(payload);
-    sound?;
-    Field::at(root, "").object()?;
+    let root = Field::document(payload)?;
     let jobs = Field::of(root, "jobs");
     let (in_progress, queued) = if jobs.value().is_some() {
         let jobs = jobs.object()?;
