@@ -14,7 +14,7 @@ use sprag::boot::{
 use sprag_testkit::flash::{Geometry, Region, SimFlash};
 use sprag_testkit::mcuboot::{self, Bootloader, Mark, Trailer};
 
-use crate::layout::Parts;
+use crate::layout::{Parts, for_file_of};
 
 /// A family of bootloaders and how it was built: the `boot` table of a layout.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -160,7 +160,7 @@ pub async fn call(flash: &Path, layout: &Path, call: Call) -> Result<View, Faile
     let family = parts.boot.clone().unwrap_or_else(Family::default_one);
     let named = || format!("{}", flash.display());
     let size = std::fs::metadata(flash).with_context(named)?.len();
-    let geometry = parts.for_file_of(size).with_context(named)?;
+    let geometry = for_file_of(parts.geometry, size).with_context(named)?;
     // Checked before the file is opened, so that what is wrong with the layout is said first.
     let desk = Desk::new(&parts, family).with_context(|| format!("{}", layout.display()))?;
     let flash = SimFlash::open(flash, geometry).with_context(named)?;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, anyhow, ensure};
 use serde::Deserialize;
 use sprag_testkit::flash::Geometry;
 
@@ -105,17 +105,6 @@ impl Parts {
         );
         Ok(())
     }
-
-    /// The geometry for a file of this size, which may hold more flash than the regions name.
-    pub(crate) fn for_file_of(&self, bytes: u64) -> anyhow::Result<Geometry> {
-        let Geometry { capacity, erase_size, .. } = self.geometry;
-        if bytes < capacity.into() {
-            bail!("{bytes} bytes, but the layout's regions reach to {capacity}");
-        }
-        let capacity = u32::try_from(bytes).context("more than 4 GiB")?;
-        ensure!(capacity.is_multiple_of(erase_size), "no whole number of sectors of {erase_size} bytes");
-        Ok(Geometry { capacity, ..self.geometry })
-    }
 }
 
 impl Layout {
@@ -154,14 +143,18 @@ impl Layout {
     /// # Errors
     /// The file is too small, or no whole number of sectors.
     pub fn for_file_of(mut self, bytes: u64) -> anyhow::Result<Self> {
-        let Geometry { capacity, erase_size, .. } = self.geometry;
-        if bytes < capacity.into() {
-            bail!("{bytes} bytes, but the layout's regions reach to {capacity}");
-        }
-        self.geometry.capacity = u32::try_from(bytes).context("more than 4 GiB")?;
-        ensure!(self.geometry.capacity.is_multiple_of(erase_size), "no whole number of sectors of {erase_size} bytes");
+        self.geometry = for_file_of(self.geometry, bytes)?;
         Ok(self)
     }
+}
+
+/// The geometry for a file of this size, which may hold more flash than the regions name.
+pub(crate) fn for_file_of(geometry: Geometry, bytes: u64) -> anyhow::Result<Geometry> {
+    let Geometry { capacity, erase_size, .. } = geometry;
+    ensure!(bytes >= capacity.into(), "{bytes} bytes, but the layout's regions reach to {capacity}");
+    let capacity = u32::try_from(bytes).context("more than 4 GiB")?;
+    ensure!(capacity.is_multiple_of(erase_size), "no whole number of sectors of {erase_size} bytes");
+    Ok(Geometry { capacity, ..geometry })
 }
 
 fn check_region(name: &str, region: &RawRegion, erase_size: u32) -> anyhow::Result<()> {

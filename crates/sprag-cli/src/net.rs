@@ -139,11 +139,7 @@ impl HostConnector {
     /// # Errors
     /// The text holds a certificate that can't be read.
     pub fn trusting_pem(pem: &str) -> anyhow::Result<Self> {
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-            roots.add(certificate?)?;
-        }
-        Ok(Self::trusting(roots))
+        Ok(Self::trusting(store(pem)?))
     }
 
     /// As [`trusting_pem`](Self::trusting_pem), for servers that want to see a certificate: a chain in PEM, and its key in
@@ -152,13 +148,9 @@ impl HostConnector {
     /// # Errors
     /// A certificate or the key can't be read, or they do not fit each other.
     pub fn trusting_pem_as(pem: &str, chain: &str, key: &str) -> anyhow::Result<Self> {
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-            roots.add(certificate?)?;
-        }
         let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>()?;
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes())?;
-        let config = ClientConfig::builder().with_root_certificates(roots).with_client_auth_cert(chain, key)?;
+        let config = ClientConfig::builder().with_root_certificates(store(pem)?).with_client_auth_cert(chain, key)?;
         Ok(Self::speaking(config))
     }
 
@@ -174,6 +166,15 @@ impl HostConnector {
     pub fn wire_bytes(&self) -> u64 {
         self.stack.wire_bytes()
     }
+}
+
+/// The certificates in a PEM text, as roots.
+fn store(pem: &str) -> anyhow::Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        roots.add(certificate?)?;
+    }
+    Ok(roots)
 }
 
 /// The certificates in the PEM file `cacert`, at least one; without a file, those that the system trusts.
