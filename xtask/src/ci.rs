@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::journal::{Done, Journal};
+use crate::program::Program;
 use crate::workspace::{Workspace, finish};
-use crate::{bench, demo, fuzz, powercut, size, stack, test};
+use crate::{bench, fuzz, size, stack, test};
 
 pub(crate) fn run() -> Result<ExitCode> {
     let mut workspace = Workspace::find();
@@ -14,7 +15,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     let options = test::Options { advisories: false, complete: true };
     test::run_steps(&mut workspace, &test::Step::ALL, options, &mut journal)?;
     journal.step("demo", "every scenario, seed 1", "cargo xtask demo --seed 1", || {
-        finish(demo::command(&workspace).args(["--seed", "1"]))?;
+        finish(Program::Demo.command(&workspace).args(["--seed", "1"]))?;
         Ok(Done::Well(None))
     })?;
     journal.step("fuzz", "every fuzz target for a moment", "cargo xtask fuzz --seconds 5", || {
@@ -31,7 +32,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Ok(Done::Well(Some(bench::measure(&mut workspace, bench::Subject::Job)?)))
     })?;
     journal.step("powercut", "a sample of the campaign, seed 1", "cargo xtask powercut", || {
-        finish(&mut powercut::command(&workspace))?;
+        finish(&mut Program::Powercut.command(&workspace))?;
         Ok(Done::Well(None))
     })?;
     journal.close();

@@ -2,10 +2,9 @@
 
 mod bench;
 mod ci;
-mod demo;
 mod fuzz;
 mod journal;
-mod powercut;
+mod program;
 mod setup;
 mod size;
 mod stack;
@@ -17,6 +16,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use program::Program;
+
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", about = "The developer's commands of this workspace")]
 struct Cli {
@@ -27,9 +28,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Show updates on the host, end to end; everything after it goes to the demo (try `cargo xtask demo --help`)
-    Demo(demo::Args),
+    Demo(program::Args),
     /// Cut the power in every flash operation of whole updates (try `cargo xtask powercut --help`)
-    Powercut(powercut::Args),
+    Powercut(program::Args),
     /// Check everything: set-up, formatting, lints, tests, docs, licences, the bare-metal build
     Test(test::Args),
     /// Run the fuzz targets, or one of them
@@ -46,8 +47,8 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Demo(args) => demo::run(&args),
-        Command::Powercut(args) => powercut::run(&args),
+        Command::Demo(args) => Program::Demo.run(&args),
+        Command::Powercut(args) => Program::Powercut.run(&args),
         Command::Test(args) => test::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Stack => stack::run(),

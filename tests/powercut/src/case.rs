@@ -84,6 +84,11 @@ impl Case {
             _ => &[],
         }
     }
+
+    /// How many bytes those take.
+    pub fn runs_size(&self) -> u32 {
+        self.runs().iter().map(|run| run.count * run.size).sum()
+    }
 }
 
 /// The images for a part: they end with a sector, in the middle of a unit, a byte into a sector and a byte before its end;

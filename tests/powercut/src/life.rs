@@ -49,7 +49,7 @@ pub(crate) struct Plan<F> {
 impl<F: Family> Plan<F> {
     pub(crate) fn new(family: F, case: &Case, bug: Option<Bug>) -> Self {
         let sector = case.sector();
-        let runs_size: u32 = case.runs().iter().map(|run| run.count * run.size).sum();
+        let runs_size = case.runs_size();
         let wanted = family.slot_size(&case.part, sector, case.image.length);
         let slot = runs_size + wanted.saturating_sub(runs_size).next_multiple_of(sector);
         let journal = (16 * case.part.write_size).max(512).next_multiple_of(2 * sector);
@@ -78,9 +78,8 @@ impl<F: Family> Plan<F> {
         let sector = self.case.sector();
         let mut sectors = Vec::new();
         for _ in 0..2 {
-            let rest = self.slot - self.case.runs().iter().map(|run| run.count * run.size).sum::<u32>();
             sectors.extend(self.case.runs().iter().copied());
-            sectors.push(Sectors { count: rest / sector, size: sector });
+            sectors.push(Sectors { count: (self.slot - self.case.runs_size()) / sector, size: sector });
         }
         sectors.push(Sectors { count: (self.state + self.journal) / sector, size: sector });
         let flash = SimFlash::of(self.case.part.clone().sectors(&sectors));
