@@ -41,7 +41,7 @@ async fn keep_up_to_date<C: ImageSource>(
 //!
 //! | what goes wrong | what is done |
 //! |---|---|
-//! | the broker is away | it is tried again for ever, with growing waits; a download goes on meanwhile, and so do staging, reset, trial and confirmation. What is owed is said when it is back |
+//! | the broker is away | it is tried again for ever, with growing waits; a download goes on meanwhile, and so do staging, reset, trial and confirmation. What is owed is said when it is back. AWS ends a job whose step timeout passes meanwhile |
 //! | the URL has expired | the document is asked for again (AWS: described; IoTConnect: `{"mt":205}`), and the download goes on at its byte |
 //! | a run stops (no network, flash) | it is tried again with growing waits, [`Limits::rerun`]; without progress, the job ends as failed in the end |
 //! | the document makes no sense, or is not https | it is refused by the job's name |

@@ -22,6 +22,8 @@ pub(crate) struct Fleet {
     pub(crate) device: Device,
     pub(crate) broker: TestBroker,
     pub(crate) service: Rc<RefCell<Service>>,
+    /// The step timeout that the device asks for.
+    pub(crate) step_minutes: Option<u16>,
 }
 
 pub(crate) fn pair(Message { topic, payload }: Message) -> (String, Vec<u8>) {
@@ -53,7 +55,7 @@ impl Fleet {
         let service = Rc::new(RefCell::new(service));
         let (behind, time) = (Rc::clone(&service), device.time.clone());
         let broker = TestBroker::new(move |topic, payload| serve(&behind, &time, topic, payload));
-        Self { device, broker, service }
+        Self { device, broker, service, step_minutes: Some(5) }
     }
 
     /// One job, "a", that brings version 2.
@@ -65,23 +67,12 @@ impl Fleet {
 
     pub(crate) fn run_until(&mut self, done: impl Fn(&Service) -> bool, on: impl FnMut(&Event)) -> bool {
         let service = Rc::clone(&self.service);
-        // Tokens differ after each start, so that answers to requests from before are kept apart.
-        let cloud = |resets: u32| {
-            let settings =
-                Settings { first_token: resets * 10_000, step_timeout_minutes: Some(5), ..Settings::default() };
-            AwsCloud::new(AwsJobs::new(THING, settings).unwrap())
-        };
-        self.device.live(&self.broker, cloud, || done(&service.borrow()), on)
+        self.device.live(&self.broker, cloud(self.step_minutes), || done(&service.borrow()), on)
     }
 
     /// As [`run_until`](Self::run_until), where the test itself looks every few seconds.
     pub(crate) fn run_with(&mut self, done: impl FnMut() -> bool) -> bool {
-        let cloud = |resets: u32| {
-            let settings =
-                Settings { first_token: resets * 10_000, step_timeout_minutes: Some(5), ..Settings::default() };
-            AwsCloud::new(AwsJobs::new(THING, settings).unwrap())
-        };
-        self.device.live(&self.broker, cloud, done, |_| {})
+        self.device.live(&self.broker, cloud(self.step_minutes), done, |_| {})
     }
 
     /// Runs until every job has ended, and a little longer: what is said then would be said twice.
@@ -110,6 +101,15 @@ impl Fleet {
         service(&mut there);
         let notices = there.notices(self.device.time.seconds().into());
         self.broker.push(notices.into_iter().map(pair));
+    }
+}
+
+/// The conversation after so many resets. Tokens differ after each start, so that answers to requests from before are kept
+/// apart.
+fn cloud(step_timeout_minutes: Option<u16>) -> impl Fn(u32) -> AwsCloud<'static> {
+    move |resets| {
+        let settings = Settings { first_token: resets * 10_000, step_timeout_minutes, ..Settings::default() };
+        AwsCloud::new(AwsJobs::new(THING, settings).unwrap())
     }
 }
 
@@ -285,6 +285,8 @@ fn what_can_be_tried_again_is_failed_and_what_can_not_is_rejected() {
 #[test]
 fn an_update_goes_on_without_the_broker() {
     let mut fleet = Fleet::with_one_job();
+    // The service would end a step of five minutes.
+    fleet.step_minutes = None;
     let broker = fleet.broker.clone();
     let (events, mut back) = (Rc::clone(&fleet.device.events), None);
     let time = fleet.device.time.clone();
