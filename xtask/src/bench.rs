@@ -84,11 +84,9 @@ struct Count {
 /// Builds the benchmark and names its program.
 fn program(workspace: &Workspace) -> Result<PathBuf> {
     let bench = ["bench", "--no-run", "--package", "sprag-job", "--features", "serde", "--bench", "instructions"];
-    // cargo names the program on standard error.
-    let said = output(&mut workspace.cargo_step(&bench))?;
-    let named =
-        said.lines().find_map(|line| line.trim().strip_prefix("Executable ")?.split_once('(')?.1.strip_suffix(')'));
-    Ok(workspace.root.join(named.context("cargo names no benchmark")?))
+    let said = output(workspace.cargo_step(&bench).args(["--message-format", "json"]))?;
+    let named = said.split_once(r#""executable":""#).and_then(|(_, rest)| rest.split_once('"'));
+    Ok(named.context("cargo names no benchmark")?.0.into())
 }
 
 /// Runs the program under callgrind. It measures one reading after the other, each by a call of its function
