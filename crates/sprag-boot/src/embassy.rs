@@ -59,14 +59,15 @@ impl<T: NorFlash> EmbassyBoot<T> {
         if (1..=WORD_MAX).contains(&size) { Ok(size) } else { Err(Error::Layout) }
     }
 
-    /// Whether the word holds the same byte all over, for which `holds`; or any byte for which it does.
+    /// Whether the word holds the same byte all over, for which `holds`; or any byte for which it does. What can't be read
+    /// holds none: a cut tore it, and embassy-boot does not take it for a magic or for erased either.
     async fn word(&mut self, index: u32, all: bool, holds: impl Fn(u8) -> bool) -> Result<bool, Error> {
         let mut word = [0; WORD_MAX];
         let size = self.word_size()?;
         let word = word.get_mut(..size).ok_or(Error::Layout)?;
         let at = index.checked_mul(self.layout.write_size).ok_or(Error::Layout)?;
-        flash::read(&mut self.state, Area::State, at, word).await?;
-        Ok(if all { word.iter().all(|byte| holds(*byte)) } else { word.iter().any(|byte| holds(*byte)) })
+        let whole = flash::read_torn(&mut self.state, Area::State, at, word).await?;
+        Ok(whole && if all { word.iter().all(|byte| holds(*byte)) } else { word.iter().any(|byte| holds(*byte)) })
     }
 
     async fn found(&mut self) -> Result<Found, Error> {

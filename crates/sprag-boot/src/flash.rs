@@ -1,6 +1,6 @@
 //! Flash operations whose errors name the area they failed in.
 
-#[cfg(feature = "mcuboot")]
+#[cfg(any(feature = "mcuboot", feature = "embassy-boot"))]
 use embedded_storage_async::nor_flash::NorFlashErrorKind;
 use embedded_storage_async::nor_flash::{NorFlash, NorFlashError, ReadNorFlash};
 
@@ -20,7 +20,7 @@ pub(crate) async fn read<F: ReadNorFlash>(flash: &mut F, area: Area, at: u32, by
 
 /// Reads a cell that a cut may have torn; whether it could be read. A torn one can't on some parts with ECC, however often
 /// it is tried; a disturbance is over by the second time.
-#[cfg(feature = "mcuboot")]
+#[cfg(any(feature = "mcuboot", feature = "embassy-boot"))]
 pub(crate) async fn read_torn<F: ReadNorFlash>(
     flash: &mut F,
     area: Area,

@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use sha2::{Digest, Sha256};
+
 use crate::flash::{FlashError, Region};
 
 /// The bootloader, built for one partition table.
@@ -82,6 +84,28 @@ pub fn crc(seq: u32) -> u32 {
     !seq.to_le_bytes().iter().fold(0, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 })
     })
+}
+
+/// `esp_image_verify` without secure boot: header, segments, checksum and the digest behind it.
+///
+/// Source: ESP-IDF, `esp_app_format.h` and `esp_image_format.c`.
+pub fn check_image(bytes: &[u8]) -> bool {
+    let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let segments = match bytes.get(..24) {
+        Some(header) if header[0] == 0xE9 && header[1] <= 16 && header[23] == 1 => header[1],
+        _ => return false,
+    };
+    let (mut at, mut checksum) = (24, 0xEF);
+    for _ in 0..segments {
+        let Some(data) = word(at + 4).and_then(|length| bytes.get(at + 8..at + 8 + length as usize)) else {
+            return false;
+        };
+        checksum = data.iter().fold(checksum, |sum, byte| sum ^ byte);
+        at += 8 + data.len();
+    }
+    let end = (at + 1).next_multiple_of(16);
+    let digest = bytes.get(end..end + 32);
+    bytes.get(end - 1) == Some(&checksum) && digest == Some(Sha256::digest(&bytes[..end]).as_slice())
 }
 
 impl EspIdf {
@@ -167,6 +191,7 @@ fn active(entries: &[Entry; 2]) -> Option<usize> {
 mod tests {
     use super::*;
     use crate::flash::{Geometry, SimFlash};
+    use crate::image::EspIdfImage;
 
     /// An image here is a partition that begins with 0x5A.
     fn device(factory: bool, images: &[bool]) -> EspIdf {
@@ -228,6 +253,27 @@ mod tests {
         assert_eq!(device.entries().unwrap()[1].state, PENDING_VERIFY);
         assert_eq!(device.boot().unwrap(), Some(App::Ota(0)));
         assert_eq!(device.entries().unwrap()[1].state, ABORTED);
+    }
+
+    #[test]
+    fn an_image_is_checked_to_its_end() {
+        let image = EspIdfImage {
+            chip: 5,
+            revisions: [0, 199],
+            version: "1.0.0",
+            secure_version: 0,
+            project: "",
+            data: &[1; 8],
+            program: &[2; 40],
+        };
+        let image = image.build();
+        assert!(check_image(&[&image[..], &[0xFF; 64]].concat()));
+        for at in (0..image.len()).filter(|at| *at < 4 || *at >= 24) {
+            let mut flipped = image.clone();
+            flipped[at] ^= 0x10;
+            assert!(!check_image(&flipped), "{at}");
+            assert!(!check_image(&image[..at]), "{at}");
+        }
     }
 
     #[test]

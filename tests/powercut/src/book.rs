@@ -13,14 +13,19 @@ pub struct Book {
     pub fetched: u32,
     /// Final reports that the cloud heard, by how the job ended.
     pub done: u32,
-    /// The same for a failed job.
+    /// The same for a job that failed.
     pub failed: u32,
+    /// The same for a job whose image was refused.
+    pub refused: u32,
     /// The power failed between the last report and its record, so that it will be made once more.
     pub unrecorded: u32,
     /// A report is out, and its record is being written.
     pub recording: bool,
-    /// The bootloader went back to the old image.
-    pub reverted: bool,
+    /// The bootloader is at work.
+    pub booting: bool,
+    /// The new image ran; or the power failed while the bootloader was about to start it, which may be all the trial that
+    /// it gets.
+    pub tried: bool,
 }
 
 impl Book {
@@ -28,7 +33,10 @@ impl Book {
     pub(crate) fn report(&mut self, status: Status) {
         match status {
             Status::Done => self.done += 1,
-            _ => self.failed += 1,
+            Status::Failed => self.failed += 1,
+            Status::Refused => self.refused += 1,
+            // Not final, or not for a job that makes sense: the count of final reports shows it.
+            _ => {}
         }
         self.recording = true;
     }
@@ -37,6 +45,7 @@ impl Book {
     pub(crate) fn after_cut(mut self) -> Self {
         self.cuts += 1;
         self.unrecorded += u32::from(std::mem::take(&mut self.recording));
+        self.tried |= std::mem::take(&mut self.booting);
         self
     }
 
@@ -45,7 +54,8 @@ impl Book {
         self.fetched += rest.fetched;
         self.done += rest.done;
         self.failed += rest.failed;
-        self.reverted |= rest.reverted;
+        self.refused += rest.refused;
+        self.tried |= rest.tried;
         self
     }
 
@@ -54,30 +64,32 @@ impl Book {
     /// # Errors
     /// What did not.
     pub fn check(&self, case: &Case, running: u8) -> Result<(), String> {
-        let heard = self.done + self.failed;
-        if self.done > 0 && self.failed > 0 {
-            return Err(format!("the cloud heard {} times done and {} times failed", self.done, self.failed));
-        }
         // A report whose record was cut off is made again, with the same words; or the record had just been completed.
+        let heard = self.done + self.failed + self.refused;
         if heard == 0 || heard > 1 + self.unrecorded {
             return Err(format!(
                 "{heard} final reports, of which {} were cut off before their record",
                 self.unrecorded
             ));
         }
-        match (running, self.done > 0) {
-            (2, _) if case.image.is_forged() => return Err("a forged image runs".to_owned()),
-            (2, true) | (1, false) => {}
-            (running, _) => return Err(format!("{running}.0.0 runs, and the cloud heard something else")),
+        let (what, fitting) = match (running, case.image.is_forged()) {
+            (2, false) => ("2.0.0 runs", self.done),
+            (1, true) => ("an image was forged", self.refused),
+            // Cut off on trial, the new image is given up; nothing else may end in a failure.
+            (1, false) if self.tried => ("2.0.0 was tried, and 1.0.0 is back", self.failed),
+            (1, false) => return Err("the update failed without having been tried".to_owned()),
+            (2, true) => return Err("a forged image runs".to_owned()),
+            _ => return Err(format!("{running}.0.0 runs, which was never promised")),
+        };
+        if fitting != heard {
+            let Self { done, failed, refused, .. } = self;
+            return Err(format!("{what}, and the cloud heard {done} done, {failed} failed, {refused} refused"));
         }
-        if running == 1 && !case.image.is_forged() && !self.reverted {
-            return Err("the update failed without having been tried".to_owned());
-        }
-        let sector = case.sector().max(2 * case.block()) + case.block();
+        let sector = case.sector.max(2 * case.block()) + case.block();
         let again = match case.image.kind {
             Kind::Plain => 0,
             // What reads as erased leaves no trace in the sector that it begins or ends in.
-            Kind::Blank => case.sector(),
+            Kind::Blank => case.sector,
             // A bad image that lay in the slot over a cut may have gone bad there: it is fetched once more, to be sure.
             Kind::Forged => case.image.length,
         };
@@ -88,7 +100,7 @@ impl Book {
                 self.fetched,
                 case.image.length,
                 self.cuts,
-                case.sector()
+                case.sector
             ));
         }
         Ok(())
@@ -104,8 +116,10 @@ pub struct Rest {
     pub done: u32,
     /// See [`Book::failed`].
     pub failed: u32,
-    /// See [`Book::reverted`].
-    pub reverted: bool,
+    /// See [`Book::refused`].
+    pub refused: u32,
+    /// The new image ran.
+    pub tried: bool,
     /// The first number of the version that runs in the end.
     pub running: u8,
 }

@@ -2,18 +2,9 @@
 
 use std::fmt;
 
-use ed25519_dalek::SigningKey;
 use sprag_testkit::flash::{Part, Sectors};
 
 use crate::families::AnyFamily;
-
-/// The key that images are signed with.
-pub(crate) const KEY: [u8; 32] = [1; 32];
-
-/// The public half of it.
-pub(crate) fn public_key() -> [u8; 32] {
-    SigningKey::from_bytes(&KEY).verifying_key().to_bytes()
-}
 
 /// What the job brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,8 +48,10 @@ impl fmt::Display for Image {
 /// One point of the grid.
 #[derive(Debug, Clone)]
 pub struct Case {
-    /// The part, in its own sectors. The campaign's are smaller: see [`Case::sector`].
+    /// The part, in its own sectors.
     pub part: Part,
+    /// The size of the largest sector in the campaign: smaller than the part's, so that everything can be tried.
+    pub sector: u32,
     /// The index of the family.
     pub family: usize,
     /// What the job brings.
@@ -66,15 +59,10 @@ pub struct Case {
 }
 
 impl Case {
-    /// The size of the largest sector.
-    pub fn sector(&self) -> u32 {
-        sector(&self.part)
-    }
-
     /// The size of the writer's two buffers: what is needed to verify an image, at least.
     pub fn block(&self) -> u32 {
         // The TLVs of an image must lie in it as one.
-        (self.sector() / 4).max(160).next_multiple_of(self.part.write_size)
+        (self.sector / 4).max(160).next_multiple_of(self.part.write_size)
     }
 
     /// The sectors of a slot, from its start on, where they differ: in the proportions of the part.
@@ -94,16 +82,15 @@ impl Case {
 /// The images for a part: they end with a sector, in the middle of a unit, a byte into a sector and a byte before its end;
 /// one reads as erased over more than a sector, and one is a forgery. Where units are small, they are a sector shorter, for
 /// there are operations enough.
-fn images(part: &Part) -> Vec<Image> {
-    let sector = sector(part);
+pub(crate) fn images(part: &Part, sector: u32) -> Vec<Image> {
     let first = if part.write_size < 8 { sector } else { 2 * sector };
     let plain = [0, sector / 2 + 3, sector + 1, 2 * sector - 1].map(|more| (first + more, Kind::Plain));
     let special = [(first + 2 * sector + 7, Kind::Blank), (first + 5, Kind::Forged)];
     plain.into_iter().chain(special).map(|(length, kind)| Image { length, kind }).collect()
 }
 
-/// The size of the largest sector: sixteen units, and 256 bytes at least.
-fn sector(part: &Part) -> u32 {
+/// Sixteen units, and 256 bytes at least.
+pub(crate) fn sector(part: &Part) -> u32 {
     match part.name {
         "psoc6" => 512,
         _ => (part.write_size * 16).max(256),
@@ -114,8 +101,10 @@ fn sector(part: &Part) -> u32 {
 pub fn cases(families: &[Box<dyn AnyFamily>]) -> Vec<Case> {
     let mut cases = Vec::new();
     for part in Part::all() {
-        for (family, _) in families.iter().enumerate().filter(|(_, family)| family.fits(&part)) {
-            cases.extend(images(&part).into_iter().map(|image| Case { part: part.clone(), family, image }));
+        for (index, family) in families.iter().enumerate().filter(|(_, family)| family.fits(&part)) {
+            let sector = family.sector(&part);
+            let case = |image| Case { part: part.clone(), sector, family: index, image };
+            cases.extend(family.images(&part).into_iter().map(case));
         }
     }
     cases.sort_by_key(|case| std::cmp::Reverse(case.image.length / case.part.write_size));

@@ -11,13 +11,13 @@ use embassy_futures::block_on;
 use sprag::boot::BootControl;
 use sprag::fetch::{Fetcher, TcpConnectError, TcpConnector};
 use sprag::flash::{self, Geometry, Journal, SlotWriter};
-use sprag::verify::{Ed25519Key, Policy, Version};
+use sprag::verify::{Key, Policy, Version};
 use sprag::{Error, Event, Outcome, Startup, Updater};
 use sprag_testkit::flash::{FlashError, Region, Sectors, SimFlash, Snapshot};
 use sprag_testkit::http::{HttpServer, NoTime, Refused};
 
 use crate::book::{Book, Rest};
-use crate::case::{Case, Image, Kind, public_key};
+use crate::case::{Case, Image, Kind};
 use crate::explore::Settings;
 use crate::families::{Booted, Family, Slots};
 use crate::planted::{Bug, PlantedBoot, PlantedFlash};
@@ -36,7 +36,7 @@ pub(crate) struct Plan<F> {
     pub(crate) family: F,
     pub(crate) case: Case,
     pub(crate) bug: Option<Bug>,
-    key: [u8; 32],
+    key: Box<dyn Key + Send + Sync>,
     /// The old image and the new one.
     images: [Vec<u8>; 2],
     slot: u32,
@@ -48,12 +48,12 @@ pub(crate) struct Plan<F> {
 
 impl<F: Family> Plan<F> {
     pub(crate) fn new(family: F, case: &Case, bug: Option<Bug>) -> Self {
-        let sector = case.sector();
+        let sector = case.sector;
         let runs_size = case.runs_size();
         let wanted = family.slot_size(&case.part, sector, case.image.length);
         let slot = runs_size + wanted.saturating_sub(runs_size).next_multiple_of(sector);
         let journal = (16 * case.part.write_size).max(512).next_multiple_of(2 * sector);
-        let old = Image { length: 700.min(case.image.length), kind: Kind::Plain };
+        let old = Image { length: family.old_length().min(case.image.length), kind: Kind::Plain };
         // From the middle of a sector to the middle of the next but one.
         let blank = match case.image.kind {
             Kind::Blank => sector as usize / 2..2 * sector as usize + sector as usize / 2,
@@ -63,19 +63,19 @@ impl<F: Family> Plan<F> {
         let images = [family.image(1, old, 0..0, erased), family.image(2, case.image, blank, erased)];
         let runs = case.runs().iter().map(|run| flash::Sectors { count: run.count, size: run.size }).collect();
         let state = family.state_sectors() * sector;
-        let key = public_key();
+        let key = family.key();
         Self { family, case: case.clone(), bug, key, images, slot, state, journal, runs }
     }
 
     /// Where in the slot for updates the image goes.
     fn image_range(&self) -> Range<u32> {
-        let start = self.family.image_start(self.case.sector());
+        let start = self.family.image_start(self.case.sector);
         start..start + self.case.image.length
     }
 
     /// A device that runs the old image; what was in the slot for updates before is still there.
     pub(crate) fn device(self: &Arc<Self>) -> Device<F> {
-        let sector = self.case.sector();
+        let sector = self.case.sector;
         let mut sectors = Vec::new();
         for _ in 0..2 {
             sectors.extend(self.case.runs().iter().copied());
@@ -89,6 +89,7 @@ impl<F: Family> Plan<F> {
             .map(|n| (n as u8).wrapping_mul(29) & 0x7E | 1)
             .collect();
         device.flash.load(self.slot, &stale).expect("a slot for the new image");
+        self.family.install(&device.slots);
         device
     }
 }
@@ -104,6 +105,8 @@ pub struct Device<F> {
     book: Arc<Mutex<Book>>,
     /// The slot writer left its image.
     strayed: Arc<AtomicBool>,
+    /// The new image ran.
+    tried: AtomicBool,
     /// Erases of each sector by the bootloader, whose wear is its own.
     boot_erases: Mutex<Vec<u32>>,
 }
@@ -124,7 +127,7 @@ impl<F: Family> Device<F> {
         let server = HttpServer::new(plan.images[1].clone());
         let sectors = flash.stats().erases_per_sector.len();
         let (book, boot_erases) = (Arc::new(Mutex::new(book)), Mutex::new(vec![0; sectors]));
-        Self { plan, flash, slots, journal, server, book, strayed: Arc::default(), boot_erases }
+        Self { plan, flash, slots, journal, server, book, strayed: Arc::default(), tried: AtomicBool::default(), boot_erases }
     }
 
     /// The device on which the power comes back.
@@ -156,8 +159,11 @@ impl<F: Family> Device<F> {
     /// A reset: the bootloader starts an image, which must be one that was promised, whole.
     pub(crate) fn boot(&self) -> Result<Booted, String> {
         let before = self.flash.stats().erases_per_sector;
-        let booted =
-            self.flash.spared(|| self.plan.family.boot(&self.slots)).map_err(|why| format!("bricked: {why}"))?;
+        let boot = || self.plan.family.boot(&self.slots);
+        self.pages().booting = true;
+        let booted = if self.plan.family.may_be_cut() { boot() } else { self.flash.spared(boot) };
+        self.pages().booting = false;
+        let booted = booted.map_err(|why| format!("bricked: {why}"))?;
         let after = self.flash.stats().erases_per_sector;
         let mut erases = self.boot_erases.lock().unwrap_or_else(PoisonError::into_inner);
         for ((sum, before), after) in erases.iter_mut().zip(before).zip(after) {
@@ -174,7 +180,10 @@ impl<F: Family> Device<F> {
         if !self.plan.family.running(&self.slots, booted).contents().starts_with(image) {
             return Err(format!("{}.0.0 runs, but not all of it lies in its slot", booted.running));
         }
-        self.pages().reverted |= booted.reverted;
+        if booted.running == 2 {
+            self.tried.store(true, Ordering::Relaxed);
+            self.pages().tried = true;
+        }
         Ok(booted)
     }
 
@@ -183,20 +192,23 @@ impl<F: Family> Device<F> {
     async fn life(&self, booted: Booted, again: &mut Option<u64>) -> Result<Next, LifeError> {
         let running = Version::new(booted.running, 0, 0);
         let Case { part, .. } = &self.plan.case;
-        let (sector, block) = (self.plan.case.sector(), self.plan.case.block() as usize);
+        let (sector, block) = (self.plan.case.sector, self.plan.case.block() as usize);
         let geometry = Geometry { write_size: part.write_size, erase_size: sector, erased: part.erased };
         let (mut page, mut second) = (vec![0; block], vec![0; block]);
         let mut scratch = vec![0; 256.max(part.write_size as usize)];
         let bug = self.plan.bug;
         let journal = PlantedFlash::journal(self.journal.clone(), bug);
         let journal = Journal::new(journal, geometry, &mut scratch);
-        let slot = PlantedFlash::slot(self.slots.secondary.clone(), bug, self.plan.image_range(), self.strayed.clone());
+        let target = self.plan.family.target(&self.slots);
+        let (from, image) = (self.slots.secondary.range().start - target.range().start, self.plan.image_range());
+        let image = from + image.start..from + image.end;
+        let slot = PlantedFlash::slot(target, bug, image, self.strayed.clone());
         let slot = SlotWriter::new(slot, geometry, journal, &mut page).second_buffer(&mut second);
         let slot = slot.sectors(&self.plan.runs).read_back(bug.is_none());
-        let boot = PlantedBoot::new(self.plan.family.control(&self.slots), bug);
+        let boot = PlantedBoot::new(self.plan.family.control(&self.slots, booted), bug);
         let fetcher = Fetcher::new(TcpConnector::new(&self.server, &self.server), NoTime);
-        let key = Ed25519Key::new(self.plan.key);
-        let mut updater = Updater::new(fetcher, slot, Policy::signed_by(&key).newer_than(running), boot);
+        let policy = Policy::signed_by(self.plan.key.as_ref()).newer_than(running);
+        let mut updater = Updater::new(fetcher, slot, policy, boot).format(self.plan.family.format());
 
         match updater.start(running).await? {
             Startup::Staged => return Ok(Next::Reset),
@@ -219,7 +231,7 @@ impl<F: Family> Device<F> {
                     offset = received;
                 }
                 Event::Verifying if bug == Some(Bug::StagedBeforeVerified) => {
-                    let mut boot = self.plan.family.control(&self.slots);
+                    let mut boot = self.plan.family.control(&self.slots, booted);
                     let _ = block_on(boot.stage(sprag::boot::Swap::Test));
                 }
                 _ => {}
@@ -254,7 +266,7 @@ impl<F: Family> Device<F> {
         let mut last = String::new();
         for _ in 0..LIVES_MAX {
             let booted = self.boot()?;
-            say(&format!("boots {}.0.0{}", booted.running, if booted.reverted { ", reverted" } else { "" }));
+            say(&format!("boots {}.0.0", booted.running));
             match block_on(self.life(booted, &mut again)) {
                 Ok(Next::Reset) => say("resets"),
                 Ok(Next::Nothing) => {
@@ -314,11 +326,11 @@ impl<F: Family> Device<F> {
         let (image, slot, mut at) = (self.plan.image_range(), self.plan.slot, 0);
         for ((size, all), boot) in sizes.zip(all).zip(boot) {
             let erases = all - boot;
-            let journal = at >= 2 * slot + self.plan.state;
             let expected = match at {
                 at if (slot + image.start..slot + image.end).contains(&at) => 1..=1,
                 at if at < slot => 0..=u32::from(at + size == slot),
-                _ if journal => 0..=2,
+                // The journal, or what stages and then confirms.
+                _ if at >= 2 * slot => 0..=2,
                 _ => 0..=1,
             };
             if !expected.contains(&erases) {
@@ -336,7 +348,8 @@ impl<F: Family> Device<F> {
             fetched: after.fetched - before.fetched,
             done: after.done - before.done,
             failed: after.failed - before.failed,
-            reverted: after.reverted && !before.reverted,
+            refused: after.refused - before.refused,
+            tried: self.tried.load(Ordering::Relaxed),
             running,
         }
     }

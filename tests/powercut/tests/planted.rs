@@ -3,13 +3,19 @@
 
 use sprag_powercut::{Bug, Case, Depth, Settings, cases, families};
 
-/// The smallest cases on a part with ECC: one good image, and one forged.
-fn small_cases() -> Vec<Case> {
+/// The cases of a part and a family, the smallest first.
+fn cases_of(part: &str, family: &str) -> Vec<Case> {
     let families = families::all();
     let mut cases = cases(&families);
-    cases.retain(|case| case.part.name == "stm32h5" && case.family == 0);
+    cases.retain(|case| case.part.name == part && families[case.family].name() == family);
+    assert!(!cases.is_empty(), "{part} has no {family}");
     cases.sort_by_key(|case| case.image.length);
     cases
+}
+
+/// On a part with ECC: good images, and one forged.
+fn small_cases() -> Vec<Case> {
+    cases_of("stm32h5", "mcuboot-swap")
 }
 
 fn settings(bug: Option<Bug>) -> Settings {
@@ -17,9 +23,13 @@ fn settings(bug: Option<Bug>) -> Settings {
 }
 
 fn is_found(bug: Bug) {
+    is_found_in(bug, small_cases());
+}
+
+fn is_found_in(bug: Bug, cases: Vec<Case>) {
     let families = families::all();
     let settings = settings(Some(bug));
-    for case in small_cases() {
+    for case in cases {
         let family = &families[case.family];
         let Err(failure) = family.explore(&case, &settings) else { continue };
         println!("{failure}");
@@ -63,6 +73,23 @@ fn staging_before_verifying_is_found() {
 #[test]
 fn a_journal_without_crc_is_found() {
     is_found(Bug::JournalWithoutCrc);
+}
+
+/// What is wrong with a hand-over is found whatever it hands over to.
+#[test]
+fn staging_too_early_is_found_with_every_bootloader() {
+    for (part, family) in [
+        ("psoc6", "cypress"),
+        ("esp32", "esp-idf"),
+        ("esp32", "esp-idf-keeping"),
+        ("s25fl", "embassy-boot"),
+        ("stm32l4", "mcuboot-offset"),
+        ("stm32l4", "mcuboot-overwrite"),
+    ] {
+        for bug in [Bug::MagicFirst, Bug::StagedBeforeVerified] {
+            is_found_in(bug, cases_of(part, family));
+        }
+    }
 }
 
 /// The same cases without a bug.

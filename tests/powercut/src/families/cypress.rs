@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use sprag::boot::Cypress as Control;
 use sprag::boot::mcuboot::CypressLayout;
+use sprag::verify::Key;
 use sprag_testkit::flash::{Part, Region};
 use sprag_testkit::mcuboot as model;
 
-use super::mcuboot::{booted, signed};
+use super::mcuboot::{booted, key, signed};
 use super::{Booted, Family, Slots};
 use crate::case::Image;
 
@@ -20,6 +21,7 @@ pub(super) struct Cypress;
 
 impl Family for Cypress {
     type Boot = Control<'static, Region, Region, Region>;
+    type Format = sprag::verify::McuBoot;
 
     fn name(&self) -> &'static str {
         "cypress"
@@ -38,11 +40,19 @@ impl Family for Cypress {
         16
     }
 
+    fn format(&self) -> Self::Format {
+        sprag::verify::McuBoot
+    }
+
+    fn key(&self) -> Box<dyn Key + Send + Sync> {
+        key()
+    }
+
     fn image(&self, major: u8, image: Image, blank: Range<usize>, erased: u8) -> Vec<u8> {
         signed(major, image, &blank, erased)
     }
 
-    fn control(&self, slots: &Slots) -> Self::Boot {
+    fn control(&self, slots: &Slots, _: Booted) -> Self::Boot {
         // A row for each life: what a firmware has in a static.
         let row = Box::leak(vec![0; 512].into_boxed_slice());
         let [primary, secondary, state] = [&slots.primary, &slots.secondary, &slots.state].map(Clone::clone);

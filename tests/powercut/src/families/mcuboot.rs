@@ -4,12 +4,16 @@ use std::ops::Range;
 
 use ed25519_dalek::SigningKey;
 use sprag::boot::{Layout, McuBoot, Method};
+use sprag::verify::{Ed25519Key, Key};
 use sprag_testkit::flash::{Part, Region};
 use sprag_testkit::image::{McuBootImage, Version};
 use sprag_testkit::mcuboot::{self as model, Boot, Bootloader, Swap};
 
 use super::{Booted, Family, Slots};
-use crate::case::{Image, KEY};
+use crate::case::Image;
+
+/// The key that images are signed with.
+const KEY: [u8; 32] = [1; 32];
 
 /// MCUboot, by one of its methods. A swap by scratch is one by moving that leaves a sector more room, and is left out.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +25,7 @@ pub(super) enum TwoSlots {
 
 impl Family for TwoSlots {
     type Boot = McuBoot<Region, Region>;
+    type Format = sprag::verify::McuBoot;
 
     fn name(&self) -> &'static str {
         match self {
@@ -48,11 +53,19 @@ impl Family for TwoSlots {
         }
     }
 
+    fn format(&self) -> Self::Format {
+        sprag::verify::McuBoot
+    }
+
+    fn key(&self) -> Box<dyn Key + Send + Sync> {
+        key()
+    }
+
     fn image(&self, major: u8, image: Image, blank: Range<usize>, erased: u8) -> Vec<u8> {
         signed(major, image, &blank, erased)
     }
 
-    fn control(&self, slots: &Slots) -> Self::Boot {
+    fn control(&self, slots: &Slots, _: Booted) -> Self::Boot {
         let geometry = slots.secondary.flash().geometry();
         let size = slots.secondary.range().end - slots.secondary.range().start;
         let layout = Layout::new(size, geometry.write_size, geometry.erase_size, geometry.erased);
@@ -78,6 +91,11 @@ impl Family for TwoSlots {
     }
 }
 
+/// What verifies them.
+pub(super) fn key() -> Box<dyn Key + Send + Sync> {
+    Box::new(Ed25519Key::new(SigningKey::from_bytes(&KEY).verifying_key().to_bytes()))
+}
+
 /// A signed image, or a forged one, of the length that is asked for.
 pub(super) fn signed(major: u8, image: Image, blank: &Range<usize>, erased: u8) -> Vec<u8> {
     const HEADER: usize = 32;
@@ -93,5 +111,5 @@ pub(super) fn signed(major: u8, image: Image, blank: &Range<usize>, erased: u8) 
 
 /// What the model says of a reset.
 pub(super) fn booted(boot: Boot) -> Booted {
-    Booted { running: boot.running.major, reverted: boot.swap == Swap::Revert, refused: boot.swap == Swap::Refused }
+    Booted { running: boot.running.major, refused: boot.swap == Swap::Refused }
 }

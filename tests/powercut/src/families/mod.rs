@@ -3,14 +3,17 @@
 //! To add one: a file here with a type that implements [`Family`], and its line in [`all`].
 
 mod cypress;
+mod embassy;
+mod esp_idf;
 mod mcuboot;
 
 use std::ops::Range;
 
 use sprag::boot::BootControl;
+use sprag::verify::{Format, Key};
 use sprag_testkit::flash::{Part, Region};
 
-use crate::case::{Case, Image};
+use crate::case::{self, Case, Image};
 use crate::explore::{Counts, Failure, Settings, explore};
 use crate::life::replay;
 use crate::step::Step;
@@ -31,8 +34,6 @@ pub struct Slots {
 pub struct Booted {
     /// The first number of the version that runs: see [`Family::image`].
     pub running: u8,
-    /// It went back to the old image, because the new one had not been confirmed.
-    pub reverted: bool,
     /// It was handed an image that may not run.
     pub refused: bool,
 }
@@ -41,12 +42,29 @@ pub struct Booted {
 pub trait Family: Copy + Send + Sync + 'static {
     /// The firmware's side.
     type Boot: BootControl;
+    /// The format of its images.
+    type Format: Format;
 
     /// Its name on the command line.
     fn name(&self) -> &'static str;
 
     /// Whether it works on parts of this kind.
     fn fits(&self, part: &Part) -> bool;
+
+    /// The size of the largest sector.
+    fn sector(&self, part: &Part) -> u32 {
+        case::sector(part)
+    }
+
+    /// What updates bring.
+    fn images(&self, part: &Part) -> Vec<Image> {
+        case::images(part, self.sector(part))
+    }
+
+    /// How long the image is that runs at first, unless updates are shorter.
+    fn old_length(&self) -> u32 {
+        700
+    }
 
     /// The smallest slot, in bytes, for an image of this length, before it is rounded up to sectors of this size.
     fn slot_size(&self, part: &Part, sector: u32, image: u32) -> u32;
@@ -62,17 +80,39 @@ pub trait Family: Copy + Send + Sync + 'static {
         0
     }
 
+    /// What a device comes with, beside the image that runs at first.
+    fn install(&self, slots: &Slots) {
+        let _ = slots;
+    }
+
+    /// The format of its images.
+    fn format(&self) -> Self::Format;
+
+    /// The key that images are to be signed with.
+    fn key(&self) -> Box<dyn Key + Send + Sync>;
+
     /// A signed image whose version is `major.0.0`. In the bytes of `blank` it reads as `erased`.
     fn image(&self, major: u8, image: Image, blank: Range<usize>, erased: u8) -> Vec<u8>;
 
-    /// The firmware's side for these slots.
-    fn control(&self, slots: &Slots) -> Self::Boot;
+    /// The flash that [`BootControl::room`] is in, and the slot for updates.
+    fn target(&self, slots: &Slots) -> Region {
+        slots.secondary.clone()
+    }
+
+    /// The firmware's side for these slots, in the image that was started.
+    fn control(&self, slots: &Slots, booted: Booted) -> Self::Boot;
 
     /// A reset.
     ///
     /// # Errors
     /// Nothing boots.
     fn boot(&self, slots: &Slots) -> Result<Booted, String>;
+
+    /// Whether the power may fail in [`boot`](Self::boot), too: it goes on by itself then. The models of MCUboot swap all at
+    /// once, for MCUboot's simulator is what shows that MCUboot goes on.
+    fn may_be_cut(&self) -> bool {
+        false
+    }
 
     /// Where the running image lies.
     fn running<'s>(&self, slots: &'s Slots, booted: Booted) -> &'s Region {
@@ -87,6 +127,10 @@ pub trait AnyFamily: Send + Sync {
     fn name(&self) -> &'static str;
     /// See [`Family::fits`].
     fn fits(&self, part: &Part) -> bool;
+    /// See [`Family::sector`].
+    fn sector(&self, part: &Part) -> u32;
+    /// See [`Family::images`].
+    fn images(&self, part: &Part) -> Vec<Image>;
     /// See [`explore`].
     ///
     /// # Errors
@@ -107,6 +151,14 @@ impl<F: Family> AnyFamily for F {
 
     fn fits(&self, part: &Part) -> bool {
         Family::fits(self, part)
+    }
+
+    fn sector(&self, part: &Part) -> u32 {
+        Family::sector(self, part)
+    }
+
+    fn images(&self, part: &Part) -> Vec<Image> {
+        Family::images(self, part)
     }
 
     fn explore(&self, case: &Case, settings: &Settings) -> Result<Counts, Box<Failure>> {
@@ -132,5 +184,8 @@ pub fn all() -> Vec<Box<dyn AnyFamily>> {
         Box::new(TwoSlots::Offset),
         Box::new(TwoSlots::Overwrite),
         Box::new(cypress::Cypress),
+        Box::new(esp_idf::EspIdf { keeping_the_trial: false }),
+        Box::new(esp_idf::EspIdf { keeping_the_trial: true }),
+        Box::new(embassy::Embassy),
     ]
 }
