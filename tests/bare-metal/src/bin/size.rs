@@ -5,6 +5,18 @@
 use core::hint::black_box;
 use core::panic::PanicInfo;
 
+#[cfg(feature = "boot")]
+#[path = "size/boot.rs"]
+mod boot;
+#[cfg(feature = "chip")]
+#[path = "size/chip.rs"]
+mod chip;
+#[cfg(feature = "fetch")]
+#[path = "size/fetch.rs"]
+mod fetch;
+#[cfg(feature = "flash")]
+#[path = "size/flash.rs"]
+mod flash;
 #[cfg(any(
     feature = "job-iotconnect-21",
     feature = "job-iotconnect-20",
@@ -14,6 +26,15 @@ use core::panic::PanicInfo;
 ))]
 #[path = "size/job.rs"]
 mod job;
+#[cfg(feature = "key")]
+#[path = "size/key.rs"]
+mod key;
+#[cfg(feature = "update")]
+#[path = "size/update.rs"]
+mod update;
+#[cfg(feature = "verify")]
+#[path = "size/verify.rs"]
+mod verify;
 
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {
@@ -33,6 +54,16 @@ extern "C" fn _start() -> ! {
         feature = "job-ota-update"
     ))]
     job::run(input, out);
+    #[cfg(feature = "boot")]
+    boot::run(input, out);
+    #[cfg(feature = "fetch")]
+    fetch::run(input, out);
+    #[cfg(feature = "flash")]
+    flash::run(input, out);
+    #[cfg(feature = "verify")]
+    verify::run(input, out);
+    #[cfg(feature = "update")]
+    update::run(input, out);
     black_box((input, out));
     loop {}
 }
