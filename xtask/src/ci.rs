@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::journal::{Done, Journal};
 use crate::program::Program;
 use crate::workspace::{Workspace, finish};
-use crate::{bench, fuzz, size, stack, test};
+use crate::{bench, fuzz, panics, size, stack, test};
 
 pub(crate) fn run() -> Result<ExitCode> {
     let mut workspace = Workspace::find();
@@ -27,6 +27,9 @@ pub(crate) fn run() -> Result<ExitCode> {
     })?;
     journal.step("size", "code size against the baseline", "cargo xtask size --compare", || {
         Ok(Done::Well(Some(size::measure(&workspace, size::Baseline::Compare)?)))
+    })?;
+    journal.step("panics", "panicking paths on floors 1 and 2", "cargo xtask panics", || {
+        Ok(Done::Well(Some(panics::find(&workspace)?)))
     })?;
     journal.step("bench", "instructions, and that they grow linearly", "cargo xtask bench job", || {
         Ok(Done::Well(Some(bench::measure(&mut workspace, bench::Subject::Job)?)))

@@ -4,6 +4,7 @@ mod bench;
 mod ci;
 mod fuzz;
 mod journal;
+mod panics;
 mod program;
 mod setup;
 mod size;
@@ -39,6 +40,8 @@ enum Command {
     Stack,
     /// The code size of the crates on chips
     Size(size::Args),
+    /// The panicking paths that the linked code of floors 1 and 2 has; fails when there is one
+    Panics,
     /// Instructions per document, beside other parsers, and that they grow linearly
     Bench(bench::Args),
     /// What CI runs: every test step with nothing left out, then the demo with a fixed seed and the measurements
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Stack => stack::run(),
         Command::Size(args) => size::run(&args),
+        Command::Panics => panics::run(),
         Command::Bench(args) => bench::run(&args),
         Command::Ci => ci::run(),
     };

@@ -6,6 +6,7 @@ use core::net::{IpAddr, SocketAddr};
 use embedded_io_async::{ErrorKind, Read, Write};
 use embedded_nal_async::{AddrType, Dns, TcpConnect};
 
+use crate::address;
 use crate::url::Scheme;
 
 /// Dials host names, with TLS where the scheme asks for it.
@@ -61,9 +62,9 @@ impl<'s, T: TcpConnect, D: Dns> TcpConnector<'s, T, D> {
 /// # Cancellation safety
 /// As the resolver's `get_host_by_name`.
 pub async fn resolve<D: Dns>(dns: &D, host: &str) -> Result<IpAddr, D::Error> {
-    match host.parse() {
-        Ok(address) => Ok(address),
-        Err(_) => dns.get_host_by_name(host, AddrType::Either).await,
+    match address::parse(host) {
+        Some(address) => Ok(address),
+        None => dns.get_host_by_name(host, AddrType::Either).await,
     }
 }
 

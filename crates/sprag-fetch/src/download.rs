@@ -6,7 +6,7 @@ use core::pin::pin;
 
 use embassy_futures::select::{Either, select};
 use embedded_hal_async::delay::DelayNs;
-use embedded_io_async::{Error as _, Read, Write};
+use embedded_io_async::{Error as _, ErrorKind, Read, Write};
 
 use crate::chunked::{Chunked, Malformed};
 use crate::connector::Connector;
@@ -224,7 +224,7 @@ impl Body {
         let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(data);
         if skipped > 0 {
             self.skip = self.skip.saturating_sub(u64::try_from(skipped).unwrap_or(u64::MAX));
-            buf.copy_within(skipped..data, 0);
+            to_front(buf, skipped..data);
         }
         let data = data.saturating_sub(skipped);
         let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(data);
@@ -373,14 +373,14 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
             // The next location, or the body, moves to the front of the whole buffer.
             let shift = location.len();
             answer.body = answer.body.start.saturating_add(shift)..answer.body.end.saturating_add(shift);
-            buf.copy_within(shift..shift.saturating_add(answer.location), 0);
+            to_front(buf, shift..shift.saturating_add(answer.location));
             // What was found elsewhere is not remembered: the next request goes to the first URL.
             answer.head.close = true;
         }
 
         let Answer { head, body, .. } = answer;
         let early = body.len();
-        buf.copy_within(body, 0);
+        to_front(buf, body);
         match self.session.accept(asked, &head, self.settings.range_ignored) {
             Ok(Span { skip, length, .. }) => {
                 if skip > 0 {
@@ -535,6 +535,15 @@ async fn dial<'f, C: Connector>(
     }
 }
 
+/// Moves a part of the buffer to its front.
+fn to_front(buf: &mut [u8], part: Range<usize>) {
+    if let Some(room) = buf.get_mut(..part.end)
+        && part.start <= room.len()
+    {
+        room.copy_within(part.start.., 0);
+    }
+}
+
 /// Writes `bytes` through `scratch`, in as few pieces as it allows, within the time allowed.
 async fn send<T: Write, E>(
     connection: &mut T,
@@ -551,13 +560,18 @@ async fn send<T: Write, E>(
                 count = count.saturating_add(1);
             }
             if count == 0 {
-                return connection.flush().await;
+                return connection.flush().await.map_err(|error| error.kind());
             }
-            connection.write_all(scratch.get(..count).unwrap_or_default()).await?;
+            let mut piece = scratch.get(..count).unwrap_or_default();
+            while !piece.is_empty() {
+                let taken = connection.write(piece).await.map_err(|error| error.kind())?;
+                // A connection that takes nothing is as good as closed.
+                piece = piece.get(taken..).filter(|_| taken > 0).ok_or(ErrorKind::WriteZero)?;
+            }
         }
     };
     match select(all, delay.delay_ms(limits.answer_ms)).await {
-        Either::First(sent) => sent.map_err(|error| Error::Connection(error.kind())),
+        Either::First(sent) => sent.map_err(Error::Connection),
         Either::Second(()) => Err(Error::Timeout(Waiting::Answer)),
     }
 }

@@ -12,6 +12,7 @@
 )]
 #![doc = include_str!("../README.md")]
 
+mod address;
 mod backoff;
 mod chunked;
 mod connector;

@@ -3,6 +3,8 @@
 use core::fmt;
 use core::iter::{Empty, empty};
 
+use crate::address;
+
 /// The longest host name that the domain name system can carry (RFC 1035, section 2.3.4).
 pub const HOST_MAX: usize = 253;
 
@@ -191,7 +193,7 @@ fn host<I: Iterator<Item = u8> + Clone>(rest: &mut Cursor<I>) -> Result<heapless
         }
         rest.next();
     }
-    if bracketed && (rest.next() != Some(b']') || host.parse::<core::net::Ipv6Addr>().is_err()) || host.is_empty() {
+    if bracketed && (rest.next() != Some(b']') || address::ipv6(&host).is_none()) || host.is_empty() {
         return rest.error(UrlErrorKind::Host);
     }
     Ok(host)

@@ -85,7 +85,8 @@ async fn last_block<F: ReadNorFlash>(
     sector: Sector,
 ) -> Option<Block> {
     let end = sector.end.min(session.end());
-    let count = end.saturating_sub(sector.start).div_ceil(session.block);
+    let blocks = end.saturating_sub(sector.start).checked_next_multiple_of(session.block)?;
+    let count = blocks.checked_div(session.block)?;
     for n in (0..count).rev() {
         let start = sector.start.saturating_add(n.saturating_mul(session.block));
         let block_end = start.saturating_add(session.block).min(end);

@@ -63,12 +63,11 @@ impl FromStr for Version {
 
     /// `1`, `1.2`, `1.2.3` or `1.2.3+4`, as `imgtool` takes them; and with a `v` before it, as tags have it.
     fn from_str(text: &str) -> Result<Self, NoVersion> {
-        let (numbers, build) = match text.strip_prefix('v').unwrap_or(text).split_once('+') {
-            Some((numbers, build)) => (numbers, Some(build)),
-            None => (text.strip_prefix('v').unwrap_or(text), None),
-        };
-        let mut numbers = numbers.split('.');
-        let major = number(numbers.next().ok_or(NoVersion)?)?;
+        let text = text.strip_prefix('v').unwrap_or(text).as_bytes();
+        let mut parts = text.splitn(2, |byte| *byte == b'+');
+        let (numbers, build) = (parts.next().unwrap_or_default(), parts.next());
+        let mut numbers = numbers.split(|byte| *byte == b'.');
+        let major = number(numbers.next().unwrap_or_default())?;
         let minor = numbers.next().map_or(Ok(0), number)?;
         let third = numbers.next();
         let revision = third.map_or(Ok(0), number)?;
@@ -82,9 +81,14 @@ impl FromStr for Version {
 }
 
 /// Decimal digits without leading zeros, for there is to be one way to write a version.
-fn number<N: FromStr>(digits: &str) -> Result<N, NoVersion> {
-    let plain = digits.bytes().all(|digit| digit.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
-    if plain { digits.parse().map_err(|_| NoVersion) } else { Err(NoVersion) }
+fn number<N: TryFrom<u32>>(digits: &[u8]) -> Result<N, NoVersion> {
+    let next = |number: u32, digit: &u8| {
+        let digit = char::from(*digit).to_digit(10)?;
+        number.checked_mul(10)?.checked_add(digit)
+    };
+    let plain = matches!(digits, [b'0'] | [b'1'..=b'9', ..]);
+    let number = digits.iter().try_fold(0, next).filter(|_| plain).ok_or(NoVersion)?;
+    N::try_from(number).map_err(|_| NoVersion)
 }
 
 #[cfg(test)]

@@ -97,10 +97,7 @@ impl Book {
         if self.fetched > limit {
             return Err(format!(
                 "{} bytes were fetched for an image of {}, in {} cuts with sectors of {}",
-                self.fetched,
-                case.image.length,
-                self.cuts,
-                case.sector
+                self.fetched, case.image.length, self.cuts, case.sector
             ));
         }
         Ok(())

@@ -127,7 +127,17 @@ impl<F: Family> Device<F> {
         let server = HttpServer::new(plan.images[1].clone());
         let sectors = flash.stats().erases_per_sector.len();
         let (book, boot_erases) = (Arc::new(Mutex::new(book)), Mutex::new(vec![0; sectors]));
-        Self { plan, flash, slots, journal, server, book, strayed: Arc::default(), tried: AtomicBool::default(), boot_erases }
+        Self {
+            plan,
+            flash,
+            slots,
+            journal,
+            server,
+            book,
+            strayed: Arc::default(),
+            tried: AtomicBool::default(),
+            boot_erases,
+        }
     }
 
     /// The device on which the power comes back.

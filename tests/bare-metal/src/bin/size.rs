@@ -37,7 +37,10 @@ mod update;
 mod verify;
 
 #[panic_handler]
-fn panic(_: &PanicInfo<'_>) -> ! {
+fn panic(info: &PanicInfo<'_>) -> ! {
+    if cfg!(feature = "panics") {
+        black_box(info);
+    }
     loop {}
 }
 
