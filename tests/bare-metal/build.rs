@@ -1,15 +1,22 @@
 //! The chip's memory for the linker, and the documents to measure with: what fuzzing starts from.
 
-use std::path::{Path, PathBuf};
-use std::{env, fs};
+#[cfg(feature = "stack")]
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 /// QEMU's mps2-an385: 4 MiB of code memory, 4 MiB of RAM.
+#[cfg(feature = "stack")]
 const MEMORY: &str = "MEMORY { FLASH : ORIGIN = 0x00000000, LENGTH = 4M RAM : ORIGIN = 0x20000000, LENGTH = 4M }\n";
 
 fn main() {
-    if env::var_os("CARGO_FEATURE_STACK").is_none() {
-        return;
-    }
+    #[cfg(feature = "stack")]
+    for_stack();
+}
+
+#[cfg(feature = "stack")]
+fn for_stack() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo names a folder"));
     fs::write(out.join("memory.x"), MEMORY).expect("the folder can be written");
     println!("cargo::rustc-link-search={}", out.display());
@@ -21,4 +28,20 @@ fn main() {
     files.sort();
     let items: String = files.iter().map(|file| format!("include_bytes!({file:?}),\n")).collect();
     fs::write(out.join("documents.rs"), format!("&[{items}]")).expect("the folder can be written");
+
+    // An image, and what a server says before it.
+    use sprag_testkit::image::{McuBootImage, Version};
+    let key = ed25519_dalek::SigningKey::from_bytes(&[1; 32]);
+    let version = Version { major: 2, ..Version::default() };
+    let payload: Vec<u8> = (0..20_000u32).map(|n| (n ^ n >> 8) as u8).collect();
+    let image = McuBootImage { version, header_size: 512, payload: &payload }.sign(&key);
+    let size = image.len();
+    let mut answer = format!(
+        "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-{}/{size}\r\nContent-Length: {size}\r\nETag: \"e\"\r\n\r\n",
+        size - 1
+    )
+    .into_bytes();
+    answer.extend(image);
+    fs::write(out.join("answer"), answer).expect("the folder can be written");
+    fs::write(out.join("key"), key.verifying_key().to_bytes()).expect("the folder can be written");
 }

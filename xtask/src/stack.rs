@@ -14,8 +14,11 @@ use crate::workspace::{Workspace, finish};
 
 const TARGET: &str = "thumbv7m-none-eabi";
 
-/// Bytes of stack for any input.
+/// Bytes of stack for any document.
 const BUDGET: u32 = 4096;
+
+/// What stands in the place of the document where a whole update was measured.
+const UPDATE: &str = "update";
 
 /// A firmware that hangs has failed.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -34,19 +37,27 @@ pub(crate) fn measure(workspace: &mut Workspace) -> Result<String> {
     finish(build.args(["--bin", "stack", "--features", "stack"]))?;
     let said = emulate(workspace, found.artifact(workspace, "stack"))?;
 
-    let mut worst: BTreeMap<&str, (u32, &str)> = BTreeMap::new();
+    let (mut worst, mut update) = (BTreeMap::<&str, (u32, &str)>::new(), Vec::new());
     for line in said.lines() {
         let mut words = line.split('\t');
         let (Some(entry), Some(document), Some(bytes)) = (words.next(), words.next(), words.next()) else {
             bail!("the firmware said: {line}");
         };
-        let bytes = bytes.parse().with_context(|| format!("the firmware said: {line}"))?;
+        let bytes: u32 = bytes.parse().with_context(|| format!("the firmware said: {line}"))?;
+        if document == UPDATE {
+            update.push((entry, bytes));
+            continue;
+        }
         let most = worst.entry(entry).or_default();
         *most = (*most).max((bytes, document));
     }
     println!("| entry point | bytes of stack | most for |\n|---|---:|---|");
     for (entry, (bytes, document)) in &worst {
         println!("| `{entry}` | {bytes} | {document} |");
+    }
+    println!("\n| a whole update, from the document to the staged image | bytes |\n|---|---:|");
+    for (what, bytes) in update {
+        println!("| {what} | {bytes} |");
     }
     let (entry, (most, document)) = worst.iter().max_by_key(|(_, most)| **most).context("the firmware said nothing")?;
     if *most > BUDGET {

@@ -7,6 +7,8 @@
 mod job;
 #[path = "stack/paint.rs"]
 mod paint;
+#[path = "stack/update.rs"]
+mod update;
 
 use core::panic::PanicInfo;
 
@@ -16,6 +18,7 @@ use cortex_m_semihosting::{debug, hprintln};
 #[entry]
 fn main() -> ! {
     job::measure();
+    update::measure();
     debug::exit(debug::EXIT_SUCCESS);
     loop {}
 }
