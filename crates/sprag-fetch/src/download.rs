@@ -344,8 +344,8 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
     ) -> Result<(Body, usize), Error<C::Error>> {
         let asked = self.session.next_range(self.settings.range_size);
         let limits = self.settings.limits;
-        let head = request::head(&self.url, asked, self.session.if_match());
-        send(connection, self.delay, limits, head, buf).await?;
+        send(connection, self.delay, limits, &mut request::head(&self.url, asked, self.session.if_match()), buf)
+            .await?;
         events(Event::Requested(asked));
         let mut answer = receive_head(connection, self.delay, limits, buf, events).await?;
 
@@ -365,8 +365,8 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
             }
             *connection = dial(self.connector, self.delay, limits, url.scheme(), url.host(), url.port()).await?;
             events(Event::Connected);
-            let head = request::head(&url, asked, self.session.if_match());
-            send(connection, self.delay, limits, head, scratch).await?;
+            send(connection, self.delay, limits, &mut request::head(&url, asked, self.session.if_match()), scratch)
+                .await?;
             events(Event::Requested(asked));
             base = url.origin();
             answer = receive_head(connection, self.delay, limits, scratch, events).await?;
@@ -549,13 +549,13 @@ async fn send<T: Write, E>(
     connection: &mut T,
     delay: &mut impl DelayNs,
     limits: Limits,
-    mut bytes: impl Iterator<Item = u8>,
+    bytes: &mut impl Iterator<Item = u8>,
     scratch: &mut [u8],
 ) -> Result<(), Error<E>> {
-    let all = async {
+    let all = pin!(async {
         loop {
             let mut count = 0usize;
-            for (slot, byte) in scratch.iter_mut().zip(&mut bytes) {
+            for (slot, byte) in scratch.iter_mut().zip(&mut *bytes) {
                 *slot = byte;
                 count = count.saturating_add(1);
             }
@@ -569,7 +569,7 @@ async fn send<T: Write, E>(
                 piece = piece.get(taken..).filter(|_| taken > 0).ok_or(ErrorKind::WriteZero)?;
             }
         }
-    };
+    });
     match select(all, delay.delay_ms(limits.answer_ms)).await {
         Either::First(sent) => sent.map_err(Error::Connection),
         Either::Second(()) => Err(Error::Timeout(Waiting::Answer)),

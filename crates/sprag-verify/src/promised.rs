@@ -116,13 +116,13 @@ impl<'p, 'k> File<'p, 'k> {
     ///
     /// # Errors
     /// [`Error::FileDigest`], [`Error::Signature`], the flash's.
-    pub(crate) async fn judge<F: ReadNorFlash>(self, reader: &mut Reader<'_, F>) -> Result<(), Error> {
-        let found: Option<[u8; 32]> = self.sha256.map(|hash| hash.finalize().into());
+    pub(crate) async fn judge<F: ReadNorFlash>(&mut self, reader: &mut Reader<'_, F>) -> Result<(), Error> {
+        let found: Option<[u8; 32]> = self.sha256.take().map(|hash| hash.finalize().into());
         if self.digest.is_some() && self.digest != found {
             return Err(Error::FileDigest);
         }
         let Some(Signature { algorithm, bytes: signature }) = &self.signature else { return Ok(()) };
-        if let Some((first, hash)) = self.ed25519
+        if let Some((first, hash)) = self.ed25519.take()
             && first.has_signed(&hash.finalize(), signature)
         {
             return Ok(());

@@ -498,20 +498,15 @@ where
             sure.then_some(etag)
         });
         let resumed = saved.is_some();
-        let (mut download, mut transfer) = match saved {
-            Some(etag) => {
-                let transfer = self.slot.resume().await?;
-                let (offset, total) = (transfer.offset(), transfer.total());
-                let session =
-                    sprag_fetch::Session { offset: offset.into(), total: Some(total.into()), etag: Some(etag) };
-                let download = self.source.open(location, session)?;
-                events(Event::Downloading { offset });
-                (download, transfer)
-            }
+        // What the futures hold at the same time is RAM: one download, opened in one place.
+        let transfer = if resumed { Some(self.slot.resume().await?) } else { None };
+        let (offset, total) = transfer.as_ref().map_or((0, size), |it| (it.offset(), Some(it.total().into())));
+        let session = sprag_fetch::Session { offset: offset.into(), total, etag: saved };
+        let mut download = self.source.open(location, session)?;
+        events(Event::Downloading { offset });
+        let mut transfer = match transfer {
+            Some(transfer) => transfer,
             None => {
-                let session = sprag_fetch::Session { offset: 0, total: size, etag: None };
-                let mut download = self.source.open(location, session)?;
-                events(Event::Downloading { offset: 0 });
                 let received = download.read(self.slot.buffer(), &mut |event| events(Event::Fetch(event))).await?;
                 events(progress(download.session()));
                 let mut identity = heapless::Vec::<u8, { 8 + ETAG_MAX }>::new();
@@ -519,7 +514,7 @@ where
                 let _ = identity.extend_from_slice(&job.identity().to_le_bytes());
                 let _ = identity.extend_from_slice(etag.as_bytes());
                 let total = download.session().total.unwrap_or(u64::MAX);
-                (download, self.slot.begin(&identity, total, room, received).await?)
+                self.slot.begin(&identity, total, room, received).await?
             }
         };
         let fed = transfer.feed(async |room: &mut [u8]| {
