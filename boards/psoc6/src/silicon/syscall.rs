@@ -91,9 +91,15 @@ macro_rules! die {
                 }
 
                 fn feed_watchdog(&mut self) {
-                    // SAFETY: writing a one clears that bit and no other.
-                    unsafe { SRSS.srss_intr().init(|register| register.wdt_match().set(true)) };
+                    feed_watchdog();
                 }
+            }
+
+            /// Clears the watchdog's match, so that at least two of its periods pass before it resets. Infineon's MCUboot
+            /// starts the watchdog before the image, which has to feed it from then on.
+            pub fn feed_watchdog() {
+                // SAFETY: writing a one clears that bit and no other.
+                unsafe { SRSS.srss_intr().init(|register| register.wdt_match().set(true)) };
             }
         }
     };

@@ -3,6 +3,8 @@
 //! Written from the technical reference manual's rules and Infineon's driver library. Whatever would be a hard fault or
 //! would corrupt memory on silicon is a panic here.
 
+#![allow(dead_code)] // Each of the tests uses a part of it.
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
