@@ -114,30 +114,36 @@ die!(die_02, "psoc6-02", psoc_pac_psoc6_02, data0, blocking: false, "The registe
 die!(die_03, "psoc6-03", psoc_pac_psoc6_03, data0, blocking: false, "The registers of the 512 KiB die.");
 die!(die_04, "psoc6-04", psoc_pac_psoc6_04, data0, blocking: false, "The registers of the 256 KiB die.");
 
-/// Notifies the ROM and waits for its end in SRAM, with interrupts off: nothing may come from flash meanwhile. Gives up
-/// after some 200 ms at 100 MHz.
+/// Notifies the ROM and waits for its end in SRAM, with interrupts off: nothing may come from flash meanwhile, not even a
+/// function of the compiler's, hence assembly. Gives up after some 100 ms at 100 MHz.
 #[inline(never)]
 #[cfg_attr(target_arch = "arm", unsafe(link_section = ".data.sprag_psoc6"))]
 fn notify_from_sram(notify: *mut u32, lock_status: *mut u32) {
-    const ACQUIRED: u32 = 1 << 31;
-    const LOOKS: u32 = 2_000_000;
     #[cfg(target_arch = "arm")]
-    let primask: u32;
-    #[cfg(target_arch = "arm")]
-    // SAFETY: reads whether interrupts are on, and turns them off.
+    // SAFETY: the caller's registers: the channel is locked by us and its context is in place. Bit 31 of its status says
+    // that it still is. Interrupts are on again afterwards if they were before.
     unsafe {
-        core::arch::asm!("mrs {}, PRIMASK", "cpsid i", out(reg) primask, options(nostack, preserves_flags));
+        core::arch::asm!(
+            "mrs {primask}, PRIMASK",
+            "cpsid i",
+            "str {bits}, [{notify}]",
+            "2:",
+            "ldr {status}, [{lock_status}]",
+            "cmp {status}, #0",
+            "bpl 3f",
+            "subs {looks}, {looks}, #1",
+            "bne 2b",
+            "3:",
+            "msr PRIMASK, {primask}",
+            primask = out(reg) _,
+            bits = in(reg) u32::from(NOTIFY),
+            notify = in(reg) notify,
+            lock_status = in(reg) lock_status,
+            status = out(reg) _,
+            looks = inout(reg) 1_000_000u32 => _,
+            options(nostack),
+        );
     }
-    // SAFETY: the caller's registers: the channel is locked by us, and its context is in place.
-    unsafe { notify.write_volatile(NOTIFY as u32) };
-    let mut looks = LOOKS;
-    // SAFETY: as above; reading it changes nothing.
-    while unsafe { lock_status.read_volatile() } & ACQUIRED != 0 && looks > 0 {
-        looks -= 1;
-    }
-    #[cfg(target_arch = "arm")]
-    // SAFETY: turns interrupts on again if they were.
-    unsafe {
-        core::arch::asm!("msr PRIMASK, {}", in(reg) primask, options(nostack, preserves_flags));
-    }
+    #[cfg(not(target_arch = "arm"))]
+    let _ = (notify, lock_status);
 }
