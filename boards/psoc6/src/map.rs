@@ -27,7 +27,7 @@ pub struct Map {
 }
 
 impl Map {
-    /// Infineon's `psoc62_2m_int_swap`, for parts with 2 MiB: both slots in internal flash, swapped through a scratch
+    /// Infineon's `psoc62_2m_int_swap` as of ota-update 4.5, for parts with 2 MiB: both slots in internal flash, swapped through a scratch
     /// area. The journal is ours, in the 29 KiB that the map leaves free at the end.
     pub const PSOC62_2M_INT_SWAP: Self = Self {
         bootloader: 0..0x2_8000,

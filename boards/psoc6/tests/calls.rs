@@ -272,6 +272,8 @@ fn action() -> impl Strategy<Value = Action> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     /// Whatever is asked, in whatever order, the flash is what a plain array of rows would be.
     #[test]
     fn the_flash_is_what_was_asked_of_it(actions in prop::collection::vec(action(), 1..40)) {

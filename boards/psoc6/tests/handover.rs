@@ -11,14 +11,15 @@ use embassy_futures::block_on;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::mutex::Mutex;
 use embedded_storage_async::nor_flash::NorFlash;
-use model::{Chip, PART, Time, array};
+use model::{Chip, PART, Time, array, serial};
+use sprag::boot::mcuboot::Units;
 use sprag::boot::{BootControl, Cypress, Error, State, Swap};
 use sprag::fetch::{Fetcher, TcpConnector};
 use sprag::flash::{Geometry, Journal, SlotWriter};
 use sprag::verify::{Ed25519Key, Policy, Version, mcuboot};
 use sprag::{Outcome, Startup, Updater};
 use sprag_psoc6::{Cores, ERASED, FLASH, Flash, Map, ROW};
-use sprag_testkit::flash::{SimFlash, Torn};
+use sprag_testkit::flash::{Region, SimFlash, Torn};
 use sprag_testkit::http::{HttpServer, Timers};
 use sprag_testkit::image::{self, McuBootImage};
 use sprag_testkit::mcuboot::{Boot, Cypress as Bootloader, Swap as Did};
@@ -51,9 +52,14 @@ fn image(major: u8) -> Vec<u8> {
 }
 
 fn reset(flash: &SimFlash) -> Boot {
+    reset_with(flash, flash.region(MAP.secondary))
+}
+
+/// A reset with the secondary slot somewhere else.
+fn reset_with(flash: &SimFlash, secondary: Region) -> Boot {
     let bootloader = Bootloader {
         primary: flash.region(MAP.primary),
-        secondary: flash.region(MAP.secondary),
+        secondary,
         status: flash.region(MAP.status),
         max_sectors: MAP.layout().max_sectors,
         trailer_in_primary: false,
@@ -91,45 +97,65 @@ impl<B: BootControl> Calls for B {
     }
 }
 
+/// One life of a device, from a start to the next reset.
+async fn live<S: NorFlash>(device: &Shared, server: &HttpServer, slots: [S; 2], units: Units, life: u32) {
+    let geometry = Geometry { write_size: ROW as u32, erase_size: ROW as u32, erased: ERASED };
+    let Units { write_size, erase_size, erased } = units;
+    let layout = if units == Units::INTERNAL { MAP.layout() } else { MAP.layout().external(units) };
+    let (mut page, mut record, mut row) = ([0; 1024], [0; ROW], [0; ROW]);
+    let [written, staged] = slots;
+
+    let running = mcuboot::version(&mut part(device, MAP.primary), &mut page).await.unwrap();
+    let journal = Journal::new(part(device, MAP.journal), geometry, &mut record);
+    let slot = SlotWriter::new(written, Geometry { write_size, erase_size, erased }, journal, &mut page);
+    let boot = Cypress::new(part(device, MAP.primary), staged, part(device, MAP.status), layout, &mut row);
+    let fetch = Fetcher::new(TcpConnector::new(server, server), Timers);
+    let public = Ed25519Key::new(key().verifying_key().to_bytes());
+    let mut updater = Updater::new(fetch, slot, Policy::signed_by(&public).newer_than(running), boot);
+    match (life, updater.start(running).await.unwrap()) {
+        (0, Startup::Idle) => {
+            assert_eq!(running, Version::new(1, 0, 0));
+            let document = br#"{"v":"2.1","ct":1,"cmd":"ota","ack":"7d","sw":"2.0","urls":[{"url":"http://h/a"}]}"#;
+            let job = sprag::job::parse(document).unwrap();
+            assert_eq!(updater.run(&job, &mut |_| {}).await, Ok(Outcome::RebootToTest));
+        }
+        (1, Startup::Trial) => {
+            assert_eq!(running, Version::new(2, 0, 0));
+            updater.confirm().await.unwrap();
+        }
+        (2, Startup::Idle) => assert_eq!(running, Version::new(2, 0, 0)),
+        (life, startup) => panic!("life {life}: {startup:?}"),
+    }
+}
+
 #[test]
 fn a_whole_update_through_the_driver() {
     let flash = array();
     flash.load(MAP.primary.start, &image(1)).unwrap();
     let server = HttpServer::new(image(2));
-    let public = Ed25519Key::new(key().verifying_key().to_bytes());
-    let document = br#"{"v":"2.1","ct":1,"cmd":"ota","ack":"7d","sw":"2.0","urls":[{"url":"http://h/a"}]}"#;
-    let job = sprag::job::parse(document).unwrap();
-    let geometry = Geometry { write_size: ROW as u32, erase_size: ROW as u32, erased: ERASED };
-
     for life in 0..3 {
         let device = start(&flash);
-        let (mut page, mut record, mut row) = ([0; 1024], [0; ROW], [0; ROW]);
-        block_on(async {
-            let running = mcuboot::version(&mut part(&device, MAP.primary), &mut page).await.unwrap();
-            let journal = Journal::new(part(&device, MAP.journal), geometry, &mut record);
-            let slot = SlotWriter::new(part(&device, MAP.secondary), geometry, journal, &mut page);
-            let [primary, secondary, status] =
-                [MAP.primary, MAP.secondary, MAP.status].map(|range| part(&device, range));
-            let boot = Cypress::new(primary, secondary, status, MAP.layout(), &mut row);
-            let fetch = Fetcher::new(TcpConnector::new(&server, &server), Timers);
-            let policy = Policy::signed_by(&public).newer_than(running);
-            let mut updater = Updater::new(fetch, slot, policy, boot);
-            match (life, updater.start(running).await.unwrap()) {
-                (0, Startup::Idle) => {
-                    assert_eq!(running, Version::new(1, 0, 0));
-                    assert_eq!(updater.run(&job, &mut |_| {}).await, Ok(Outcome::RebootToTest));
-                }
-                (1, Startup::Trial) => {
-                    assert_eq!(running, Version::new(2, 0, 0));
-                    updater.confirm().await.unwrap();
-                }
-                (2, Startup::Idle) => assert_eq!(running, Version::new(2, 0, 0)),
-                (life, startup) => panic!("life {life}: {startup:?}"),
-            }
-        });
+        let slots = [(); 2].map(|()| part(&device, MAP.secondary));
+        block_on(live(&device, &server, slots, Units::INTERNAL, life));
         reset(&flash);
     }
     assert_eq!(flash.violations(), []);
+}
+
+#[test]
+fn a_whole_update_with_the_slot_for_updates_in_serial_flash() {
+    let flash = array();
+    flash.load(MAP.primary.start, &image(1)).unwrap();
+    let external = serial::array(MAP.primary.len() as u32 / serial::SECTOR as u32);
+    let server = HttpServer::new(image(2));
+    let units = Units { write_size: 16, erase_size: serial::SECTOR as u32, erased: 0xFF };
+    for life in 0..3 {
+        let device = start(&flash);
+        let chip = serial::Chip::new(external.clone());
+        block_on(live(&device, &server, [chip.driver(), chip.driver()], units, life));
+        reset_with(&flash, external.region(0..MAP.primary.len() as u32));
+    }
+    assert_eq!((flash.violations(), external.violations()), (vec![], vec![]));
 }
 
 /// Cuts the power in every operation of a call, in every way, and looks at what the bootloader and a second call make of it.

@@ -5,6 +5,8 @@
 
 #![allow(dead_code)] // Each of the tests uses a part of it.
 
+pub(crate) mod serial;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
