@@ -35,6 +35,8 @@ const ROWS: &[(&str, &str)] = &[
     ("sprag-fetch: HTTP", "fetch"),
     ("sprag-fetch: HTTP and TLS 1.3", "fetch-tls"),
     ("sprag-flash: slot writer and journal", "flash"),
+    ("sprag-flash: the journal alone, one `put` and one `get`", "journal"),
+    ("beside it, `sequential-storage`: one `store_item` and one `fetch_item`", "sequential-storage"),
     ("sprag-verify: MCUboot images, a key's arithmetic elsewhere", "verify-mcuboot,key-elsewhere"),
     ("sprag-verify: ESP-IDF images, the same", "verify-esp-idf,key-elsewhere"),
     ("sprag-verify: raw images, the same", "verify-raw,key-elsewhere"),
@@ -49,6 +51,7 @@ const ROWS: &[(&str, &str)] = &[
     ("sprag: `iotconnect-2.1`, HTTP, MCUboot's swaps, a key's arithmetic elsewhere", "update,key-elsewhere"),
     ("sprag: the same with `salty`", "update,key-salty"),
     ("sprag: the same with `p256`", "update,key-p256"),
+    ("beside it, `reqwless` into embassy-boot's updater: no job, no resuming, no verifying, no report", "peer"),
 ];
 
 /// As boards have it: SHA-2 in a third of the code. `sha2` 0.11 takes it by `--cfg`; the one that `embedded-tls` has, by a

@@ -93,3 +93,42 @@ fn other_messages_are_told_apart() {
     assert_eq!(cloud.ack(&job, Status::Done, "", &mut [], &mut [0; 64]), Err(topic));
     assert_eq!(cloud.ack(&job, Status::Done, "", &mut [0; 64], &mut []), Err(payload));
 }
+
+/// The service wants to know who sends an ack of device message 2.0, and when; one of 2.1 goes by its topic.
+#[cfg(feature = "iotconnect-20")]
+#[test]
+fn acks_of_2_0_name_the_device() {
+    use sprag_job::iotconnect::{Device, Sdk};
+
+    let device = Device {
+        unique_id: "pump-7",
+        cp_id: "acme",
+        sdk: Sdk { language: "Rust", version: "2.0", environment: "prod" },
+        time: || *b"2026-11-25T04:19:55.000Z",
+    };
+    let mut cloud = IotConnect::<8>::new(Topics::Aws { client_id: "pump-7" }).device_20(device);
+    let (mut topic, mut payload) = ([0; 128], [0; 256]);
+    let who = concat!(
+        r#"{"mt":11,"t":"2026-11-25T04:19:55.000Z","uniqueId":"pump-7","cpId":"acme","#,
+        r#""sdk":{"l":"Rust","v":"2.0","e":"prod"},"d":{"ackId":"7","msg":"why","st":"#
+    );
+    let document = br#"{"cmdType":"0x02","data":{"ackId":"7","urls":["https://h/a"]}}"#;
+    let Event::Job(job) = cloud.arrived("iot/pump-7/cmd", document) else { panic!() };
+    let ack = cloud.ack(&job, Status::Done, "why", &mut topic, &mut payload).unwrap().unwrap();
+    assert_eq!(ack.payload, format!("{who}7}}}}"));
+    // After the reboot, and for what makes no sense.
+    let about = (job.dialect(), "7");
+    let ack = cloud.ack_for(about, Status::Failed, "why", &mut topic, &mut payload).unwrap().unwrap();
+    assert_eq!(ack.payload, format!("{who}4}}}}"));
+    assert_eq!(cloud.ack_for(about, Status::Downloading, "why", &mut topic, &mut payload), Ok(None));
+    let Event::Malformed(error) = cloud.arrived("iot/pump-7/cmd", br#"{"cmdType":"0x02","data":{"ackId":"7"}}"#) else {
+        panic!()
+    };
+    let ack = cloud.refuse(&error, "why", &mut topic, &mut payload).unwrap().unwrap();
+    assert_eq!(ack.payload, format!("{who}4}}}}"));
+
+    let document = br#"{"v":"2.1","ct":1,"ack":"0a1b","urls":[{"url":"https://h/a"}]}"#;
+    let Event::Job(job) = cloud.arrived("iot/pump-7/cmd", document) else { panic!() };
+    let ack = cloud.ack(&job, Status::Done, "", &mut topic, &mut payload).unwrap().unwrap();
+    assert_eq!(ack.payload, r#"{"d":{"ack":"0a1b","type":1,"st":3,"msg":""}}"#);
+}

@@ -62,9 +62,6 @@ fn every_flipped_bit_is_refused_or_means_nothing() {
     let sector = bytes.len() - 4096;
     for at in 0..bytes.len() {
         let outside = (1200..1216).contains(&(at.wrapping_sub(sector))) || at >= sector + 1216;
-        if outside && at % 16 > 0 {
-            continue; // One of sixteen will do: each of these costs a whole verification.
-        }
         let mut flipped = bytes.clone();
         flipped[at] ^= 0x10;
         assert_eq!(verify(&flipped).is_ok(), outside, "byte {at}");

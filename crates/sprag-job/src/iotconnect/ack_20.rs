@@ -29,6 +29,36 @@ pub struct Sdk<'a> {
     pub environment: &'a str,
 }
 
+/// The device as acks of device message 2.0 name it, and its clock: what [`IotConnect`](super::IotConnect) makes a
+/// [`Sender`] of.
+#[derive(Debug, Clone, Copy)]
+pub struct Device<'a> {
+    /// See [`Sender::unique_id`].
+    pub unique_id: &'a str,
+    /// See [`Sender::cp_id`].
+    pub cp_id: &'a str,
+    /// See [`Sender::sdk`].
+    pub sdk: Sdk<'a>,
+    /// The time now, as [`Sender::time`] has it. What is no ASCII is left out.
+    pub time: fn() -> [u8; 24],
+}
+
+impl Device<'_> {
+    /// An ack by this device, now.
+    pub(super) fn ack<'b>(
+        &self,
+        id: Words<'_>,
+        status: Status,
+        message: &str,
+        out: &'b mut [u8],
+    ) -> Result<&'b str, TooSmall> {
+        let Self { unique_id, cp_id, sdk, time } = *self;
+        let time = time();
+        let time = core::str::from_utf8(&time).unwrap_or_default();
+        write(Some(&Sender { time, unique_id, cp_id, sdk }), id, None, status, message, out)
+    }
+}
+
 /// Writes the whole ack of an OTA in device message 2.0 (`mt` 11), `childId` included for a gateway's child:
 /// `st` is 7 (firmware executed) for [`Status::Done`], 4 (failed) for the other ends.
 ///

@@ -15,7 +15,7 @@ pub(crate) mod v20;
 pub(crate) mod v21;
 
 #[cfg(feature = "iotconnect-20")]
-pub use ack_20::{Sdk, Sender, ack_20};
+pub use ack_20::{Device, Sdk, Sender, ack_20};
 #[cfg(feature = "iotconnect")]
 pub use session::{Event, IotConnect};
 #[cfg(feature = "iotconnect")]

@@ -1,14 +1,16 @@
 //! The device's side of IoTConnect, as a state machine without I/O.
 
+#[cfg(feature = "iotconnect-20")]
+use super::ack_20;
 use super::topics::Topics;
 use crate::dialect::Dialect;
 use crate::error::{ParseError, ParseErrorKind as Kind};
 use crate::identity;
 use crate::job::Job;
-use crate::out::{Out, TooSmall};
+use crate::out::{Out, TooSmall, Words};
 use crate::parse::parse;
 use crate::publish::{NoRoom, Publish};
-use crate::report::report;
+use crate::report;
 use crate::status::Status;
 use crate::thinning::{Pace, Thinning, percent};
 
@@ -58,6 +60,9 @@ pub struct IotConnect<'t, const SEEN: usize> {
     seen: [u64; SEEN],
     pace: Pace,
     thin: Thinning,
+    /// Whom acks of device message 2.0 name.
+    #[cfg(feature = "iotconnect-20")]
+    device: Option<ack_20::Device<'t>>,
 }
 
 impl<'t, const SEEN: usize> IotConnect<'t, SEEN> {
@@ -69,7 +74,22 @@ impl<'t, const SEEN: usize> IotConnect<'t, SEEN> {
     /// A machine that remembers what [`seen`](Self::seen) gave before the reboot.
     pub fn restore(topics: Topics<'t>, seen: [u64; SEEN]) -> Self {
         let pace = Pace { percent: 10, seconds: 30, at_least: None };
-        Self { topics, seen, pace, thin: Thinning::default() }
+        Self {
+            topics,
+            seen,
+            pace,
+            thin: Thinning::default(),
+            #[cfg(feature = "iotconnect-20")]
+            device: None,
+        }
+    }
+
+    /// Names this device in acks of device message 2.0, as the service wants it there. Those of 2.1 go by their topic.
+    #[cfg(feature = "iotconnect-20")]
+    #[must_use]
+    pub fn device_20(mut self, device: ack_20::Device<'t>) -> Self {
+        self.device = Some(device);
+        self
     }
 
     /// Reports progress only when it has grown by this many percent and this many seconds have passed. At first: 10 and 30.
@@ -146,10 +166,48 @@ impl<'t, const SEEN: usize> IotConnect<'t, SEEN> {
         topic: &'b mut [u8],
         payload: &'b mut [u8],
     ) -> Result<Option<Publish<'b>>, NoRoom> {
-        match report(dialect, id, None, status, message, payload) {
-            Ok("") => Ok(None),
-            payload => both(self.topics.ack(topic), payload).map(Some),
+        self.publish((dialect, Words::Plain(id)), status, message, topic, payload)
+    }
+
+    /// Writes the ack that refuses what [makes no sense](Event::Malformed), [`Status::Rejected`], if it has an id.
+    ///
+    /// # Errors
+    /// [`NoRoom`].
+    pub fn refuse<'b>(
+        &self,
+        error: &ParseError<'_>,
+        message: &str,
+        topic: &'b mut [u8],
+        payload: &'b mut [u8],
+    ) -> Result<Option<Publish<'b>>, NoRoom> {
+        let Some((dialect, id)) = error.subject() else { return Ok(None) };
+        self.publish((dialect, Words::Quoted(id)), Status::Rejected, message, topic, payload)
+    }
+
+    fn publish<'b>(
+        &self,
+        (dialect, id): (Dialect, Words<'_>),
+        status: Status,
+        message: &str,
+        topic: &'b mut [u8],
+        payload: &'b mut [u8],
+    ) -> Result<Option<Publish<'b>>, NoRoom> {
+        #[cfg(feature = "iotconnect-20")]
+        if let (Dialect::IotConnect20, Some(device)) = (dialect, self.device) {
+            return self.addressed(topic, device.ack(id, status, message, payload));
         }
+        self.addressed(topic, report::write(dialect, id, None, status, message, payload))
+    }
+
+    fn addressed<'b>(
+        &self,
+        topic: &'b mut [u8],
+        payload: Result<&'b str, TooSmall>,
+    ) -> Result<Option<Publish<'b>>, NoRoom> {
+        if payload == Ok("") {
+            return Ok(None);
+        }
+        both(self.topics.ack(topic), payload).map(Some)
     }
 
     /// Remembers an OTA: by its id, or by [its identity](Job::identity) when it has none.
@@ -205,11 +263,7 @@ impl<'t, const SEEN: usize> IotConnect<'t, SEEN> {
         topic: &'b mut [u8],
         payload: &'b mut [u8],
     ) -> Result<Option<Publish<'b>>, NoRoom> {
-        let payload = job.report(status, message, payload);
-        if payload == Ok("") {
-            return Ok(None);
-        }
-        both(self.topics.ack(topic), payload).map(Some)
+        self.publish((job.dialect(), Words::Quoted(job.id())), status, message, topic, payload)
     }
 }
 

@@ -73,10 +73,7 @@ impl<'t, const SEEN: usize> IotConnectCloud<'t, SEEN> {
 
     fn refuse<'b>(&self, error: &ParseError<'_>, out: Scratch<'b>) -> Heard<'b> {
         let reason = error.reason();
-        let answer = match (error.rejection(reason, out.payload), self.conversation.topics().ack(out.topic)) {
-            (Ok(Some(payload)), Ok(topic)) if !payload.is_empty() => Some(Publish { topic, payload }),
-            _ => None,
-        };
+        let answer = self.conversation.refuse(error, reason, out.topic, out.payload).ok().flatten();
         Heard::Refused { reason, answer }
     }
 }

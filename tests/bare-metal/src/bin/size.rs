@@ -26,9 +26,15 @@ mod flash;
 ))]
 #[path = "size/job.rs"]
 mod job;
+#[cfg(any(feature = "journal", feature = "sequential-storage"))]
+#[path = "size/journal.rs"]
+mod journal;
 #[cfg(feature = "key")]
 #[path = "size/key.rs"]
 mod key;
+#[cfg(feature = "peer")]
+#[path = "size/peer.rs"]
+mod peer;
 #[cfg(feature = "update")]
 #[path = "size/update.rs"]
 mod update;
@@ -63,6 +69,10 @@ extern "C" fn _start() -> ! {
     fetch::run(input, out);
     #[cfg(feature = "flash")]
     flash::run(input, out);
+    #[cfg(any(feature = "journal", feature = "sequential-storage"))]
+    journal::run(input, out);
+    #[cfg(feature = "peer")]
+    peer::run(input, out);
     #[cfg(feature = "verify")]
     verify::run(input, out);
     #[cfg(feature = "update")]
