@@ -99,7 +99,7 @@ fn a_download_into_every_map() {
     fn download<const WRITE: usize, const SLOT: usize, const JOURNAL: usize>(map: &'static Map) {
         let part = sim(&map.part);
         let context = format!("{} {:?}", map.part.name, map.kind);
-        let image: Vec<u8> = (0..150_003u32).map(|at| (at * 31 >> 3) as u8).collect();
+        let image: Vec<u8> = (0..150_003u32).map(|at| ((at * 31) >> 3) as u8).collect();
         let shared = Flash::new(part.region(0..map.part.size()).sized::<WRITE, SLOT>(), &map.part, ready);
         let room = 0..map.active.end - map.active.start;
         for most in [100_000, image.len()] {
