@@ -145,6 +145,12 @@ const DRIVERS: &[Driver] = &[
         features: "defmt,h7,embassy-stm32/stm32h743zi",
         target: "thumbv7em-none-eabihf",
     },
+    Driver {
+        board: Board::Stm32,
+        package: "sprag-stm32",
+        features: "defmt,u5,embassy-stm32/stm32u575zi",
+        target: "thumbv8m.main-none-eabihf",
+    },
 ];
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {

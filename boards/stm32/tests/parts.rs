@@ -101,7 +101,7 @@ fn vector_tables_are_aligned_to_their_size() {
             let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
             digits.parse::<u32>().unwrap()
         });
-        // 16 of the core's own come before them (ARMv7-M, B1.5.3; alignment: B3.2.5).
+        // 16 of the core's own come before them; the alignment is that of VTOR (ARMv7-M, B3.2.5).
         let vectors = (16 + last.max().unwrap() + 1) * 4;
         assert_eq!(part.vector_align, vectors.next_power_of_two(), "{}", part.name);
     }

@@ -1,6 +1,6 @@
 //! Regions of a shared flash: arithmetic at every sector of every part, and a whole download into the slot of every map.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::cell::Cell;
 
 use embassy_futures::block_on;
 use embedded_storage_async::nor_flash::{NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash};
@@ -16,10 +16,13 @@ fn sim(part: &Part) -> SimFlash {
     SimFlash::of(flash::Part::uniform(geometry).sectors(&sectors.collect::<Vec<_>>()))
 }
 
-static READY: AtomicU32 = AtomicU32::new(0);
+thread_local! {
+    /// How often this test's flash was made ready.
+    static READY: Cell<u32> = const { Cell::new(0) };
+}
 
 fn ready() {
-    READY.fetch_add(1, Ordering::Relaxed);
+    READY.set(READY.get() + 1);
 }
 
 /// Erases exactly the sectors that are named, whatever their sizes, and feeds the watchdog before each.
@@ -39,9 +42,9 @@ fn an_uneven_region_sector_by_sector() {
             let shared = Flash::new(part.region(0..PART.size()).sized::<4, { 128 * 1024 }>(), &PART, ready);
             let mut region = shared.region::<{ 128 * 1024 }>(from..to).unwrap();
             assert_eq!(region.capacity(), 0x06_0000);
-            let before = READY.load(Ordering::Relaxed);
+            let before = READY.get();
             block_on(region.erase(start, end)).unwrap();
-            assert_eq!(READY.load(Ordering::Relaxed) - before, count as u32);
+            assert_eq!(READY.get() - before, count as u32);
             let contents = part.contents();
             for (at, byte) in contents.iter().enumerate() {
                 let erased = (from + start..from + end).contains(&(at as u32));
