@@ -1,6 +1,7 @@
 //! The developer's commands of this workspace, run as `cargo xtask COMMAND`.
 
 mod bench;
+mod build;
 mod ci;
 mod fuzz;
 mod journal;
@@ -42,6 +43,8 @@ enum Command {
     Size(size::Args),
     /// The panicking paths that the linked code of floors 1 and 2 has; fails when there is one
     Panics,
+    /// The firmware of every board, linked, looked at and signed
+    Build(build::Args),
     /// Instructions per document, beside other parsers, and that they grow linearly
     Bench(bench::Args),
     /// What CI runs: every test step with nothing left out, then the demo with a fixed seed and the measurements
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Stack => stack::run(),
         Command::Size(args) => size::run(&args),
         Command::Panics => panics::run(),
+        Command::Build(args) => build::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Ci => ci::run(),
     };
