@@ -6,7 +6,7 @@ use embedded_storage_async::nor_flash::NorFlash;
 use sprag_boot::BootControl;
 use sprag_fetch::{Backoff, ImageSource};
 use sprag_job::{Job, Status};
-use sprag_verify::Version;
+use sprag_verify::{Format, Version};
 
 use super::client::Broker;
 use super::cloud::{Cloud, ReadJob, Scratch};
@@ -115,18 +115,18 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs + Clone> Agent<K, T, D> {
     /// Runs until the device is to be reset, however long that takes. To be called once after each start, in the place of
     /// [`Updater::start`]; the application goes on beside it, in tasks of its own.
     ///
-    /// `running` is as for [`Updater::start`]. `self_test` is called when this image is on trial: `true` confirms it,
-    /// `false` gives it up; while it is under way, the cloud can be spoken to, so it may wait for
-    /// [`Event::Connected`].
+    /// `running` is as for [`Updater::start`], and images are of the updater's format. `self_test` is called when this image
+    /// is on trial: `true` confirms it, `false` gives it up; while it is under way, the cloud can be spoken to, so it may
+    /// wait for [`Event::Connected`].
     ///
     /// # Errors
     /// Flash or bootloader fail: [`Error::Flash`], [`Error::Boot`].
     ///
     /// # Cancellation safety
     /// Dropping the future is like a power cut: the next start goes on.
-    pub async fn run<M, C, S, J, B>(
+    pub async fn run<M, C, S, J, B, F>(
         &mut self,
-        updater: &mut Updater<'_, '_, C, S, J, B>,
+        updater: &mut Updater<'_, '_, C, S, J, B, F>,
         broker: &mut M,
         running: Version,
         buffers: Buffers<'_>,
@@ -139,6 +139,7 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs + Clone> Agent<K, T, D> {
         S: NorFlash,
         J: NorFlash,
         B: BootControl,
+        F: Format,
     {
         let startup = updater.start(running).await?;
         let record = updater.job().await?;
@@ -203,9 +204,9 @@ enum Next {
 type Result_<T, C> = Result<T, Error<<C as ImageSource>::Error>>;
 
 impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
-    async fn run<C: ImageSource, S: NorFlash, J: NorFlash, B: BootControl>(
+    async fn run<C: ImageSource, S: NorFlash, J: NorFlash, B: BootControl, F: Format>(
         &mut self,
-        updater: &mut Updater<'_, '_, C, S, J, B>,
+        updater: &mut Updater<'_, '_, C, S, J, B, F>,
         startup: Startup,
         self_test: impl AsyncFnOnce() -> bool,
     ) -> Result_<Reset, C> {
@@ -261,9 +262,9 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
     }
 
     /// Makes the final report that is owed, if one is, however long the broker is away.
-    async fn report<C: ImageSource, S: NorFlash, J: NorFlash, B: BootControl>(
+    async fn report<C: ImageSource, S: NorFlash, J: NorFlash, B: BootControl, F: Format>(
         &mut self,
-        updater: &mut Updater<'_, '_, C, S, J, B>,
+        updater: &mut Updater<'_, '_, C, S, J, B, F>,
     ) -> Result_<(), C> {
         while let Some(report) = updater.report().await? {
             let status = report.status();
@@ -277,9 +278,9 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
 
     /// Waits for a document. While a job is unfinished, for this reason, the cloud is asked for a fresh one of it, and in
     /// the end it is given up.
-    async fn listen<C: ImageSource, S: NorFlash, J: NorFlash, B: BootControl>(
+    async fn listen<C: ImageSource, S: NorFlash, J: NorFlash, B: BootControl, F: Format>(
         &mut self,
-        updater: &mut Updater<'_, '_, C, S, J, B>,
+        updater: &mut Updater<'_, '_, C, S, J, B, F>,
         reason: &'static str,
     ) -> Result_<Option<Document<'b>>, C> {
         let exchange = self.exchange;
@@ -323,9 +324,9 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
     }
 
     /// Runs a job until it has come to its end, or takes another document, or a reset.
-    async fn work<C: ImageSource, S: NorFlash, J: NorFlash, B: BootControl>(
+    async fn work<C: ImageSource, S: NorFlash, J: NorFlash, B: BootControl, F: Format>(
         &mut self,
-        updater: &mut Updater<'_, '_, C, S, J, B>,
+        updater: &mut Updater<'_, '_, C, S, J, B, F>,
         job: &Job<'_>,
     ) -> Result_<Next, C> {
         let exchange = self.exchange;
@@ -389,17 +390,17 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
     }
 
     /// Whether the image of the last job is what runs.
-    async fn runs<C: ImageSource, S: NorFlash, J: NorFlash, B: BootControl>(
+    async fn runs<C: ImageSource, S: NorFlash, J: NorFlash, B: BootControl, F: Format>(
         &self,
-        updater: &mut Updater<'_, '_, C, S, J, B>,
+        updater: &mut Updater<'_, '_, C, S, J, B, F>,
     ) -> Result_<bool, C> {
         Ok(updater.job().await?.is_some_and(|record| record.version == self.running))
     }
 
     /// The image is staged: lets the cloud know, if it is there.
-    async fn restart<C: ImageSource, S: NorFlash, J: NorFlash, B: BootControl>(
+    async fn restart<C: ImageSource, S: NorFlash, J: NorFlash, B: BootControl, F: Format>(
         &mut self,
-        updater: &mut Updater<'_, '_, C, S, J, B>,
+        updater: &mut Updater<'_, '_, C, S, J, B, F>,
     ) -> Result_<Next, C> {
         let exchange = self.exchange;
         let version = updater.job().await?.map(|job| job.version).unwrap_or_default();
@@ -413,9 +414,9 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
     }
 
     /// Stops what is being done. A job that another one takes the place of is ended, and reported, when that one begins.
-    async fn stop<C: ImageSource, S: NorFlash, J: NorFlash, B: BootControl>(
+    async fn stop<C: ImageSource, S: NorFlash, J: NorFlash, B: BootControl, F: Format>(
         &mut self,
-        updater: &mut Updater<'_, '_, C, S, J, B>,
+        updater: &mut Updater<'_, '_, C, S, J, B, F>,
         stop: Stop,
     ) -> Result_<Next, C> {
         self.exchange.say(Say::Nothing);
@@ -429,8 +430,8 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
     }
 }
 
-async fn is_unfinished<C: ImageSource, S: NorFlash, J: NorFlash, B: BootControl>(
-    updater: &mut Updater<'_, '_, C, S, J, B>,
+async fn is_unfinished<C: ImageSource, S: NorFlash, J: NorFlash, B: BootControl, F: Format>(
+    updater: &mut Updater<'_, '_, C, S, J, B, F>,
 ) -> Result_<bool, C> {
     Ok(updater.job().await?.is_some_and(|job| !matches!(job.phase, Phase::Ended(_))))
 }
