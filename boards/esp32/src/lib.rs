@@ -18,6 +18,6 @@ mod region;
 ))]
 pub use chip::{Board, Watchdog, reset};
 pub use error::{FlashError, MapError};
-pub use flash::{ERASE_SIZE, Flash, WRITE_SIZE};
+pub use flash::{ERASE_SIZE, Flash, GEOMETRY, WRITE_SIZE};
 pub use map::{JOURNAL, JOURNAL_MIN, Map, PAGE, Regions};
 pub use region::Region;
