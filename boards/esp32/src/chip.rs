@@ -85,8 +85,8 @@ fn running_address() -> u32 {
         // An entry is chosen by an index, 0 after a reset. Nobody else chooses one: we have the flash.
         let mmu = esp_hal::peripherals::SPI0::regs();
         mmu.mmu_item_index().reset();
-        let page = 16 - u32::from(mmu.mmu_power_ctrl().read().mmu_page_size().bits());
-        u32::from(mmu.mmu_item_content().read().paddr().bits()) << page
+        let page_bits = 16 - u32::from(mmu.mmu_power_ctrl().read().spi_mmu_page_size().bits());
+        u32::from(mmu.mmu_item_content().read().paddr().bits()) << page_bits
     }
 }
 

@@ -22,17 +22,13 @@ type Tcp = TcpClient<'static, SOCKETS, SEND, RECEIVE>;
 
 /// Switches the radio on and gets on the network, as often as it takes: sockets are there at once, the network comes when
 /// it comes.
-pub(crate) fn start(
-    spawner: Spawner,
-    radio: WIFI<'static>,
-    network: Wifi,
-) -> Result<(Tcp, DnsSocket<'static>), Stop> {
+pub(crate) fn start(spawner: Spawner, radio: WIFI<'static>, network: Wifi) -> Result<(Tcp, DnsSocket<'static>), Stop> {
     let wrong = |name| move |_| Stop::Setting(sprag_road::BadSetting::Wrong(name));
     let authentication = match network.password {
         "" => AuthenticationMethodConfig::Open,
-        password => AuthenticationMethodConfig::Wpa2Personal(
-            password.try_into().map_err(wrong("SPRAG_WIFI_PASSWORD"))?,
-        ),
+        password => {
+            AuthenticationMethodConfig::Wpa2Personal(password.try_into().map_err(wrong("SPRAG_WIFI_PASSWORD"))?)
+        }
     };
     let station = StationConfig::default()
         .with_ssid(network.ssid.try_into().map_err(wrong("SPRAG_WIFI_SSID"))?)
