@@ -26,8 +26,8 @@ impl Watchdog {
     /// Starts it. It must be fed within `timeout`: a second and more, for an erase of a sector can take 0.4 s.
     pub fn start(timer: RTC_TIMER<'_>, timeout: Duration) -> Self {
         let mut watchdog = Rtc::new(timer).rwdt;
-        watchdog.enable();
         watchdog.set_timeout(RwdtStage::Stage0, timeout);
+        watchdog.enable();
         watchdog.feed();
         Self(RefCell::new(watchdog))
     }
@@ -75,7 +75,7 @@ impl<'d, W: FnMut()> Board<'d, W> {
 fn running_address() -> u32 {
     #[cfg(not(feature = "esp32c6"))]
     {
-        // A table of its own; pages of 64 KiB. On the S2, read-only data has its third quarter.
+        // A table of its own; pages of 64 KiB. On the S2, read-only data begins in its entry 128.
         let first = if cfg!(feature = "esp32s2") { 128 } else { 0 };
         let entry = esp_hal::peripherals::MMU_TABLE::regs().entry(first).read();
         u32::from(entry.paddr().bits()) << 16
