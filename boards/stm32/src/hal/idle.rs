@@ -1,0 +1,56 @@
+//! The end of what a dropped future began: embassy-stm32's drivers leave the operation under way, and the controller set for
+//! it. Reference manuals: RM0090 3.8 (F4), RM0351 3.7 (L4), RM0444 3.7 (G0), RM0481 7.11 (H5), RM0433 4.9 (H7).
+
+use embassy_stm32::pac::FLASH;
+
+/// Unlocks a control register.
+#[cfg(not(feature = "h5"))]
+const KEYS: [u32; 2] = [0x4567_0123, 0xCDEF_89AB];
+
+#[cfg(feature = "f4")]
+pub(super) fn wait() {
+    while FLASH.sr().read().bsy() {}
+    let set = FLASH.cr().read();
+    if set.pg() || set.ser() {
+        if set.lock() {
+            KEYS.into_iter().for_each(|key| FLASH.keyr().write_value(key));
+        }
+        FLASH.cr().write(|cr| cr.set_lock(true));
+    }
+}
+
+#[cfg(any(feature = "l4", feature = "g0"))]
+pub(super) fn wait() {
+    while FLASH.sr().read().bsy() {}
+    let set = FLASH.cr().read();
+    if set.pg() || set.per() {
+        if set.lock() {
+            KEYS.into_iter().for_each(|key| FLASH.keyr().write_value(key));
+        }
+        FLASH.cr().modify(|cr| {
+            cr.set_pg(false);
+            cr.set_per(false);
+        });
+        FLASH.cr().modify(|cr| cr.set_lock(true));
+    }
+}
+
+/// The driver blocks: nothing is left under way.
+#[cfg(feature = "h5")]
+pub(super) fn wait() {
+    while FLASH.nssr().read().bsy() {}
+}
+
+#[cfg(feature = "h7")]
+pub(super) fn wait() {
+    for bank in [FLASH.bank(0), FLASH.bank(1)] {
+        while bank.sr().read().bsy() || bank.sr().read().qw() {}
+        let set = bank.cr().read();
+        if set.pg() || set.ser() {
+            if set.lock() {
+                KEYS.into_iter().for_each(|key| bank.keyr().write_value(key));
+            }
+            bank.cr().write(|cr| cr.set_lock(true));
+        }
+    }
+}
