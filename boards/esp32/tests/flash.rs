@@ -4,7 +4,7 @@ mod common;
 
 use std::cell::Cell;
 
-use common::{CAPACITY, driver, sim};
+use common::{driver, sim};
 use embassy_futures::block_on;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::mutex::Mutex;
@@ -13,6 +13,8 @@ use proptest::prelude::*;
 use sprag_boot::esp_idf::Partition;
 use sprag_esp32::{Flash, FlashError, Region};
 use sprag_testkit::flash::FlashError as Simulated;
+
+const CAPACITY: u32 = 0x40_0000;
 
 type Shared<W> = Mutex<NoopRawMutex, Flash<common::Driver, W>>;
 

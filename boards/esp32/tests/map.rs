@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{CAPACITY, driver, sim};
+use common::{driver, sim};
 use embassy_futures::block_on;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::mutex::Mutex;
@@ -14,6 +14,8 @@ use sprag_esp32::{Flash, FlashError, JOURNAL, Map, MapError};
 use sprag_testkit::esp_idf::{App as Started, Entry, EspIdf as Bootloader};
 use sprag_testkit::flash::SimFlash;
 
+/// 4 MiB, the example's.
+const CAPACITY: u32 = 0x40_0000;
 /// The example's partition table, as users get it.
 const EXAMPLE: &str = include_str!("../partitions.csv");
 

@@ -3,9 +3,6 @@
 use embedded_storage::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
 use sprag_testkit::flash::{FlashError, Geometry, SimFlash, SizedRegion};
 
-/// 4 MiB, the example's.
-pub(crate) const CAPACITY: u32 = 0x40_0000;
-
 pub(crate) fn sim(capacity: u32) -> SimFlash {
     SimFlash::in_memory(Geometry { capacity, write_size: 4, erase_size: 4096, erased: 0xFF })
 }
