@@ -40,17 +40,17 @@ async fn main(spawner: Spawner) -> ! {
 
     static DOG: StaticCell<Watchdog> = StaticCell::new();
     let watchdog: &'static Watchdog = DOG.init(Watchdog::start(chip.RTC_TIMER, WATCHDOG));
-    spawner.spawn(feed(watchdog).unwrap());
+    spawner.spawn(defmt::unwrap!(feed(watchdog)));
 
     let board = Board::new(chip.FLASH, || watchdog.feed());
-    let ended = updates(spawner, board, chip.WIFI).await;
-    match ended {
-        Ok(reset) => defmt::info!("{}", defmt::Debug2Format(&reset)),
-        // An image on trial is given up by the reset.
-        Err(stop) => defmt::error!("{}", defmt::Display2Format(&stop)),
+    match updates(spawner, board, chip.WIFI).await {
+        Ok(reset) => defmt::info!("restarts: {}", defmt::Debug2Format(&reset)),
+        Err(stop) => {
+            defmt::error!("{}", stop);
+            Timer::after(Duration::from_secs(60)).await;
+        }
     }
-    // The last words get out.
-    Timer::after(Duration::from_secs(5)).await;
+    // An image on trial that could not go the road is given up by this.
     sprag_esp32::reset()
 }
 

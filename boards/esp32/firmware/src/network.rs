@@ -42,8 +42,8 @@ pub(crate) fn start(spawner: Spawner, radio: WIFI<'static>, network: Wifi) -> Re
     let seed = u64::from(rng.random()) << 32 | u64::from(rng.random());
     let resources = RESOURCES.init(StackResources::new());
     let (stack, runner) = embassy_net::new(Interface::station(), Config::dhcpv4(Default::default()), resources, seed);
-    spawner.spawn(run(runner).unwrap());
-    spawner.spawn(stay(controller).unwrap());
+    spawner.spawn(defmt::unwrap!(run(runner)));
+    spawner.spawn(defmt::unwrap!(stay(controller)));
     Ok((TcpClient::new(stack, STATE.init(TcpClientState::new())), DnsSocket::new(stack)))
 }
 
