@@ -1,6 +1,7 @@
 //! The developer's commands of this workspace, run as `cargo xtask COMMAND`.
 
 mod bench;
+mod build;
 mod ci;
 mod fuzz;
 mod journal;
@@ -39,6 +40,8 @@ enum Command {
     Stack,
     /// The code size of the crates on chips
     Size(size::Args),
+    /// The firmware of every board, linked, looked at and signed
+    Build(build::Args),
     /// Instructions per document, beside other parsers, and that they grow linearly
     Bench(bench::Args),
     /// What CI runs: every test step with nothing left out, then the demo with a fixed seed and the measurements
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Stack => stack::run(),
         Command::Size(args) => size::run(&args),
+        Command::Build(args) => build::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Ci => ci::run(),
     };

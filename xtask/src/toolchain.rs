@@ -106,7 +106,13 @@ impl BareMetal {
 
     /// Where [`cargo`](Self::cargo) puts the program of this name when it builds with `--release`.
     pub(crate) fn artifact(&self, workspace: &Workspace, name: &str) -> PathBuf {
-        self.target_folder(workspace).join(&self.target).join("release").join(name)
+        self.program(workspace, true, name)
+    }
+
+    /// The same, with `--release` or without.
+    pub(crate) fn program(&self, workspace: &Workspace, release: bool, name: &str) -> PathBuf {
+        let profile = if release { "release" } else { "debug" };
+        self.target_folder(workspace).join(&self.target).join(profile).join(name)
     }
 
     fn target_folder(&self, workspace: &Workspace) -> PathBuf {
