@@ -11,6 +11,7 @@ use object::elf::{EM_ARM, EM_RISCV, FileHeader32, Machine, PT_LOAD};
 use object::read::elf::{ElfFile, FileHeader, ProgramHeader};
 use object::{Endianness, Object};
 
+use crate::esp_idf;
 use crate::toolchain::{self, BareMetal};
 use crate::workspace::{Workspace, finish};
 
@@ -29,6 +30,7 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Board {
+    Esp32,
     Stm32,
     All,
 }
@@ -121,26 +123,56 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     for firmware in FIRMWARE.iter().filter(|row| args.board == Board::All || args.board == row.board) {
         build(&workspace, firmware, args)?;
     }
+    if matches!(args.board, Board::All | Board::Esp32) {
+        esp_idf::APPS.iter().try_for_each(|app| app.build(&workspace, args))?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+impl Args {
+    /// Links the firmware in a folder for a chip. The toolchain that did it, and where to put what is made of it: a folder
+    /// by this name.
+    pub(crate) fn link(
+        &self,
+        workspace: &Workspace,
+        (name, folder): (&str, &str),
+        target: &str,
+        features: &str,
+    ) -> Result<(BareMetal, PathBuf)> {
+        let found = BareMetal::find_or_install(workspace, target).with_context(|| toolchain::none_for(target))?;
+        println!("{name}, {target}: {found}");
+        let mut command = found.cargo(workspace, "build");
+        // Cargo looks for settings, size-saving flags among them, from the folder that it runs in.
+        command.current_dir(workspace.root.join(folder)).args(["--locked", "--quiet", "--features", features]);
+        if self.release {
+            command.arg("--release");
+        }
+        finish(&mut command)?;
+        let out = workspace.target.join("firmware").join(name);
+        fs::create_dir_all(&out).with_context(|| format!("{}", out.display()))?;
+        Ok((found, out))
+    }
+
+    /// The ELF file of a program that was linked.
+    pub(crate) fn elf(&self, workspace: &Workspace, found: &BareMetal, program: &str) -> Result<Vec<u8>> {
+        let elf = found.program(workspace, self.release, program);
+        fs::read(&elf).with_context(|| format!("{}", elf.display()))
+    }
+
+    /// The private key to sign with.
+    pub(crate) fn key(&self, workspace: &Workspace) -> Result<PathBuf> {
+        match &self.key {
+            Some(key) => Ok(std::path::absolute(key)?),
+            None => development_key(workspace),
+        }
+    }
 }
 
 fn build(workspace: &Workspace, firmware: &Firmware, args: &Args) -> Result<()> {
     let Firmware { name, folder, target, features, programs, .. } = firmware;
-    let found = BareMetal::find_or_install(workspace, target).with_context(|| toolchain::none_for(target))?;
-    println!("{name}, {target}: {found}");
-    let mut command = found.cargo(workspace, "build");
-    // Cargo looks for settings, size-saving flags among them, from the folder that it runs in.
-    command.current_dir(workspace.root.join(folder)).args(["--locked", "--quiet", "--features", features]);
-    if args.release {
-        command.arg("--release");
-    }
-    finish(&mut command)?;
-
-    let out = workspace.target.join("firmware").join(name);
-    fs::create_dir_all(&out).with_context(|| format!("{}", out.display()))?;
+    let (found, out) = args.link(workspace, (name, folder), target, features)?;
     for program in *programs {
-        let elf = found.program(workspace, args.release, program.binary);
-        let bytes = fs::read(&elf).with_context(|| format!("{}", elf.display()))?;
+        let bytes = args.elf(workspace, &found, program.binary)?;
         let file = out.join(program.binary);
         let placed = place(&bytes, machine(target)?, program).with_context(|| format!("{name}: {}", program.binary))?;
         fs::write(file.with_extension("elf"), &bytes)?;
@@ -148,10 +180,7 @@ fn build(workspace: &Workspace, firmware: &Firmware, args: &Args) -> Result<()> 
         fs::write(&binary, &placed)?;
         say(workspace, &binary, placed.len() as u64, program.flash.end - program.flash.start);
         if let Image::McuBoot { header, room, align } = program.image {
-            let key = match &args.key {
-                Some(key) => std::path::absolute(key)?,
-                None => development_key(workspace)?,
-            };
+            let key = args.key(workspace)?;
             let signed = file.with_extension("signed.bin");
             sign(workspace, firmware, &key, (&binary, &signed), header, align)?;
             let size = fs::metadata(&signed)?.len();
@@ -165,7 +194,7 @@ fn build(workspace: &Workspace, firmware: &Firmware, args: &Args) -> Result<()> 
     Ok(())
 }
 
-fn say(workspace: &Workspace, file: &Path, size: u64, room: u64) {
+pub(crate) fn say(workspace: &Workspace, file: &Path, size: u64, room: u64) {
     let shown = file.strip_prefix(&workspace.root).unwrap_or(file).display();
     println!("    {shown}: {size} bytes, {} % of its room", size * 100 / room);
 }
@@ -251,25 +280,25 @@ fn sign(
 ) -> Result<()> {
     let mut sign = sprag(workspace);
     sign.args(["image", "sign", "--format", "mcuboot", "--pad-header", "--header-size", &header.to_string()]);
-    sign.args(["--align", &align.to_string(), "--version", &version(workspace, firmware)?, "--key"]).arg(key);
+    sign.args(["--align", &align.to_string(), "--version", &version(workspace, firmware.folder)?, "--key"]).arg(key);
     finish(sign.arg("--output").arg(to).arg(from).stdout(std::process::Stdio::null()))
 }
 
 /// The desk's program, from this workspace.
-fn sprag(workspace: &Workspace) -> std::process::Command {
+pub(crate) fn sprag(workspace: &Workspace) -> std::process::Command {
     workspace.cargo_step(&["run", "--quiet", "--package", "sprag-cli", "--bin", "sprag", "--"])
 }
 
 /// The version in a firmware's manifest.
-fn version(workspace: &Workspace, firmware: &Firmware) -> Result<String> {
-    let file = workspace.root.join(firmware.folder).join("Cargo.toml");
+pub(crate) fn version(workspace: &Workspace, folder: &str) -> Result<String> {
+    let file = workspace.root.join(folder).join("Cargo.toml");
     let manifest = fs::read_to_string(&file).with_context(|| format!("{}", file.display()))?;
     let version = manifest.lines().find_map(|line| line.strip_prefix("version = \"")?.strip_suffix('"'));
     Ok(version.with_context(|| format!("{} has no version", file.display()))?.to_owned())
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const FLASH: u64 = 0x0801_0000;
@@ -285,7 +314,7 @@ mod tests {
     }
 
     /// An ELF file for a 32-bit machine with these segments.
-    fn elf(machine: Machine, entry: u32, segments: &[(u64, &[u8])]) -> Vec<u8> {
+    pub(crate) fn elf(machine: Machine, entry: u32, segments: &[(u64, &[u8])]) -> Vec<u8> {
         let mut file = b"\x7fELF\x01\x01\x01".to_vec();
         file.resize(16, 0);
         file.extend([2u16.to_le_bytes(), machine.0.to_le_bytes()].concat());
@@ -344,7 +373,7 @@ mod tests {
     fn every_row_is_a_firmware_of_this_workspace() {
         let workspace = Workspace::find();
         for row in FIRMWARE {
-            assert!(machine(row.target).is_ok() && version(&workspace, row).is_ok(), "{}", row.name);
+            assert!(machine(row.target).is_ok() && version(&workspace, row.folder).is_ok(), "{}", row.name);
             for program in row.programs {
                 if let Image::McuBoot { room, .. } = program.image {
                     assert!(room < program.flash.end - program.flash.start, "{}", row.name);
