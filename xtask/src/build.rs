@@ -3,7 +3,7 @@
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
@@ -68,6 +68,8 @@ enum Start {
 enum Image {
     /// Its bytes.
     Binary,
+    /// Its bytes, and the signature over them that a job's document carries.
+    Raw,
     /// Its bytes, signed for MCUboot.
     McuBoot {
         header: u64,
@@ -97,7 +99,7 @@ const FIRMWARE: &[Firmware] = &[
                 flash: 0x0802_0000..0x080E_0000,
                 ram: 0x2000_0000..0x2003_0000,
                 start: Start::Vectors,
-                image: Image::Binary,
+                image: Image::Raw,
             },
         ],
     },
@@ -118,8 +120,51 @@ const FIRMWARE: &[Firmware] = &[
     },
 ];
 
+/// What a board crate has for chips that no firmware here is for: compiled, no more.
+struct Driver {
+    board: Board,
+    package: &'static str,
+    features: &'static str,
+    target: &'static str,
+}
+
+const DRIVERS: &[Driver] = &[
+    Driver {
+        board: Board::Stm32,
+        package: "sprag-stm32",
+        features: "defmt,l4,embassy-stm32/stm32l476rg",
+        target: "thumbv7em-none-eabihf",
+    },
+    Driver {
+        board: Board::Stm32,
+        package: "sprag-stm32",
+        features: "defmt,g0,embassy-stm32/stm32g0b1re",
+        target: "thumbv6m-none-eabi",
+    },
+    Driver {
+        board: Board::Stm32,
+        package: "sprag-stm32",
+        features: "defmt,h7,embassy-stm32/stm32h743zi",
+        target: "thumbv7em-none-eabihf",
+    },
+    Driver {
+        board: Board::Stm32,
+        package: "sprag-stm32",
+        features: "defmt,u5,embassy-stm32/stm32u575zi",
+        target: "thumbv8m.main-none-eabihf",
+    },
+];
+
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let workspace = Workspace::find();
+    for driver in DRIVERS.iter().filter(|row| args.board == Board::All || args.board == row.board) {
+        let Driver { package, features, target, .. } = driver;
+        let found = BareMetal::find_or_install(&workspace, target).with_context(|| toolchain::none_for(target))?;
+        println!("{package} with {features}, {target}: {found}");
+        let mut command = found.cargo(&workspace, "check");
+        command.args(["--locked", "--quiet", "--package", package, "--features", features]);
+        finish(&mut command)?;
+    }
     for firmware in FIRMWARE.iter().filter(|row| args.board == Board::All || args.board == row.board) {
         build(&workspace, firmware, args)?;
     }
@@ -159,12 +204,23 @@ impl Args {
         fs::read(&elf).with_context(|| format!("{}", elf.display()))
     }
 
-    /// The private key to sign with.
-    pub(crate) fn key(&self, workspace: &Workspace) -> Result<PathBuf> {
-        match &self.key {
-            Some(key) => Ok(std::path::absolute(key)?),
-            None => development_key(workspace),
-        }
+    /// Signs a file, in a format that is to be said yet.
+    fn sign(&self, workspace: &Workspace, file: &Path, signed: &Path) -> Result<Command> {
+        let mut sign = sprag(workspace);
+        sign.args(["image", "sign"]).arg(file).arg("--output").arg(signed).arg("--key");
+        sign.arg(match &self.key {
+            Some(key) => std::path::absolute(key)?,
+            None => development_key(workspace)?,
+        });
+        sign.stdout(Stdio::null());
+        Ok(sign)
+    }
+
+    /// The signature over a file, for the job to carry.
+    pub(crate) fn sign_raw(&self, workspace: &Workspace, file: &Path, signature: &Path) -> Result<()> {
+        finish(self.sign(workspace, file, signature)?.args(["--format", "raw"]))?;
+        println!("    {}: what the job's document has to say of it", shown(workspace, signature));
+        Ok(())
     }
 }
 
@@ -179,24 +235,36 @@ fn build(workspace: &Workspace, firmware: &Firmware, args: &Args) -> Result<()> 
         let binary = file.with_extension("bin");
         fs::write(&binary, &placed)?;
         say(workspace, &binary, placed.len() as u64, program.flash.end - program.flash.start);
-        if let Image::McuBoot { header, room, align } = program.image {
-            let key = args.key(workspace)?;
-            let signed = file.with_extension("signed.bin");
-            sign(workspace, firmware, &key, (&binary, &signed), header, align)?;
+        let signed = match program.image {
+            Image::Binary => continue,
+            Image::Raw => file.with_extension("bin.sig"),
+            Image::McuBoot { .. } => file.with_extension("signed.bin"),
+        };
+        if let Image::McuBoot { header, align, room } = program.image {
+            let mut sign = args.sign(workspace, &binary, &signed)?;
+            let version = version(workspace, folder)?;
+            sign.args(["--format", "mcuboot", "--pad-header", "--version", &version]);
+            sign.args(["--header-size", &header.to_string(), "--align", &align.to_string()]);
+            finish(&mut sign)?;
             let size = fs::metadata(&signed)?.len();
             ensure!(
                 size <= room,
-                "{name}: the signed image has {size} bytes, the slot takes {room} beside its trailer"
+                "{name}: the signed image has {size} bytes, its slot takes {room} beside the trailer"
             );
             say(workspace, &signed, size, room);
+        } else {
+            args.sign_raw(workspace, &binary, &signed)?;
         }
     }
     Ok(())
 }
 
 pub(crate) fn say(workspace: &Workspace, file: &Path, size: u64, room: u64) {
-    let shown = file.strip_prefix(&workspace.root).unwrap_or(file).display();
-    println!("    {shown}: {size} bytes, {} % of its room", size * 100 / room);
+    println!("    {}: {size} bytes, {} % of its room", shown(workspace, file), size * 100 / room);
+}
+
+fn shown<'p>(workspace: &Workspace, file: &'p Path) -> std::path::Display<'p> {
+    file.strip_prefix(&workspace.root).unwrap_or(file).display()
 }
 
 fn machine(target: &str) -> Result<Machine> {
@@ -264,28 +332,14 @@ fn development_key(workspace: &Workspace) -> Result<PathBuf> {
     if !key.is_file() {
         let mut keygen = sprag(workspace);
         keygen.args(["keygen", "--output"]).arg(&key).arg("--public").arg(folder.join("development.pub.pem"));
-        finish(&mut keygen)?;
-        println!("    made a development key, {}: not for the field", key.display());
+        finish(keygen.stdout(Stdio::null()))?;
+        println!("    {}: a development key, not for the field", shown(workspace, &key));
     }
     Ok(key)
 }
 
-fn sign(
-    workspace: &Workspace,
-    firmware: &Firmware,
-    key: &Path,
-    (from, to): (&Path, &Path),
-    header: u64,
-    align: u32,
-) -> Result<()> {
-    let mut sign = sprag(workspace);
-    sign.args(["image", "sign", "--format", "mcuboot", "--pad-header", "--header-size", &header.to_string()]);
-    sign.args(["--align", &align.to_string(), "--version", &version(workspace, firmware.folder)?, "--key"]).arg(key);
-    finish(sign.arg("--output").arg(to).arg(from).stdout(std::process::Stdio::null()))
-}
-
 /// The desk's program, from this workspace.
-pub(crate) fn sprag(workspace: &Workspace) -> std::process::Command {
+pub(crate) fn sprag(workspace: &Workspace) -> Command {
     workspace.cargo_step(&["run", "--quiet", "--package", "sprag-cli", "--bin", "sprag", "--"])
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
+use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use object::elf::{EM_RISCV, FileHeader32, PT_LOAD};
@@ -55,7 +56,7 @@ pub(crate) const APPS: &[App] = &[
 impl App {
     pub(crate) fn build(&self, workspace: &Workspace, args: &Args) -> Result<()> {
         let (found, out) = args.link(workspace, (self.chip, self.folder), self.target, self.chip)?;
-        let (elf, image, signature) = (out.join("device.elf"), out.join("device.bin"), out.join("device.sig"));
+        let (elf, image, signature) = (out.join("device.elf"), out.join("device.bin"), out.join("device.bin.sig"));
         let bytes = args.elf(workspace, &found, "device")?;
         look(&bytes, self.memory).with_context(|| self.chip.to_owned())?;
         fs::write(&elf, bytes)?;
@@ -63,18 +64,14 @@ impl App {
         let mut make = workspace.cargo_step(&["run", "--quiet", "--package", "sprag-esp32-image", "--"]);
         make.arg(&elf).arg("--output").arg(&image);
         make.arg("--partition-table").arg(workspace.root.join(self.partitions));
-        finish(make.stdout(std::process::Stdio::null()))?;
+        finish(make.stdout(Stdio::null()))?;
         self.inspect(workspace, &image)?;
         let size = fs::metadata(&image)?.len();
         ensure!(size <= self.room, "{}: the image has {size} bytes, a slot takes {}", self.chip, self.room);
         say(workspace, &image, size, self.room);
 
-        // ESP-IDF's image has no place for an Ed25519 signature: the job carries it.
-        let mut sign = sprag(workspace);
-        sign.args(["image", "sign", "--format", "raw", "--key"]).arg(args.key(workspace)?);
-        finish(sign.arg("--output").arg(&signature).arg(&image).stdout(std::process::Stdio::null()))?;
-        println!("    {}: for the job", signature.strip_prefix(&workspace.root).unwrap_or(&signature).display());
-        Ok(())
+        // ESP-IDF's image has no place for an Ed25519 signature.
+        args.sign_raw(workspace, &image, &signature)
     }
 
     /// What a device will find in the image: the version of the firmware's manifest, and bytes that are right.

@@ -21,7 +21,9 @@ fn main() {
         let folder = out.join(program);
         fs::create_dir_all(&folder).expect("the folder can be made");
         fs::write(folder.join("memory.x"), memory.to_string()).expect("the folder can be written");
-        for argument in [format!("-L{}", folder.display()), "-Tlink.x".to_owned(), "-Tdefmt.x".to_owned()] {
+        // Without pages: else the linker puts its own headers into what is flashed, before a program that starts within one.
+        let folder = format!("-L{}", folder.display());
+        for argument in ["--nmagic", "-Tlink.x", "-Tdefmt.x", &folder] {
             println!("cargo::rustc-link-arg-bin={program}={argument}");
         }
     }

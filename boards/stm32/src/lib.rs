@@ -3,7 +3,10 @@
 
 mod ecc;
 mod flash;
-#[cfg(all(target_os = "none", any(feature = "f4", feature = "l4", feature = "g0", feature = "h5", feature = "h7")))]
+#[cfg(all(
+    target_os = "none",
+    any(feature = "f4", feature = "l4", feature = "g0", feature = "h5", feature = "h7", feature = "u5")
+))]
 pub mod hal;
 mod linker;
 mod map;

@@ -170,6 +170,10 @@ impl Map {
         journal: 0x1F_C000..0x20_0000,
         header: 0,
     };
+    /// STM32U575ZI with MCUboot.
+    pub const U575_MCUBOOT: Self = Self { part: Part::STM32U575ZI, ..Self::H563_MCUBOOT };
+    /// STM32U575ZI with embassy-boot.
+    pub const U575_EMBASSY: Self = Self { part: Part::STM32U575ZI, ..Self::H563_EMBASSY };
     /// STM32H743ZI with MCUboot.
     pub const H743_MCUBOOT: Self = Self {
         part: Part::STM32H743ZI,
@@ -203,6 +207,8 @@ impl Map {
         Self::G0B1_EMBASSY,
         Self::H563_MCUBOOT,
         Self::H563_EMBASSY,
+        Self::U575_MCUBOOT,
+        Self::U575_EMBASSY,
         Self::H743_MCUBOOT,
         Self::H743_EMBASSY,
     ];

@@ -100,6 +100,16 @@ impl Part {
         vector_align: 1024,
     };
     /// 2 MiB in two banks.
+    pub const STM32U575ZI: Self = Self {
+        name: "STM32U575ZI",
+        sectors: &[run(256, 8)],
+        write_size: 16,
+        erased: 0xFF,
+        ecc: Ecc::Nmi,
+        ram: Ram { origin: 0x2000_0000, size: 768 * KIB },
+        vector_align: 1024,
+    };
+    /// 2 MiB in two banks.
     pub const STM32H743ZI: Self = Self {
         name: "STM32H743ZI",
         sectors: &[run(16, 128)],
@@ -118,6 +128,7 @@ impl Part {
         Self::STM32L476RG,
         Self::STM32G0B1RE,
         Self::STM32H563ZI,
+        Self::STM32U575ZI,
         Self::STM32H743ZI,
     ];
 

@@ -1,4 +1,4 @@
-//! STM32H7: what can't be read ends in a bus fault, with `DBECCERR` set (RM0433 4.7.7).
+//! STM32H7: what can't be read ends in a bus fault, with `DBECCERR` set (RM0433, chapter on the flash).
 
 use cortex_m::peripheral::SCB;
 use embassy_stm32::pac::FLASH;
@@ -11,7 +11,7 @@ use crate::ecc::{Memory, Unreadable};
 const IGNORE_BUS_FAULTS: u32 = 1 << 8;
 
 /// The flash, read with bus faults let pass: interrupts are held up for as long as it takes, a kilobyte at 64 MHz some 20
-/// microseconds.
+/// microseconds. The flash must not be in the core's data cache: embassy-stm32 leaves that off; where it is on, the MPU says so.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FlashMemory;
 

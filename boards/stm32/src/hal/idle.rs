@@ -1,10 +1,10 @@
 //! The end of what a dropped future began: embassy-stm32's drivers leave the operation under way, and the controller set for
-//! it. Reference manuals: RM0090 3.8 (F4), RM0351 3.7 (L4), RM0444 3.7 (G0), RM0481 7.11 (H5), RM0433 4.9 (H7).
+//! it. Reference manuals, chapter on the flash: RM0090 (F4), RM0351 (L4), RM0444 (G0), RM0481 (H5), RM0456 (U5), RM0433 (H7).
 
 use embassy_stm32::pac::FLASH;
 
 /// Unlocks a control register.
-#[cfg(not(feature = "h5"))]
+#[cfg(not(any(feature = "h5", feature = "u5")))]
 const KEYS: [u32; 2] = [0x4567_0123, 0xCDEF_89AB];
 
 #[cfg(feature = "f4")]
@@ -39,6 +39,12 @@ pub(super) fn wait() {
 #[cfg(feature = "h5")]
 pub(super) fn wait() {
     while FLASH.nssr().read().bsy() {}
+}
+
+/// The driver blocks: nothing is left under way.
+#[cfg(feature = "u5")]
+pub(super) fn wait() {
+    while FLASH.nssr().read().bsy() || FLASH.nssr().read().wdw() {}
 }
 
 #[cfg(feature = "h7")]

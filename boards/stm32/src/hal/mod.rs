@@ -9,15 +9,15 @@
 
 #[cfg(feature = "h7")]
 mod bus_fault;
-#[cfg(any(feature = "l4", feature = "g0", feature = "h5", feature = "h7"))]
+#[cfg(any(feature = "l4", feature = "g0", feature = "h5", feature = "h7", feature = "u5"))]
 mod copy;
 mod idle;
-#[cfg(any(feature = "l4", feature = "g0", feature = "h5"))]
+#[cfg(any(feature = "l4", feature = "g0", feature = "h5", feature = "u5"))]
 mod nmi;
 
 #[cfg(feature = "h7")]
 pub use bus_fault::FlashMemory;
-#[cfg(any(feature = "l4", feature = "g0", feature = "h5"))]
+#[cfg(any(feature = "l4", feature = "g0", feature = "h5", feature = "u5"))]
 pub use nmi::{FlashMemory, on_nmi};
 
 use embassy_stm32::pac;

@@ -1,5 +1,5 @@
-//! Parts whose flash reports what it can't read by the non-maskable interrupt, with `ECCD` set (RM0351 3.3.2 for L4, RM0444
-//! 3.3.2 for G0, RM0481 7.3.4 for H5). The read itself ends, with bytes that mean nothing.
+//! Parts whose flash reports what it can't read by the non-maskable interrupt, with `ECCD` set. The read itself ends, with
+//! bytes that mean nothing. Reference manuals, chapter on the flash: RM0351 (L4), RM0444 (G0), RM0481 (H5), RM0456 (U5).
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,7 +32,7 @@ pub fn on_nmi() -> bool {
 }
 
 /// Whether `ECCD` was set; it is not any more.
-#[cfg(any(feature = "l4", feature = "g0"))]
+#[cfg(any(feature = "l4", feature = "g0", feature = "u5"))]
 fn take_eccd() -> bool {
     let set = FLASH.eccr().read().eccd();
     if set {
@@ -63,6 +63,8 @@ pub struct FlashMemory;
 
 impl Memory for FlashMemory {
     fn read(&mut self, address: u32, bytes: &mut [u8]) -> Result<(), Unreadable> {
+        #[cfg(feature = "l4")]
+        forget_cached();
         BROKEN.store(false, Ordering::Relaxed);
         // SAFETY: the caller says that all of this is flash, which is mapped and readable by bytes; nothing borrows it, and
         // it is written by the flash controller only.
@@ -71,5 +73,18 @@ impl Memory for FlashMemory {
         cortex_m::asm::dsb();
         cortex_m::asm::isb();
         if BROKEN.load(Ordering::Relaxed) { Err(Unreadable) } else { Ok(()) }
+    }
+}
+
+/// The flash interface's data cache, which is on from the reset, is not told of erases and programs, and embassy-stm32's driver
+/// does not reset it: without this, what was just written could read as what was there before.
+#[cfg(feature = "l4")]
+fn forget_cached() {
+    let control = FLASH.acr();
+    if control.read().dcen() {
+        control.modify(|acr| acr.set_dcen(false));
+        control.modify(|acr| acr.set_dcrst(true));
+        control.modify(|acr| acr.set_dcrst(false));
+        control.modify(|acr| acr.set_dcen(true));
     }
 }
