@@ -11,6 +11,7 @@ use object::elf::{EM_ARM, EM_RISCV, FileHeader32, Machine, PT_LOAD};
 use object::read::elf::{ElfFile, FileHeader, ProgramHeader};
 use object::{Endianness, Object};
 
+use crate::esp_idf;
 use crate::toolchain::{self, BareMetal};
 use crate::workspace::{Workspace, finish};
 
@@ -29,6 +30,7 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Board {
+    Esp32,
     Stm32,
     All,
 }
@@ -166,26 +168,67 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     for firmware in FIRMWARE.iter().filter(|row| args.board == Board::All || args.board == row.board) {
         build(&workspace, firmware, args)?;
     }
+    if matches!(args.board, Board::All | Board::Esp32) {
+        esp_idf::APPS.iter().try_for_each(|app| app.build(&workspace, args))?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+impl Args {
+    /// Links the firmware in a folder for a chip. The toolchain that did it, and where to put what is made of it: a folder
+    /// by this name.
+    pub(crate) fn link(
+        &self,
+        workspace: &Workspace,
+        (name, folder): (&str, &str),
+        target: &str,
+        features: &str,
+    ) -> Result<(BareMetal, PathBuf)> {
+        let found = BareMetal::find_or_install(workspace, target).with_context(|| toolchain::none_for(target))?;
+        println!("{name}, {target}: {found}");
+        let mut command = found.cargo(workspace, "build");
+        // Cargo looks for settings, size-saving flags among them, from the folder that it runs in.
+        command.current_dir(workspace.root.join(folder)).args(["--locked", "--quiet", "--features", features]);
+        if self.release {
+            command.arg("--release");
+        }
+        finish(&mut command)?;
+        let out = workspace.target.join("firmware").join(name);
+        fs::create_dir_all(&out).with_context(|| format!("{}", out.display()))?;
+        Ok((found, out))
+    }
+
+    /// The ELF file of a program that was linked.
+    pub(crate) fn elf(&self, workspace: &Workspace, found: &BareMetal, program: &str) -> Result<Vec<u8>> {
+        let elf = found.program(workspace, self.release, program);
+        fs::read(&elf).with_context(|| format!("{}", elf.display()))
+    }
+
+    /// Signs a file, in a format that is to be said yet.
+    fn sign(&self, workspace: &Workspace, file: &Path, signed: &Path) -> Result<Command> {
+        let mut sign = sprag(workspace);
+        sign.args(["image", "sign"]).arg(file).arg("--output").arg(signed).arg("--key");
+        sign.arg(match &self.key {
+            Some(key) => std::path::absolute(key)?,
+            None => development_key(workspace)?,
+        });
+        sign.stdout(Stdio::null());
+        Ok(sign)
+    }
+
+    /// The signature over a file, for the job to carry.
+    pub(crate) fn sign_raw(&self, workspace: &Workspace, file: &Path, signature: &Path) -> Result<()> {
+        finish(self.sign(workspace, file, signature)?.args(["--format", "raw"]))?;
+        println!("    {}: what the job's document has to say of it", shown(workspace, signature));
+        Ok(())
+    }
 }
 
 fn build(workspace: &Workspace, firmware: &Firmware, args: &Args) -> Result<()> {
     let Firmware { name, folder, target, features, programs, .. } = firmware;
-    let found = BareMetal::find_or_install(workspace, target).with_context(|| toolchain::none_for(target))?;
-    println!("{name}, {target}: {found}");
-    let mut command = found.cargo(workspace, "build");
-    // Cargo looks for settings, size-saving flags among them, from the folder that it runs in.
-    command.current_dir(workspace.root.join(folder)).args(["--locked", "--quiet", "--features", features]);
-    if args.release {
-        command.arg("--release");
-    }
-    finish(&mut command)?;
-
-    let out = workspace.target.join("firmware").join(name);
-    fs::create_dir_all(&out).with_context(|| format!("{}", out.display()))?;
+    let (found, out) = args.link(workspace, (name, folder), target, features)?;
     for program in *programs {
-        let elf = found.program(workspace, args.release, program.binary);
-        let bytes = fs::read(&elf).with_context(|| format!("{}", elf.display()))?;
+        let bytes = args.elf(workspace, &found, program.binary)?;
         let file = out.join(program.binary);
         let placed = place(&bytes, machine(target)?, program).with_context(|| format!("{name}: {}", program.binary))?;
         fs::write(file.with_extension("elf"), &bytes)?;
@@ -197,17 +240,12 @@ fn build(workspace: &Workspace, firmware: &Firmware, args: &Args) -> Result<()> 
             Image::Raw => file.with_extension("bin.sig"),
             Image::McuBoot { .. } => file.with_extension("signed.bin"),
         };
-        let mut sign = sprag(workspace);
-        sign.args(["image", "sign"]).arg(&binary).arg("--output").arg(&signed).arg("--key");
-        sign.arg(match &args.key {
-            Some(key) => std::path::absolute(key)?,
-            None => development_key(workspace)?,
-        });
         if let Image::McuBoot { header, align, room } = program.image {
-            let version = version(workspace, firmware)?;
+            let mut sign = args.sign(workspace, &binary, &signed)?;
+            let version = version(workspace, folder)?;
             sign.args(["--format", "mcuboot", "--pad-header", "--version", &version]);
             sign.args(["--header-size", &header.to_string(), "--align", &align.to_string()]);
-            finish(sign.stdout(Stdio::null()))?;
+            finish(&mut sign)?;
             let size = fs::metadata(&signed)?.len();
             ensure!(
                 size <= room,
@@ -215,14 +253,13 @@ fn build(workspace: &Workspace, firmware: &Firmware, args: &Args) -> Result<()> 
             );
             say(workspace, &signed, size, room);
         } else {
-            finish(sign.args(["--format", "raw"]).stdout(Stdio::null()))?;
-            println!("    {}: what the job's document has to say of it", shown(workspace, &signed));
+            args.sign_raw(workspace, &binary, &signed)?;
         }
     }
     Ok(())
 }
 
-fn say(workspace: &Workspace, file: &Path, size: u64, room: u64) {
+pub(crate) fn say(workspace: &Workspace, file: &Path, size: u64, room: u64) {
     println!("    {}: {size} bytes, {} % of its room", shown(workspace, file), size * 100 / room);
 }
 
@@ -302,20 +339,20 @@ fn development_key(workspace: &Workspace) -> Result<PathBuf> {
 }
 
 /// The desk's program, from this workspace.
-fn sprag(workspace: &Workspace) -> Command {
+pub(crate) fn sprag(workspace: &Workspace) -> Command {
     workspace.cargo_step(&["run", "--quiet", "--package", "sprag-cli", "--bin", "sprag", "--"])
 }
 
 /// The version in a firmware's manifest.
-fn version(workspace: &Workspace, firmware: &Firmware) -> Result<String> {
-    let file = workspace.root.join(firmware.folder).join("Cargo.toml");
+pub(crate) fn version(workspace: &Workspace, folder: &str) -> Result<String> {
+    let file = workspace.root.join(folder).join("Cargo.toml");
     let manifest = fs::read_to_string(&file).with_context(|| format!("{}", file.display()))?;
     let version = manifest.lines().find_map(|line| line.strip_prefix("version = \"")?.strip_suffix('"'));
     Ok(version.with_context(|| format!("{} has no version", file.display()))?.to_owned())
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const FLASH: u64 = 0x0801_0000;
@@ -331,7 +368,7 @@ mod tests {
     }
 
     /// An ELF file for a 32-bit machine with these segments.
-    fn elf(machine: Machine, entry: u32, segments: &[(u64, &[u8])]) -> Vec<u8> {
+    pub(crate) fn elf(machine: Machine, entry: u32, segments: &[(u64, &[u8])]) -> Vec<u8> {
         let mut file = b"\x7fELF\x01\x01\x01".to_vec();
         file.resize(16, 0);
         file.extend([2u16.to_le_bytes(), machine.0.to_le_bytes()].concat());
@@ -390,7 +427,7 @@ mod tests {
     fn every_row_is_a_firmware_of_this_workspace() {
         let workspace = Workspace::find();
         for row in FIRMWARE {
-            assert!(machine(row.target).is_ok() && version(&workspace, row).is_ok(), "{}", row.name);
+            assert!(machine(row.target).is_ok() && version(&workspace, row.folder).is_ok(), "{}", row.name);
             for program in row.programs {
                 if let Image::McuBoot { room, .. } = program.image {
                     assert!(room < program.flash.end - program.flash.start, "{}", row.name);

@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod ci;
+mod esp_idf;
 mod fuzz;
 mod journal;
 mod panics;

@@ -1,6 +1,6 @@
 //! What names a site or is a secret, from the environment of the build: the one place that looks there.
 
-use core::fmt;
+use core::{fmt, hint};
 
 use sprag::fetch::Scheme;
 use sprag::mqtt::Account;
@@ -122,9 +122,9 @@ impl Settings {
         let thing = required("SPRAG_THING", THING)?;
         let login = MQTT_USER.map(|user| (user, or_empty(MQTT_PASSWORD).as_bytes()));
         required("SPRAG_ROOTS", ROOTS)?;
-        let roots = roots(&ROOTS_DER).ok_or(BadSetting::Wrong("SPRAG_ROOTS"))?;
+        let roots = roots(at_run_time(&ROOTS_DER)).ok_or(BadSetting::Wrong("SPRAG_ROOTS"))?;
         required("SPRAG_KEY", KEY)?;
-        let key = PublicKey::from_der(&KEY_DER).ok_or(BadSetting::Wrong("SPRAG_KEY"))?;
+        let key = PublicKey::from_der(at_run_time(&KEY_DER)).ok_or(BadSetting::Wrong("SPRAG_KEY"))?;
         Ok(Self { broker, thing, login, roots, key })
     }
 
@@ -189,8 +189,14 @@ impl PublicKey {
     }
 }
 
+/// A setting, looked at when the firmware runs: where the compiler knows that one is missing, it leaves all behind it out, and
+/// such a build would not show that the road links, nor how large it is.
+fn at_run_time<T>(setting: T) -> T {
+    hint::black_box(setting)
+}
+
 fn required(name: &'static str, setting: Option<&'static str>) -> Result<&'static str, BadSetting> {
-    setting.filter(|text| !text.is_empty()).ok_or(BadSetting::Missing(name))
+    at_run_time(setting).filter(|text| !text.is_empty()).ok_or(BadSetting::Missing(name))
 }
 
 /// The root certificates, one by one; none if they are something else, or too many.

@@ -447,6 +447,26 @@ fn a_table_is_checked_as_the_bootloader_does() {
     assert_eq!(read(&[0xFF; 32]), Err(Error::Table { at: 0 }), "an empty table is none");
 }
 
+#[test]
+fn a_partition_is_found_by_its_label_in_a_table_that_is_sound() {
+    let found = |bytes: &[u8], label| {
+        let capacity = APPS + APP * 4;
+        let flash = SimFlash::in_memory(Geometry { capacity, write_size: 4, erase_size: 4096, erased: 0xFF });
+        flash.load(TABLE, bytes).unwrap();
+        block_on(Table::labelled(&mut flash.region(0..capacity), TABLE, label))
+            .map(|partition| partition.map(|partition| (partition.offset, partition.size)))
+    };
+    let mut good = table(true, 3);
+    assert_eq!(found(&good, "nvs"), Ok(Some((0x9000, 0x4000))));
+    assert_eq!(found(&good, "ota_2"), Ok(Some((APPS + 3 * APP, APP))));
+    assert_eq!((found(&good, "ota_"), found(&good, "ota_22"), found(&good, "")), (Ok(None), Ok(None), Ok(None)));
+    good[12] ^= 1;
+    assert_eq!(found(&good, "nvs"), Err(Error::TableDigest), "what is found before the MD5 does not count without it");
+    // A label that takes all of its 16 bytes has no zero behind it.
+    let full = [&[0xAA, 0x50, 1, 6], &0xF000_u32.to_le_bytes()[..], &0x1000_u32.to_le_bytes(), b"sixteen-letters!", &[0; 4]];
+    assert_eq!(found(&[full.concat(), vec![0xFF; 32]].concat(), "sixteen-letters!"), Ok(Some((0xF000, 0x1000))));
+}
+
 proptest! {
     /// Whatever lies in otadata, the app that is said to be chosen is the one that the bootloader tries first.
     #[test]

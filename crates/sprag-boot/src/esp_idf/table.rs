@@ -65,44 +65,40 @@ impl Table {
     /// Reads only.
     pub async fn read<F: ReadNorFlash>(flash: &mut F, offset: u32) -> Result<Self, Error> {
         let mut table = Self { otadata: None, factory: None, test: None, ota: [None; OTA_MAX], count: 0 };
-        let (mut digest, mut digested) = (Md5::new(), false);
-        let capacity = flash::capacity(flash)?;
-        let mut at = 0;
-        while at < SIZE_MAX {
-            let mut entry = [0; ENTRY as usize];
-            let from = offset.checked_add(at).ok_or(Error::Layout)?;
-            flash::read(flash, Area::PartitionTable, from, &mut entry).await?;
-            let malformed = Error::Table { at };
-            match entry {
-                [0xAA, 0x50, kind, subtype, o0, o1, o2, o3, s0, s1, s2, s3, ..] => {
-                    let offset = u32::from_le_bytes([o0, o1, o2, o3]);
-                    let size = u32::from_le_bytes([s0, s1, s2, s3]);
-                    if offset.checked_add(size).is_none_or(|end| end > capacity) {
-                        return Err(malformed);
-                    }
-                    table.take(kind, subtype, Partition { offset, size }).ok_or(malformed)?;
-                    digest.update(entry);
-                }
-                [0xEB, 0xEB, ..] if digested => return Err(malformed),
-                [0xEB, 0xEB, ..] => {
-                    let found: [u8; 16] = core::mem::take(&mut digest).finalize().into();
-                    if !entry.ends_with(&found) {
-                        return Err(Error::TableDigest);
-                    }
-                    digested = true;
-                }
-                [0xFF, 0xFF, 0xFF, 0xFF, ..] if at > 0 => return Ok(table).and_then(Self::without_gaps),
-                _ => return Err(malformed),
+        walk(flash, offset, |entry| table.take(entry)).await?;
+        table.without_gaps()
+    }
+
+    /// Where the first partition of this label lies, whatever it holds, in the table at `offset`: an application's own. It
+    /// is checked as [`read`](Self::read) checks all of them: magic, MD5, within the flash.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    ///
+    /// # Cancellation safety
+    /// Reads only.
+    pub async fn labelled<F: ReadNorFlash>(
+        flash: &mut F,
+        offset: u32,
+        label: &str,
+    ) -> Result<Option<Partition>, Error> {
+        let mut found = None;
+        walk(flash, offset, |entry| {
+            let end = entry.label.iter().position(|byte| *byte == 0).unwrap_or(entry.label.len());
+            if found.is_none() && entry.label.get(..end) == Some(label.as_bytes()) {
+                found = Some(entry.partition);
             }
-            at = at.saturating_add(ENTRY);
-        }
-        Err(Error::Table { at })
+            Some(())
+        })
+        .await?;
+        Ok(found)
     }
 
     /// Takes an entry up; `None` when it can't be.
-    fn take(&mut self, kind: u8, subtype: u8, partition: Partition) -> Option<()> {
+    fn take(&mut self, entry: &Entry) -> Option<()> {
         const APP: u8 = 0;
         const DATA: u8 = 1;
+        let Entry { kind, subtype, partition, .. } = *entry;
         let place = match (kind, subtype) {
             (APP, 0x00) => &mut self.factory,
             (APP, 0x10..=0x1F) => {
@@ -167,4 +163,55 @@ impl Table {
     pub(crate) fn default_app(&self) -> App {
         if self.factory.is_some() { App::Factory } else { App::Ota(0) }
     }
+}
+
+/// An entry of a table, as far as it is looked at.
+struct Entry {
+    kind: u8,
+    subtype: u8,
+    partition: Partition,
+    label: [u8; 16],
+}
+
+/// Hands out the entries of the table at `offset` one after the other, each of them checked, and checks that the table
+/// comes to its end. An entry that can't be taken, `None`, is malformed.
+async fn walk<F: ReadNorFlash>(
+    flash: &mut F,
+    offset: u32,
+    mut take: impl FnMut(&Entry) -> Option<()>,
+) -> Result<(), Error> {
+    let (mut digest, mut digested) = (Md5::new(), false);
+    let capacity = flash::capacity(flash)?;
+    let mut at = 0;
+    while at < SIZE_MAX {
+        let mut row = [0; ENTRY as usize];
+        let from = offset.checked_add(at).ok_or(Error::Layout)?;
+        flash::read(flash, Area::PartitionTable, from, &mut row).await?;
+        let malformed = Error::Table { at };
+        match row {
+            [0xAA, 0x50, kind, subtype, o0, o1, o2, o3, s0, s1, s2, s3, label @ .., _, _, _, _] => {
+                let partition = Partition {
+                    offset: u32::from_le_bytes([o0, o1, o2, o3]),
+                    size: u32::from_le_bytes([s0, s1, s2, s3]),
+                };
+                if partition.offset.checked_add(partition.size).is_none_or(|end| end > capacity) {
+                    return Err(malformed);
+                }
+                take(&Entry { kind, subtype, partition, label }).ok_or(malformed)?;
+                digest.update(row);
+            }
+            [0xEB, 0xEB, ..] if digested => return Err(malformed),
+            [0xEB, 0xEB, ..] => {
+                let found: [u8; 16] = core::mem::take(&mut digest).finalize().into();
+                if !row.ends_with(&found) {
+                    return Err(Error::TableDigest);
+                }
+                digested = true;
+            }
+            [0xFF, 0xFF, 0xFF, 0xFF, ..] if at > 0 => return Ok(()),
+            _ => return Err(malformed),
+        }
+        at = at.saturating_add(ENTRY);
+    }
+    Err(Error::Table { at })
 }
