@@ -111,7 +111,8 @@ mod tests {
     #[test]
     fn times_of_a_megabyte() {
         let seconds = Board::all().map(|board| (board.part.name, board.write_ns(MIB) as f64 / 1e9));
-        let expected = [("stm32f4", 12.744), ("stm32h5", 2.288), ("esp32", 14.387), ("psoc6", 32.768), ("s25fl", 2.776)];
+        let expected =
+            [("stm32f4", 12.744), ("stm32h5", 2.288), ("esp32", 14.387), ("psoc6", 32.768), ("s25fl", 2.776)];
         for ((name, found), (expected_name, expected)) in seconds.into_iter().zip(expected) {
             assert_eq!(name, expected_name);
             assert!((found - expected).abs() < 0.001, "{name}: {found}");

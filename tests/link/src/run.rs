@@ -14,6 +14,7 @@ use crate::board::Board;
 use crate::clock::sleep;
 use crate::device::Buffers;
 use crate::flash::TimedFlash;
+use crate::limit;
 use crate::net::Net;
 use crate::object::Object;
 use crate::random::Random;
@@ -42,6 +43,8 @@ pub struct Case<'c> {
     pub tls: Option<&'c Authority>,
     /// The longest TLS record that the server sends.
     pub record: usize,
+    /// What the server sends before anything is acknowledged.
+    pub server_window: usize,
     /// Who fetches.
     pub way: Way,
     /// The slot writer's buffers, one or two.
@@ -89,10 +92,25 @@ impl Case<'_> {
     /// The least time that the link and the flash allow: the image's bytes in full segments or all erases and programs,
     /// whichever is longer, and the round trips for TCP, TLS and the request.
     pub fn limit_ns(&self) -> u64 {
-        let (link, size) = (self.link, self.object.0.len() as u64);
-        let round_trips = if self.tls.is_some() { 3 } else { 2 };
-        let wire = crate::limit::on_the_wire(size);
-        link.serialized_ns(wire).max(self.board.write_ns(size as u32)) + round_trips * u64::from(link.rtt_ms) * 1_000_000
+        self.link_ns().max(self.board.write_ns(self.object.0.len() as u32)) + self.handshakes_ns()
+    }
+
+    /// The same where no more than the receive buffer can be under way: it takes a round trip for each filling of it.
+    pub fn window_limit_ns(&self) -> u64 {
+        let (size, window) = (self.object.0.len() as u64, self.buffers.receive as u64);
+        self.limit_ns().max(size * self.round_trip_ns() / window + self.handshakes_ns())
+    }
+
+    fn link_ns(&self) -> u64 {
+        self.link.serialized_ns(limit::on_the_wire(self.object.0.len() as u64))
+    }
+
+    fn round_trip_ns(&self) -> u64 {
+        u64::from(self.link.rtt_ms) * 1_000_000
+    }
+
+    fn handshakes_ns(&self) -> u64 {
+        self.round_trip_ns() * if self.tls.is_some() { 3 } else { 2 }
     }
 
     /// Bytes of RAM in socket, writer and TLS buffers.
@@ -114,7 +132,7 @@ impl Case<'_> {
     pub fn run(&self) -> anyhow::Result<Outcome> {
         let (time, flash) = (VirtualTime::new(), self.board.flash());
         let mut manners = Manners::new(self.object.clone(), self.tls.map(|tls| Arc::clone(&tls.config)));
-        manners.record = self.record;
+        (manners.record, manners.window) = (self.record, self.server_window);
         if let Trouble::ConnectionDies { after } = self.trouble {
             manners.dies_after = Some(after);
         }
@@ -199,4 +217,3 @@ impl Case<'_> {
         Ok(None)
     }
 }
-

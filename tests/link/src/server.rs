@@ -14,15 +14,16 @@ use smoltcp_server::time::Instant;
 use smoltcp_server::wire::{HardwareAddress, IpCidr};
 
 use crate::object::{ANSWERS_MAX, Object};
-use crate::port::Port;
+use crate::port::{HEADERS, MTU, Port};
 
 /// What a socket of the server holds of what it has sent.
 const SEND_BUFFER: usize = 1024 * 1024;
 const RECEIVE_BUFFER: usize = 64 * 1024;
 /// The initial window of RFC 6928: ten segments.
-const WINDOW_FIRST: usize = 10 * 1460;
+pub const WINDOW_FIRST: usize = 10 * SEGMENT;
+const SEGMENT: usize = MTU - HEADERS;
 /// The longest record that TLS has.
-const RECORD: usize = 16 * 1024;
+pub const RECORD: usize = 16 * 1024;
 
 /// Where it listens.
 pub const ADDRESS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 443);
@@ -36,6 +37,8 @@ pub struct Manners {
     pub tls: Option<Arc<ServerConfig>>,
     /// How long its TLS records are, in bytes.
     pub record: usize,
+    /// What it sends at first before anything is acknowledged, in bytes.
+    pub window: usize,
     /// It resets a connection when so many bytes of the object have come over it.
     pub dies_after: Option<u64>,
 }
@@ -43,7 +46,7 @@ pub struct Manners {
 impl Manners {
     /// As S3: with records of full length, and without a fault.
     pub fn new(object: Object, tls: Option<Arc<ServerConfig>>) -> Self {
-        Self { object, tls, record: RECORD, dies_after: None }
+        Self { object, tls, record: RECORD, window: WINDOW_FIRST, dies_after: None }
     }
 }
 
@@ -98,7 +101,12 @@ impl Server {
             connections.retain_mut(|connection| {
                 let socket = sockets.get_mut::<Socket<'_>>(connection.handle);
                 busy |= connection.turn(socket, manners, counts);
-                let over = matches!(socket.state(), State::Closed | State::TimeWait | State::FinWait2);
+                // One that was reset here is over when that has been said. A device that has closed its side without a
+                // word, as embassy-net does, leaves one behind in `FinWait2`.
+                let over = match socket.state() {
+                    State::Closed => socket.remote_endpoint().is_none(),
+                    state => state == State::TimeWait,
+                };
                 if over {
                     sockets.remove(connection.handle);
                 }
@@ -122,7 +130,7 @@ impl Server {
         }
         let handle = std::mem::replace(&mut self.listening, self.sockets.add(listener()));
         let tls = self.manners.tls.clone().and_then(|config| ServerConnection::new(config).ok());
-        self.connections.push(Conversation::new(handle, tls));
+        self.connections.push(Conversation::new(handle, tls, self.manners.window));
         self.counts.connections += 1;
     }
 }
@@ -130,7 +138,6 @@ impl Server {
 fn listener() -> Socket<'static> {
     let buffer = |size| SocketBuffer::new(vec![0; size]);
     let mut socket = Socket::new(buffer(RECEIVE_BUFFER), buffer(SEND_BUFFER));
-    socket.set_nagle_enabled(false);
     // It can't fail: the port is not zero and the socket is new.
     let _ = socket.listen(ADDRESS.port());
     socket
@@ -143,7 +150,7 @@ struct Conversation {
     /// What of a request has come.
     request: Vec<u8>,
     /// What of a head is still to be sent, and of the object.
-    head: VecDeque<u8>,
+    head: Vec<u8>,
     body: Range<usize>,
     /// Encrypted, for the socket.
     sealed: VecDeque<u8>,
@@ -158,17 +165,17 @@ struct Conversation {
 }
 
 impl Conversation {
-    fn new(handle: SocketHandle, tls: Option<ServerConnection>) -> Self {
+    fn new(handle: SocketHandle, tls: Option<ServerConnection>, window: usize) -> Self {
         Self {
             handle,
             tls,
             request: Vec::new(),
-            head: VecDeque::new(),
+            head: Vec::new(),
             body: 0..0,
             sealed: VecDeque::new(),
             answers: 0,
             sent: 0,
-            window: WINDOW_FIRST,
+            window,
             under_way: 0,
             closed: false,
         }
@@ -238,47 +245,54 @@ impl Conversation {
         self.answers += 1;
         counts.requests += 1;
         let answer = manners.object.answer(&String::from_utf8_lossy(&request), self.answers == ANSWERS_MAX);
-        self.head = answer.head.into();
+        self.head = answer.head;
         self.body = answer.body;
     }
 
-    /// Gives the socket what may be under way.
+    /// Gives the socket what may be under way, in full segments until the end: as a kernel does.
     fn send(&mut self, socket: &mut Socket<'_>, manners: &Manners, counts: &mut Counts) -> bool {
-        let mut busy = false;
-        let allowed = |socket: &Socket<'_>, window: usize| match socket.may_send() {
-            true => window.min(SEND_BUFFER).saturating_sub(socket.send_queue()),
-            false => 0,
-        };
-        loop {
-            let room = allowed(socket, self.window);
-            if room == 0 {
-                return busy;
-            }
-            if self.sealed.is_empty() {
-                let left = manners.dies_after.map_or(u64::MAX, |limit| limit.saturating_sub(self.sent));
-                let (head, left) = (std::mem::take(&mut self.head), usize::try_from(left).unwrap_or(usize::MAX));
-                let most = if self.tls.is_some() { manners.record } else { room };
-                let piece = self.body.start..self.body.end.min(self.body.start + most.min(left));
-                let bytes = &manners.object.0[piece.clone()];
-                match &mut self.tls {
-                    None => self.sealed.extend(head.iter().chain(bytes)),
-                    Some(tls) => {
-                        for plain in [head.iter().copied().collect::<Vec<_>>().as_slice(), bytes] {
-                            let _ = tls.writer().write_all(plain);
-                        }
-                        self.seal();
-                    }
-                }
-                self.body.start = piece.end;
-                self.sent += piece.len() as u64;
-                counts.body += piece.len() as u64;
-            }
-            let (front, _) = self.sealed.as_slices();
-            let front = &front[..front.len().min(room)];
-            let Ok(count @ 1..) = socket.send_slice(front) else { return busy };
-            self.sealed.drain(..count);
-            busy = true;
+        if !socket.may_send() {
+            return false;
         }
+        let room = self.window.min(SEND_BUFFER).saturating_sub(socket.send_queue());
+        while self.sealed.len() < room && self.write(manners, counts) {}
+        let mut count = self.sealed.len().min(room);
+        let more = count < self.sealed.len() || self.may_write(manners) > 0;
+        if more {
+            count -= count % SEGMENT;
+        }
+        // Nothing is held back at the end; before it, no window of a few bytes is filled by a segment of a few bytes.
+        socket.set_nagle_enabled(more);
+        let bytes: Vec<u8> = self.sealed.drain(..count).collect();
+        // There is room, or the connection is over.
+        socket.send_slice(&bytes).is_ok_and(|sent| sent > 0)
+    }
+
+    /// How many bytes of the object are to come, at most.
+    fn may_write(&self, manners: &Manners) -> usize {
+        let left = manners.dies_after.map_or(u64::MAX, |limit| limit.saturating_sub(self.sent));
+        self.body.len().min(usize::try_from(left).unwrap_or(usize::MAX))
+    }
+
+    /// Brings the next piece of the answer into `sealed`, a record at most; whether there was one.
+    fn write(&mut self, manners: &Manners, counts: &mut Counts) -> bool {
+        let head = std::mem::take(&mut self.head);
+        let length = self.may_write(manners).min(manners.record);
+        let piece = self.body.start..self.body.start + length;
+        let bytes = &manners.object.0[piece.clone()];
+        match &mut self.tls {
+            None => self.sealed.extend(head.iter().chain(bytes)),
+            Some(tls) => {
+                // Their buffer is larger than what goes to it here.
+                let written = tls.writer().write_all(&head).and_then(|()| tls.writer().write_all(bytes));
+                debug_assert!(written.is_ok());
+                self.seal();
+            }
+        }
+        self.body.start = piece.end;
+        self.sent += length as u64;
+        counts.body += length as u64;
+        length + head.len() > 0
     }
 
     /// Takes what TLS has to send.

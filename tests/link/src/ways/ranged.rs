@@ -29,13 +29,16 @@ pub async fn run<C: Connector>(
     while total.is_none_or(|total| at < total) {
         let mut link = match connection.take() {
             Some(link) => link,
-            None => connector.connect(scheme, HOST, ADDRESS.port()).await.map_err(|error| anyhow!("{:?}", error.kind()))?,
+            None => {
+                connector.connect(scheme, HOST, ADDRESS.port()).await.map_err(|error| anyhow!("{:?}", error.kind()))?
+            }
         };
         let request = format!("GET {target} HTTP/1.1\r\nHost: {HOST}\r\nRange: bytes={at}-{}\r\n\r\n", at + range - 1);
         write(&mut link, request.as_bytes()).await?;
         let (head, mut early) = head(&mut link).await?;
         ensure!(head.starts_with("HTTP/1.1 206"), "no partial content");
-        let (span, size) = header(&head, "Content-Range").and_then(|range| range.split_once('/')).context("no range")?;
+        let (span, size) =
+            header(&head, "Content-Range").and_then(|range| range.split_once('/')).context("no range")?;
         ensure!(span.starts_with(&format!("bytes {at}-")), "another range");
         total = Some(size.parse()?);
         let mut left: usize = header(&head, "Content-Length").context("no length")?.parse()?;
