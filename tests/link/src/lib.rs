@@ -16,6 +16,7 @@ pub mod plot;
 pub mod port;
 pub mod random;
 pub mod reason;
+pub mod recovery;
 pub mod report;
 pub mod run;
 pub mod server;

@@ -85,6 +85,14 @@ pub struct Outcome {
     pub tries: u32,
 }
 
+impl Outcome {
+    /// The one in the middle, by time.
+    pub fn median(mut outcomes: Vec<Self>) -> Option<Self> {
+        outcomes.sort_by_key(|outcome| outcome.time_ns.unwrap_or(u64::MAX));
+        outcomes.get(outcomes.len() / 2).copied()
+    }
+}
+
 /// Beginnings after which a way that begins at byte 0 each time is given up.
 const TRIES_MAX: u32 = 10;
 

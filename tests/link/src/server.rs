@@ -15,6 +15,7 @@ use smoltcp_server::wire::{HardwareAddress, IpCidr};
 
 use crate::object::{ANSWERS_MAX, Object};
 use crate::port::{HEADERS, MTU, Port};
+use crate::recovery::Recovery;
 
 /// What a socket of the server holds of what it has sent.
 const SEND_BUFFER: usize = 1024 * 1024;
@@ -69,6 +70,7 @@ pub struct Server {
     sockets: SocketSet<'static>,
     listening: SocketHandle,
     connections: Vec<Conversation>,
+    recovery: Recovery,
     manners: Manners,
     /// So far.
     pub counts: Counts,
@@ -86,11 +88,15 @@ impl Server {
         });
         let mut sockets = SocketSet::new(Vec::new());
         let listening = sockets.add(listener());
-        Self { port, iface, sockets, listening, connections: Vec::new(), manners, counts: Counts::default() }
+        let (connections, recovery, counts) = (Vec::new(), Recovery::default(), Counts::default());
+        Self { port, iface, sockets, listening, connections, recovery, manners, counts }
     }
 
     /// Takes the packets that have arrived, answers, and gives those to send.
     pub fn poll(&mut self, now_ns: u64, arrived: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+        let mut again = Vec::new();
+        arrived.iter().for_each(|packet| self.recovery.hears(now_ns, packet, &mut again));
+        self.recovery.times_out(now_ns, &mut again);
         self.port.incoming.extend(arrived);
         let now = Instant::from_micros((now_ns / 1_000) as i64);
         loop {
@@ -113,7 +119,9 @@ impl Server {
                 !over
             });
             if !busy {
-                return std::mem::take(&mut self.port.outgoing);
+                self.port.outgoing.retain(|packet| self.recovery.sends(now_ns, packet));
+                again.append(&mut self.port.outgoing);
+                return again;
             }
         }
     }
@@ -121,7 +129,8 @@ impl Server {
     /// When it wants to be polled again, if no packet arrives before.
     pub fn next_ns(&mut self, now_ns: u64) -> Option<u64> {
         let now = Instant::from_micros((now_ns / 1_000) as i64);
-        self.iface.poll_at(now, &self.sockets).map(|at| at.total_micros() as u64 * 1_000)
+        let stack = self.iface.poll_at(now, &self.sockets).map(|at| at.total_micros() as u64 * 1_000);
+        stack.into_iter().chain(self.recovery.next_ns()).min()
     }
 
     fn accept(&mut self) {
