@@ -39,7 +39,7 @@ enum Command {
     Stack,
     /// The code size of the crates on chips
     Size(size::Args),
-    /// Instructions per document, beside other parsers, and that they grow linearly
+    /// Measurements that say the same on every machine: instructions, and downloads in virtual time
     Bench(bench::Args),
     /// What CI runs: every test step with nothing left out, then the demo with a fixed seed and the measurements
     Ci,
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Stack => stack::run(),
         Command::Size(args) => size::run(&args),
-        Command::Bench(args) => bench::run(&args),
+        Command::Bench(args) => bench::run(args),
         Command::Ci => ci::run(),
     };
     result.unwrap_or_else(|error| {

@@ -14,20 +14,22 @@ use smoltcp_device::wire::{HardwareAddress, IpCidr, IpEndpoint};
 
 use crate::port::Port;
 
-/// What a socket of the device has for buffers, in bytes.
+/// How the device's sockets are set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Buffers {
-    /// Received and not yet read: the window that the server sends into.
+pub struct Sockets {
+    /// Room for what was received and not yet read, in bytes: the window that the server sends into.
     pub receive: usize,
-    /// Sent and not yet acknowledged.
+    /// Room for what was sent and not yet acknowledged, in bytes.
     pub send: usize,
+    /// Whether less than a segment waits until all before it is acknowledged (Nagle), as is the default everywhere.
+    pub nagle: bool,
 }
 
 /// The stack. It has one interface with one address.
 #[allow(missing_debug_implementations)] // smoltcp's sets have none.
 pub struct Stack {
     inner: RefCell<Inner>,
-    buffers: Buffers,
+    settings: Sockets,
     server: SocketAddrV4,
 }
 
@@ -46,8 +48,8 @@ const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 
 impl Stack {
     /// A stack that has just been started. Every name resolves to the server, at once.
-    pub fn new(buffers: Buffers, server: SocketAddrV4, seed: u64) -> Self {
-        Self { inner: RefCell::new(Inner::new(seed)), buffers, server }
+    pub fn new(settings: Sockets, server: SocketAddrV4, seed: u64) -> Self {
+        Self { inner: RefCell::new(Inner::new(seed)), settings, server }
     }
 
     /// A reset: every connection is forgotten, and nobody is told.
@@ -140,7 +142,8 @@ impl TcpConnect for Stack {
         let handle = {
             let mut inner = self.inner.borrow_mut();
             let buffer = |size| SocketBuffer::new(vec![0; size]);
-            let mut socket = Socket::new(buffer(self.buffers.receive), buffer(self.buffers.send));
+            let mut socket = Socket::new(buffer(self.settings.receive), buffer(self.settings.send));
+            socket.set_nagle_enabled(self.settings.nagle);
             let from = inner.next_port;
             inner.next_port = from.checked_add(1).unwrap_or(49152);
             let SocketAddr::V4(remote) = remote else { return Err(ErrorKind::AddrNotAvailable) };

@@ -7,11 +7,12 @@ use anyhow::Context;
 
 use crate::authority::Authority;
 use crate::board::Board;
-use crate::device::Buffers;
+use crate::device::Sockets;
 use crate::object::Object;
 use crate::run::{Case, Outcome, Trouble};
 use crate::server::{RECORD, WINDOW_FIRST};
 use crate::ways::Way;
+use crate::ways::sprag::Buffers;
 use crate::wire::Link;
 
 /// What a socket may hold that was sent: room for a request with a presigned URL.
@@ -86,16 +87,17 @@ impl Bench {
 
     /// One way in a cell, as it is by default.
     pub fn case(&self, cell: Cell, way: Way) -> Case<'_> {
+        let board = &self.boards[cell.board];
         Case {
             link: cell.link,
-            board: &self.boards[cell.board],
-            buffers: Buffers { receive: cell.receive, send: SEND_BUFFER },
+            board,
+            sockets: Sockets { receive: cell.receive, send: SEND_BUFFER, nagle: true },
             object: self.object.clone(),
             tls: cell.tls.then_some(&self.authority),
             record: RECORD,
             server_window: WINDOW_FIRST,
             way,
-            writer_buffers: 2,
+            writer: Buffers { count: 2, size: board.block },
             seed: self.seed,
             trouble: Trouble::None,
         }

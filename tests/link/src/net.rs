@@ -7,7 +7,7 @@ use embassy_futures::select::select;
 use sprag_testkit::time::VirtualTime;
 
 use crate::clock::sleep;
-use crate::device::{Buffers, Stack};
+use crate::device::{Sockets, Stack};
 use crate::server::{ADDRESS, Counts, Manners, Server};
 use crate::wire::{Link, Pipe};
 
@@ -29,9 +29,9 @@ struct Far {
 
 impl Net {
     /// All at rest.
-    pub fn new(time: &VirtualTime, link: Link, buffers: Buffers, manners: Manners, seed: u64) -> Self {
+    pub fn new(time: &VirtualTime, link: Link, sockets: Sockets, manners: Manners, seed: u64) -> Self {
         let far = Far { up: Pipe::new(link, seed), down: Pipe::new(link, seed ^ 0xD0), server: Server::new(manners) };
-        Self { stack: Stack::new(buffers, ADDRESS, seed), far: RefCell::new(far), time: time.clone(), seed }
+        Self { stack: Stack::new(sockets, ADDRESS, seed), far: RefCell::new(far), time: time.clone(), seed }
     }
 
     /// Carries packets, for ever.

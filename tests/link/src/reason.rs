@@ -2,7 +2,7 @@
 
 use crate::board::Board;
 use crate::grid::{Bench, Cell, RECEIVE, in_parallel};
-use crate::run::Case;
+use crate::run::{Case, Trouble};
 use crate::server::WINDOW_FIRST;
 use crate::ways::Way;
 use crate::wire::Link;
@@ -63,22 +63,34 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Series>> {
             title: "Erases of half a second (S25FL) at 2 Mbit/s: the same",
             varied: "receive buffer",
             cell: cell(4, 20, 2_000_000, false, large),
-            changes: segments(&[12, 44, 88, 176, 352]),
+            changes: segments(&[12, 44, 88, 176]),
         },
         Question {
             title: "One buffer of the writer, or two (ESP32)",
             varied: "buffers",
             cell: cell(2, 80, 2_000_000, false, small),
-            changes: vec![writer_buffers(1), writer_buffers(2)],
+            changes: vec![buffers(1), buffers(2)],
         },
         Question {
             title: "One buffer of the writer, or two (PSoC 6, where every block is a sector)",
             varied: "buffers",
             cell: cell(3, 80, 250_000, false, small),
-            changes: vec![writer_buffers(1), writer_buffers(2)],
+            changes: vec![buffers(1), buffers(2)],
+        },
+        Question {
+            title: "What the writer takes from the socket at once, and the window that smoltcp opens for it",
+            varied: "buffers of",
+            cell: cell(2, 300, 20_000_000, false, middle),
+            changes: [512, 1024, 2048, 4096].map(block).into(),
         },
         Question {
             title: "TLS records, of which one must be there as a whole before its first byte is",
+            varied: "record",
+            cell: cell(2, 80, 2_000_000, true, small),
+            changes: [1400, 4096, 8192, 16384].map(record).into(),
+        },
+        Question {
+            title: "The same with a larger receive window",
             varied: "record",
             cell: cell(2, 80, 2_000_000, true, middle),
             changes: [1400, 4096, 8192, 16384].map(record).into(),
@@ -88,6 +100,13 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Series>> {
             varied: "send buffer",
             cell: cell(1, 300, 2_000_000, true, large),
             changes: [512, 1024, 2048].map(send).into(),
+        },
+        Question {
+            title: "Nagle's algorithm in the device's stack, where connections die after 32 KiB: a request to go on has \
+                    more than a segment",
+            varied: "Nagle",
+            cell: cell(1, 80, 2_000_000, true, middle),
+            changes: [true, false].map(nagle).into(),
         },
         Question {
             title: "The server's slow start",
@@ -130,19 +149,31 @@ pub fn where_(cell: &Cell, boards: &[Board]) -> String {
 }
 
 fn receive(bytes: usize) -> Change {
-    (bytes.to_string(), Box::new(move |case| case.buffers.receive = bytes))
+    (bytes.to_string(), Box::new(move |case| case.sockets.receive = bytes))
 }
 
 fn send(bytes: usize) -> Change {
-    (bytes.to_string(), Box::new(move |case| case.buffers.send = bytes))
+    (bytes.to_string(), Box::new(move |case| case.sockets.send = bytes))
 }
 
 fn record(bytes: usize) -> Change {
     (bytes.to_string(), Box::new(move |case| case.record = bytes))
 }
 
-fn writer_buffers(count: usize) -> Change {
-    (count.to_string(), Box::new(move |case| case.writer_buffers = count))
+fn buffers(count: usize) -> Change {
+    (count.to_string(), Box::new(move |case| case.writer.count = count))
+}
+
+fn block(bytes: usize) -> Change {
+    (bytes.to_string(), Box::new(move |case| case.writer.size = bytes))
+}
+
+fn nagle(on: bool) -> Change {
+    let change = move |case: &mut Case<'_>| {
+        case.sockets.nagle = on;
+        case.trouble = Trouble::ConnectionDies { after: 32 * 1024 };
+    };
+    (if on { "on" } else { "off" }.to_string(), Box::new(change))
 }
 
 fn first_window(bytes: usize) -> Change {

@@ -12,7 +12,7 @@ use sprag_testkit::time::VirtualTime;
 use crate::authority::{Authority, NOW};
 use crate::board::Board;
 use crate::clock::sleep;
-use crate::device::Buffers;
+use crate::device::Sockets;
 use crate::flash::TimedFlash;
 use crate::limit;
 use crate::net::Net;
@@ -20,6 +20,7 @@ use crate::object::Object;
 use crate::random::Random;
 use crate::server::{Counts, Manners};
 use crate::ways::plain::PlainSlot;
+use crate::ways::sprag::Buffers;
 use crate::ways::{Way, ranged, sprag, streamed};
 use crate::wire::Link;
 
@@ -35,8 +36,8 @@ pub struct Case<'c> {
     pub link: Link,
     /// The device.
     pub board: &'c Board,
-    /// Buffers of its socket.
-    pub buffers: Buffers,
+    /// How its sockets are set.
+    pub sockets: Sockets,
     /// The image.
     pub object: Object,
     /// The server's certificates, where the download goes through TLS.
@@ -47,8 +48,8 @@ pub struct Case<'c> {
     pub server_window: usize,
     /// Who fetches.
     pub way: Way,
-    /// The slot writer's buffers, one or two.
-    pub writer_buffers: usize,
+    /// The slot writer's buffers.
+    pub writer: Buffers,
     /// For loss, jitter and keys.
     pub seed: u64,
     /// What goes wrong.
@@ -105,7 +106,7 @@ impl Case<'_> {
 
     /// The same where no more than the receive buffer can be under way: it takes a round trip for each filling of it.
     pub fn window_limit_ns(&self) -> u64 {
-        let (size, window) = (self.object.0.len() as u64, self.buffers.receive as u64);
+        let (size, window) = (self.object.0.len() as u64, self.sockets.receive as u64);
         self.limit_ns().max(size * self.round_trip_ns() / window + self.handshakes_ns())
     }
 
@@ -124,13 +125,13 @@ impl Case<'_> {
     /// Bytes of RAM in socket, writer and TLS buffers.
     pub fn ram(&self) -> usize {
         let own = match self.way {
-            Way::Sprag => sprag::ram(self.board, self.writer_buffers),
+            Way::Sprag => sprag::ram(self.board, self.writer),
             Way::Infineon => 4096 + ranged::HEAD_BUFFER,
             Way::EspIdf => 1024 + ranged::HEAD_BUFFER,
             Way::Reqwless => streamed::PIECE + streamed::BUFFERS,
         };
         let tls = if self.tls.is_some() { TLS_BUFFERS } else { 0 };
-        self.buffers.receive + self.buffers.send + own + tls
+        self.sockets.receive + self.sockets.send + own + tls
     }
 
     /// Downloads, and looks whether the image lies in the slot.
@@ -144,7 +145,7 @@ impl Case<'_> {
         if let Trouble::ConnectionDies { after } = self.trouble {
             manners.dies_after = Some(after);
         }
-        let net = Net::new(&time, self.link, self.buffers, manners, self.seed);
+        let net = Net::new(&time, self.link, self.sockets, manners, self.seed);
         let (ended, tries) = time.block_on(async {
             sprag::used_before(self.board, &flash).await?;
             flash.reset_stats();
@@ -205,7 +206,7 @@ impl Case<'_> {
         flash: &SimFlash,
     ) -> anyhow::Result<Option<u32>> {
         if self.way == Way::Sprag {
-            sprag::run(connector, scheme, time, flash, self.board, self.writer_buffers).await?;
+            sprag::run(connector, scheme, time, flash, self.board, self.writer).await?;
             return Ok(Some(0));
         }
         for begun in 0..TRIES_MAX {

@@ -11,9 +11,18 @@ use crate::board::Board;
 use crate::flash::TimedFlash;
 use crate::object::{HOST, Object};
 
+/// The slot writer's buffers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Buffers {
+    /// One or two.
+    pub count: usize,
+    /// Of each, in bytes.
+    pub size: usize,
+}
+
 /// What sprag holds itself, in bytes: the writer's buffers and the journal's scratch.
-pub fn ram(board: &Board, buffers: usize) -> usize {
-    board.block * buffers + scratch(board)
+pub fn ram(board: &Board, buffers: Buffers) -> usize {
+    buffers.size * buffers.count + scratch(board)
 }
 
 fn scratch(board: &Board) -> usize {
@@ -45,15 +54,15 @@ pub async fn run<C: Connector>(
     time: &VirtualTime,
     flash: &SimFlash,
     board: &Board,
-    buffers: usize,
+    buffers: Buffers,
 ) -> anyhow::Result<()> {
-    let (mut scratch, mut page, mut second) = (vec![0; scratch(board)], vec![0; board.block], vec![0; board.block]);
+    let (mut scratch, mut page, mut second) = (vec![0; scratch(board)], vec![0; buffers.size], vec![0; buffers.size]);
     let region = |range: &std::ops::Range<u32>| TimedFlash::new(flash.region(range.clone()), time);
     let journal = Journal::new(region(&board.journal), geometry(board, board.journal_sector), &mut scratch);
     let erase_size = board.part.geometry().erase_size;
     let mut slot = SlotWriter::new(region(&board.slot), geometry(board, erase_size), journal, &mut page);
     slot = slot.sectors(board.runs);
-    if buffers > 1 {
+    if buffers.count > 1 {
         slot = slot.second_buffer(&mut second);
     }
     let mut fetcher = Fetcher::new(connector, time.delay());
