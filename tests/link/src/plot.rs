@@ -10,7 +10,7 @@ use crate::report::ratios;
 use crate::ways::Way;
 
 const COLOURS: [RGBColor; 4] =
-    [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115), RGBColor(120, 120, 120)];
+    [RGBColor(86, 180, 233), RGBColor(213, 94, 0), RGBColor(0, 158, 115), RGBColor(40, 40, 40)];
 /// Beyond, a curve leaves the picture.
 const TOP: f64 = 32.0;
 
@@ -44,15 +44,17 @@ pub fn draw(path: &Path, grid: &[Measured]) -> anyhow::Result<()> {
             .configure_mesh()
             .x_desc("cells, from the best to the worst, in %")
             .y_desc("time against the limit")
+            .x_label_formatter(&|share| format!("{share:.0}"))
+            .x_labels(6)
             .y_label_formatter(&|ratio| format!("{ratio:.0}x"))
             .light_line_style(TRANSPARENT)
             .draw()
             .map_err(|error| failed(&error))?;
-        for (way, colour) in Way::ALL.into_iter().zip(COLOURS).rev() {
+        for (way, colour) in Way::ALL.into_iter().zip(COLOURS) {
             let ratios = ratios(cells(), way);
             let step = 100.0 / ratios.len().max(1) as f64;
             let points = ratios.iter().enumerate().map(|(n, (ratio, _))| ((n as f64 + 0.5) * step, ratio.min(TOP)));
-            let width = if way == Way::Sprag { 3 } else { 2 };
+            let width = if way == Way::Sprag { 5 } else { 2 };
             chart
                 .draw_series(LineSeries::new(points, colour.stroke_width(width)))
                 .map_err(|error| failed(&error))?

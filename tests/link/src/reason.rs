@@ -48,6 +48,13 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Series>> {
             changes: segments(&[4, 12, 44, 88, 176, 352]),
         },
         Question {
+            title: "The same through TLS, whose records of 16 KiB are taken from the socket at once: smoltcp tells the server \
+                    of room when it has doubled",
+            varied: "receive buffer",
+            cell: cell(1, 300, 20_000_000, true, large),
+            changes: segments(&[12, 44, 48, 56, 88, 176]),
+        },
+        Question {
             title: "Receive buffers that are not whole segments",
             varied: "receive buffer",
             cell: cell(1, 80, 2_000_000, false, small),
@@ -63,6 +70,12 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Series>> {
             title: "Erases of half a second (S25FL) at 2 Mbit/s: the same",
             varied: "receive buffer",
             cell: cell(4, 20, 2_000_000, false, large),
+            changes: segments(&[12, 44, 88, 176]),
+        },
+        Question {
+            title: "A second of silence, then 128 KiB at the rate of the flash, and a round trip of 300 ms until they flow",
+            varied: "receive buffer",
+            cell: cell(0, 300, 2_000_000, false, large),
             changes: segments(&[12, 44, 88, 176]),
         },
         Question {

@@ -43,7 +43,8 @@ fn two_runs_are_equal() {
 fn every_way_on_every_part() {
     let bench = bench(40 << 10);
     let cases: Vec<(usize, bool)> = (0..bench.boards.len()).flat_map(|board| [(board, false), (board, true)]).collect();
-    let ways = in_parallel(&cases, |&(board, tls)| bench.measure(cell(board, 20, 2_000_000, tls)).map(|cell| cell.ways));
+    let ways =
+        in_parallel(&cases, |&(board, tls)| bench.measure(cell(board, 20, 2_000_000, tls)).map(|cell| cell.ways));
     for (ways, (board, tls)) in ways.unwrap().into_iter().zip(cases) {
         let case = bench.case(cell(board, 20, 2_000_000, tls), Way::Sprag);
         let requests: Vec<u32> = ways.iter().map(|(_, outcome, _)| outcome.counts.requests).collect();
