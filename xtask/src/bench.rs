@@ -1,38 +1,51 @@
-//! `cargo xtask bench`: instructions per document, counted by callgrind, never timed.
+//! `cargo xtask bench`: instructions per document, counted by callgrind, and downloads in virtual time; never timed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use clap::ValueEnum;
+use clap::Subcommand;
 
+use crate::program::{self, Program};
 use crate::setup;
-use crate::workspace::{Workspace, output};
+use crate::workspace::{Workspace, finish, output};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What is measured
+    #[command(subcommand)]
     subject: Subject,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Subcommand)]
 pub(crate) enum Subject {
-    /// sprag-job beside serde_json and serde-json-core
+    /// Instructions of sprag-job beside serde_json and serde-json-core, and that they grow linearly
     Job,
+    /// Whole downloads into flash over a simulated link (try `cargo xtask bench link --help`)
+    Link(program::Args),
 }
 
 /// How much more a document of twice the length may cost, in percent.
 const LINEAR_PERCENT: u64 = 220;
 
-pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+pub(crate) fn run(args: Args) -> Result<ExitCode> {
     measure(&mut Workspace::find(), args.subject)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Counts, prints the tables and returns what is worth a line in the summary; more than linear growth is an error.
+/// Measures, prints the tables and returns what is worth a line in the summary.
 pub(crate) fn measure(workspace: &mut Workspace, subject: Subject) -> Result<String> {
-    let Subject::Job = subject;
+    match subject {
+        Subject::Job => job(workspace),
+        Subject::Link(args) => {
+            finish(Program::Link.command(workspace).args(args.arguments))?;
+            Ok(String::new())
+        }
+    }
+}
+
+/// Counts instructions; more than linear growth is an error.
+fn job(workspace: &mut Workspace) -> Result<String> {
     setup::ensure(workspace, setup::FOR_BENCH)?;
     let counts = counts(workspace, &program(workspace)?)?;
 

@@ -46,7 +46,7 @@ enum Command {
     Panics,
     /// The firmware of every board, linked, looked at and signed
     Build(build::Args),
-    /// Instructions per document, beside other parsers, and that they grow linearly
+    /// Measurements that say the same on every machine: instructions, and downloads in virtual time
     Bench(bench::Args),
     /// What CI runs: every test step with nothing left out, then the demo with a fixed seed and the measurements
     Ci,
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
         Command::Size(args) => size::run(&args),
         Command::Panics => panics::run(),
         Command::Build(args) => build::run(&args),
-        Command::Bench(args) => bench::run(&args),
+        Command::Bench(args) => bench::run(args),
         Command::Ci => ci::run(),
     };
     result.unwrap_or_else(|error| {

@@ -21,6 +21,8 @@ pub(crate) enum Program {
     Demo,
     /// The campaign against power cuts, built for speed.
     Powercut,
+    /// Downloads over a simulated link, built for speed.
+    Link,
 }
 
 impl Program {
@@ -35,6 +37,7 @@ impl Program {
         let (package, binary, profile) = match self {
             Self::Demo => ("sprag-tests", "demo", "dev"),
             Self::Powercut => ("sprag-powercut", "powercut", "powercut"),
+            Self::Link => ("sprag-link-bench", "link", "release"),
         };
         let mut command = workspace.cargo();
         command.args(["run", "--quiet", "--profile", profile, "--manifest-path"]);

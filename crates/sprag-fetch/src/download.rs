@@ -178,7 +178,7 @@ pub struct Download<'f, C: Connector, D, U> {
     settings: Settings,
     url: Url<U>,
     session: Session,
-    /// Whether bytes came over the present, or else the last, connection.
+    /// Whether bytes came over the present, or else the last, connection, and fast enough.
     fruitful: bool,
     link: Option<Link<C::Connection<'f>>>,
 }
@@ -276,7 +276,7 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
             };
             // Whatever failed, nothing more is expected from that connection: `attempt` dropped it.
             let spent_ms = self.settings.limits.ran_out(&error);
-            let fruitful = core::mem::take(&mut self.fruitful) && self.pace.is_kept();
+            let fruitful = core::mem::take(&mut self.fruitful);
             let decision = self.retry.decide(&error, fruitful, spent_ms);
             let after_ms = match decision {
                 Decision::GiveUp => return Err(error),
@@ -308,7 +308,13 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
         };
         let (mut body, mut arrived) = match link.answer.take() {
             Some(body) => (body, 0),
-            None => self.ask(&mut link.connection, buf, events).await?,
+            None => {
+                let (body, early) = self.ask(&mut link.connection, buf, events).await?;
+                if early > 0 {
+                    self.pace.arrived(early);
+                }
+                (body, early)
+            }
         };
         let count = loop {
             if arrived == 0 {
@@ -321,7 +327,8 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
                 count => break count,
             }
         };
-        self.fruitful = true;
+        // As of now: how long it is silent before it ends says nothing of how it served.
+        self.fruitful = self.pace.is_kept();
         self.session.offset = self.session.offset.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
         if body.left > 0 {
             link.answer = Some(body);

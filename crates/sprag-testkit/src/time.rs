@@ -1,6 +1,7 @@
 //! Time that passes only when nothing else happens.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -18,8 +19,10 @@ pub struct VirtualTime(Rc<RefCell<State>>);
 #[derive(Debug, Default)]
 struct State {
     now_ns: u64,
-    /// When the delays end that are being waited for, and whom to wake.
-    delays: Vec<(u64, Waker)>,
+    /// When the delays end that are being waited for, in the order in which they began, and whom to wake.
+    delays: BTreeMap<(u64, u64), Waker>,
+    /// Delays so far.
+    begun: u64,
 }
 
 impl VirtualTime {
@@ -28,9 +31,14 @@ impl VirtualTime {
         Self::default()
     }
 
+    /// Nanoseconds since its start.
+    pub fn nanoseconds(&self) -> u64 {
+        self.0.borrow().now_ns
+    }
+
     /// Seconds since its start.
     pub fn seconds(&self) -> u32 {
-        u32::try_from(self.0.borrow().now_ns / 1_000_000_000).unwrap_or(u32::MAX)
+        u32::try_from(self.nanoseconds() / 1_000_000_000).unwrap_or(u32::MAX)
     }
 
     /// Delays that end by this clock.
@@ -54,15 +62,13 @@ impl VirtualTime {
                 continue;
             }
             let mut state = self.0.borrow_mut();
-            // What was dropped meanwhile is woken in vain.
-            let next = state.delays.iter().map(|(end, _)| *end).min();
-            state.now_ns = next.expect("nothing can wake this future any more").max(state.now_ns);
-            let now = state.now_ns;
-            let (over, left) =
-                std::mem::take(&mut state.delays).into_iter().partition::<Vec<_>, _>(|(end, _)| *end <= now);
-            state.delays = left;
+            let next = state.delays.first_key_value().map(|((end, _), _)| *end);
+            let now = next.expect("nothing can wake this future any more").max(state.now_ns);
+            state.now_ns = now;
+            let left = state.delays.split_off(&(now + 1, 0));
+            let over = std::mem::replace(&mut state.delays, left);
             drop(state);
-            over.into_iter().for_each(|(_, waker)| waker.wake());
+            over.into_values().for_each(Waker::wake);
         }
     }
 }
@@ -96,16 +102,34 @@ impl DelayNs for VirtualDelay {
 impl VirtualDelay {
     async fn until(&self, ns: u64) {
         let state = &self.0.0;
-        let end = state.borrow().now_ns.saturating_add(ns);
+        let (end, number) = {
+            let mut state = state.borrow_mut();
+            state.begun += 1;
+            (state.now_ns.saturating_add(ns), state.begun)
+        };
+        // A delay that is dropped wakes nobody.
+        let _entry = Entry { state, key: (end, number) };
         poll_fn(|context| {
             let mut state = state.borrow_mut();
             if state.now_ns >= end {
                 return Poll::Ready(());
             }
-            state.delays.push((end, context.waker().clone()));
+            state.delays.insert((end, number), context.waker().clone());
             Poll::Pending
         })
         .await;
+    }
+}
+
+/// The entry of a delay while it is being waited for.
+struct Entry<'s> {
+    state: &'s RefCell<State>,
+    key: (u64, u64),
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        self.state.borrow_mut().delays.remove(&self.key);
     }
 }
 
@@ -132,6 +156,19 @@ mod tests {
             embassy_futures::join::join(one, other).await;
         });
         assert_eq!(order.into_inner(), [20, 40, 60, 3600]);
+    }
+
+    #[test]
+    fn a_delay_that_was_dropped_moves_no_clock() {
+        let time = VirtualTime::new();
+        let (mut short, mut long) = (time.delay(), time.delay());
+        time.block_on(async {
+            embassy_futures::select::select(short.delay_ns(1), long.delay_ms(1_000)).await;
+            assert_eq!(time.nanoseconds(), 1);
+            short.delay_ms(2_000).await;
+        });
+        assert_eq!(time.nanoseconds(), 2_000_000_001);
+        assert!(time.0.borrow().delays.is_empty());
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! It panics at an encrypted record without content, and at a handshake message in the clear once the connection is up:
 //! both can be sent by anybody on the way, whoever the server is. RFC 8446 has them end the connection.
 
+use core::cell::Cell;
+
 use embedded_io_async::{Error as _, ErrorKind, ErrorType, Read, Write};
 
 /// Type, version, length (RFC 8446, section 5.1).
@@ -58,38 +60,58 @@ impl Records {
     }
 }
 
-/// A connection whose incoming records are checked.
-#[derive(Debug)]
-pub(super) struct Guarded<T> {
-    socket: T,
-    records: Records,
+/// When the socket is flushed. There are stacks that flush by waiting until all is acknowledged (`embassy-net`), and
+/// `embedded-tls` flushes after each record, its `Finished` included: each would cost a round trip for nothing.
+#[derive(Debug, Default)]
+pub(super) struct Flushes {
+    /// At once, and not before the next read.
+    pub(super) at_once: Cell<bool>,
+    /// One was put off.
+    pub(super) owed: Cell<bool>,
 }
 
-impl<T> Guarded<T> {
-    pub(super) fn new(socket: T) -> Self {
-        Self { socket, records: Records::default() }
+/// A connection whose incoming records are checked, and whose flushes are put off until an answer is waited for.
+#[derive(Debug)]
+pub(super) struct Guarded<'f, T> {
+    socket: T,
+    records: Records,
+    flushes: &'f Flushes,
+}
+
+impl<'f, T> Guarded<'f, T> {
+    pub(super) fn new(socket: T, flushes: &'f Flushes) -> Self {
+        Self { socket, records: Records::default(), flushes }
     }
 }
 
-impl<T: ErrorType> ErrorType for Guarded<T> {
+impl<T: ErrorType> ErrorType for Guarded<'_, T> {
     type Error = ErrorKind;
 }
 
-impl<T: Read> Read for Guarded<T> {
+impl<T: Read + Write> Read for Guarded<'_, T> {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, ErrorKind> {
+        if self.flushes.owed.get() {
+            self.socket.flush().await.map_err(|error| error.kind())?;
+            self.flushes.owed.set(false);
+        }
         let count = self.socket.read(buf).await.map_err(|error| error.kind())?;
         let arrived = buf.get(..count).ok_or(ErrorKind::Other)?;
         if self.records.follow(arrived) { Ok(count) } else { Err(ErrorKind::ConnectionAborted) }
     }
 }
 
-impl<T: Write> Write for Guarded<T> {
+impl<T: Write> Write for Guarded<'_, T> {
     async fn write(&mut self, buf: &[u8]) -> Result<usize, ErrorKind> {
         self.socket.write(buf).await.map_err(|error| error.kind())
     }
 
     async fn flush(&mut self) -> Result<(), ErrorKind> {
-        self.socket.flush().await.map_err(|error| error.kind())
+        self.flushes.owed.set(true);
+        if self.flushes.at_once.get() {
+            self.socket.flush().await.map_err(|error| error.kind())?;
+            self.flushes.owed.set(false);
+        }
+        Ok(())
     }
 }
 
@@ -127,5 +149,51 @@ mod tests {
         for bad in [record(PROTECTED, 16), record(PROTECTED, 0), hello(), record(ALERT, 2)] {
             assert!(!may_come(&[usual.clone(), vec![bad]].concat()));
         }
+    }
+
+    /// What was done to a socket: each word is one call.
+    #[derive(Default)]
+    struct Socket(Vec<&'static str>);
+
+    impl ErrorType for &mut Socket {
+        type Error = ErrorKind;
+    }
+
+    impl Read for &mut Socket {
+        async fn read(&mut self, _: &mut [u8]) -> Result<usize, ErrorKind> {
+            self.0.push("read");
+            Ok(0)
+        }
+    }
+
+    impl Write for &mut Socket {
+        async fn write(&mut self, buf: &[u8]) -> Result<usize, ErrorKind> {
+            self.0.push("write");
+            Ok(buf.len())
+        }
+
+        async fn flush(&mut self) -> Result<(), ErrorKind> {
+            self.0.push("flush");
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_flush_is_put_off_until_an_answer_is_waited_for() {
+        let (mut socket, flushes) = (Socket::default(), Flushes::default());
+        let mut guarded = Guarded::new(&mut socket, &flushes);
+        embassy_futures::block_on(async {
+            for _ in 0..2 {
+                guarded.write_all(&[1]).await.unwrap();
+                guarded.flush().await.unwrap();
+            }
+            guarded.read(&mut [0]).await.unwrap();
+            guarded.read(&mut [0]).await.unwrap();
+            guarded.write_all(&[1]).await.unwrap();
+            flushes.at_once.set(true);
+            guarded.flush().await.unwrap();
+            guarded.read(&mut [0]).await.unwrap();
+        });
+        assert_eq!(socket.0, ["write", "write", "flush", "read", "read", "write", "flush", "read"]);
     }
 }

@@ -12,7 +12,7 @@ use embedded_nal_async::{Dns, TcpConnect};
 use embedded_tls::{Aes128GcmSha256, CryptoRngCore, MaxFragmentLength, TlsConfig, TlsContext};
 
 use super::error::{TlsConnectError, TlsError};
-use super::guard::Guarded;
+use super::guard::{Flushes, Guarded};
 use super::trust::{Check, Trust};
 use crate::connector::resolve;
 use crate::url::HOST_MAX;
@@ -137,7 +137,7 @@ impl<'s, T: TcpConnect, D: Dns> Tls<'s, T, D> {
             (desk.host.clone(), desk.port)
         };
         let address = resolve(self.dns, &host).await.map_err(TlsConnectError::Dns)?;
-        let socket = self.tcp.connect(SocketAddr::new(address, port)).await.map_err(TlsConnectError::Tcp)?;
+        let mut socket = self.tcp.connect(SocketAddr::new(address, port)).await.map_err(TlsConnectError::Tcp)?;
 
         let mut config = TlsConfig::new().enable_rsa_signatures();
         // An address is no name (RFC 6066, section 3).
@@ -148,11 +148,17 @@ impl<'s, T: TcpConnect, D: Dns> Tls<'s, T, D> {
             config = config.with_max_fragment_length(length);
         }
         let mut check = Check::new(self.trust, &host, rng);
+        let flushes = Flushes::default();
         let mut connection: embedded_tls::TlsConnection<'_, _, Aes128GcmSha256> =
-            embedded_tls::TlsConnection::new(Guarded::new(socket), read, write);
-        let opened = connection.open(TlsContext::new(&config, &mut check)).await;
-        let refused = check.refused().map(TlsError::Certificate);
-        opened.map_err(|error| refused.unwrap_or_else(|| error.into())).map_err(TlsConnectError::Tls)?;
+            embedded_tls::TlsConnection::new(Guarded::new(&mut socket, &flushes), read, write);
+        if let Err(error) = connection.open(TlsContext::new(&config, &mut check)).await {
+            // The server is to hear why.
+            if flushes.owed.get() {
+                let _ = socket.flush().await;
+            }
+            let refused = check.refused().map(TlsError::Certificate);
+            return Err(TlsConnectError::Tls(refused.unwrap_or_else(|| error.into())));
+        }
         check.proved().map_err(|error| TlsConnectError::Tls(TlsError::Certificate(error)))?;
         self.done(Order::Dial);
 
@@ -176,7 +182,12 @@ impl<'s, T: TcpConnect, D: Dns> Tls<'s, T, D> {
                     let outgoing = core::mem::take(&mut self.desk.borrow_mut().outgoing);
                     connection.write_all(&outgoing).await
                 }
-                Order::Flush => connection.flush().await,
+                Order::Flush => {
+                    flushes.at_once.set(true);
+                    let flushed = connection.flush().await;
+                    flushes.at_once.set(false);
+                    flushed
+                }
             };
             result.map_err(|error| TlsConnectError::Tls(error.into()))?;
             self.done(order);

@@ -38,7 +38,8 @@ impl Timing {
     /// Operations that take no time.
     pub const NONE: Self = Self { program_ns: 0, erase_ns: &[], source: "no time passes" };
 
-    pub(super) fn erase_of(&self, size: usize) -> u64 {
+    /// One erase of a sector of so many bytes, in nanoseconds.
+    pub fn erase_of(&self, size: usize) -> u64 {
         let fitting = self.erase_ns.iter().find(|(limit, _)| size <= *limit as usize);
         fitting.or(self.erase_ns.last()).map_or(0, |(_, ns)| *ns)
     }
