@@ -38,6 +38,10 @@ pub(crate) fn run() -> Result<ExitCode> {
         finish(&mut Program::Powercut.command(&workspace))?;
         Ok(Done::Well(None))
     })?;
+    journal.step("boards", "the campaign with a board's real sectors", "cargo xtask powercut --board stm32", || {
+        finish(Program::Powercut.command(&workspace).args(["--board", "stm32"]))?;
+        Ok(Done::Well(None))
+    })?;
     journal.close();
     Ok(ExitCode::SUCCESS)
 }

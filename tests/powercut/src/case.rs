@@ -56,18 +56,22 @@ pub struct Case {
     pub family: usize,
     /// What the job brings.
     pub image: Image,
+    /// The board whose parameters these are. There, the first cuts are a sample, too.
+    pub board: Option<&'static str>,
 }
 
 impl Case {
     /// The size of the writer's two buffers: what is needed to verify an image, at least.
     pub fn block(&self) -> u32 {
         // The TLVs of an image must lie in it as one.
-        (self.sector / 4).max(160).next_multiple_of(self.part.write_size)
+        (self.sector / 4).clamp(160, 1024).next_multiple_of(self.part.write_size)
     }
 
     /// The sectors of a slot, from its start on, where they differ: in the proportions of the part.
     pub fn runs(&self) -> &'static [Sectors] {
         match self.part.name {
+            // The slots of the boards' maps are of one size of sectors.
+            _ if self.board.is_some() => &[],
             "stm32f4" => &[Sectors { count: 4, size: 32 }, Sectors { count: 1, size: 128 }],
             _ => &[],
         }
@@ -103,7 +107,7 @@ pub fn cases(families: &[Box<dyn AnyFamily>]) -> Vec<Case> {
     for part in Part::all() {
         for (index, family) in families.iter().enumerate().filter(|(_, family)| family.fits(&part)) {
             let sector = family.sector(&part);
-            let case = |image| Case { part: part.clone(), sector, family: index, image };
+            let case = |image| Case { part: part.clone(), sector, family: index, image, board: None };
             cases.extend(family.images(&part).into_iter().map(case));
         }
     }

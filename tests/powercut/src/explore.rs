@@ -67,6 +67,8 @@ impl std::ops::AddAssign for Counts {
 pub struct Failure {
     /// The part, the family and the image.
     pub case: [String; 3],
+    /// The board, if its parameters were tried.
+    pub board: Option<&'static str>,
     /// What went wrong in the run, by our hand.
     pub steps: Vec<Step>,
     /// What went wrong then, by itself.
@@ -85,17 +87,23 @@ impl Failure {
     pub fn command(&self) -> String {
         let [part, family, image] = &self.case;
         let steps: String = self.steps.iter().map(|step| format!(" --step {step}")).collect();
-        format!("cargo xtask powercut --part {part} --family {family} --image {image}{steps}")
+        let board = self.board.map(|board| format!(" --board {board}")).unwrap_or_default();
+        format!("cargo xtask powercut{board} --part {part} --family {family} --image {image}{steps}")
     }
 }
+
+/// The operations of a short run, as those of the grid are.
+const RUN: u64 = 200;
+/// The fewest cuts of a sample.
+const FEWEST: u64 = 50;
 
 struct Explorer<F> {
     plan: Arc<Plan<F>>,
     settings: Settings,
     /// What flash contents lead to, and whether every cut in that was tried.
     memo: Mutex<HashMap<u64, (Rest, bool)>>,
-    /// One in so many second cuts is tried.
-    one_in: AtomicU64,
+    /// One in so many first and second cuts is tried.
+    one_in: [AtomicU64; 2],
     counts: Mutex<Counts>,
     failure: Mutex<Option<Box<Failure>>>,
 }
@@ -109,7 +117,7 @@ pub fn explore<F: Family>(family: F, case: &Case, settings: &Settings) -> Result
         plan: Arc::new(Plan::new(family, case, settings.bug)),
         settings: settings.clone(),
         memo: Mutex::default(),
-        one_in: AtomicU64::new(1),
+        one_in: [AtomicU64::new(1), AtomicU64::new(1)],
         counts: Mutex::default(),
         failure: Mutex::default(),
     });
@@ -139,7 +147,8 @@ impl<F: Family> Explorer<F> {
     fn fail(&self, steps: &[Step], what: String) {
         let case = &self.plan.case;
         let case = [case.part.name.to_owned(), self.plan.family.name().to_owned(), case.image.to_string()];
-        self.failure().get_or_insert_with(|| Box::new(Failure { case, steps: steps.to_vec(), what }));
+        let board = self.plan.case.board;
+        self.failure().get_or_insert_with(|| Box::new(Failure { case, board, steps: steps.to_vec(), what }));
     }
 
     /// Undisturbed first, then cut in every operation of that.
@@ -160,9 +169,17 @@ impl<F: Family> Explorer<F> {
         let operations = operations.load(Ordering::Relaxed);
         self.counts().operations = operations;
         if let Depth::Sample { cuts, .. } = self.settings.depth {
+            let all = operations * Torn::WAYS.len() as u64;
+            // A run of a board's real sectors is long: so many fewer of them.
+            let (first, second) = match self.plan.case.board {
+                Some(_) if operations > RUN => (cuts * RUN / operations, cuts * RUN / operations),
+                _ => (all, cuts),
+            };
+            let [one_in_first, one_in_second] = &self.one_in;
+            one_in_first.store((all / first.max(FEWEST)).max(1), Ordering::Relaxed);
             // A recovery has half as many operations as the whole, in the middle.
-            let all = (operations * Torn::WAYS.len() as u64).pow(2) / 2;
-            self.one_in.store((all / cuts.max(1)).max(1), Ordering::Relaxed);
+            let all = all.min(first.max(FEWEST)) * all / 2;
+            one_in_second.store((all / second.max(FEWEST)).max(1), Ordering::Relaxed);
         }
         let device = self.plan.device();
         self.observe(&device, &[], 2);
@@ -177,7 +194,7 @@ impl<F: Family> Explorer<F> {
         device.flash.before_operations(move |cut| {
             for torn in Torn::WAYS {
                 let step = Step::Cut(cut.operation().number, torn);
-                if depth == 1 && !explorer.chosen(&steps, step) {
+                if !explorer.chosen(&steps, step) {
                     continue;
                 }
                 let book = *book.lock().unwrap_or_else(PoisonError::into_inner);
@@ -187,7 +204,7 @@ impl<F: Family> Explorer<F> {
         });
     }
 
-    /// Whether a second cut is one of the sample.
+    /// Whether a cut is one of the sample.
     fn chosen(&self, steps: &[Step], step: Step) -> bool {
         let Depth::Sample { seed, .. } = self.settings.depth else { return true };
         let mut hash = seed ^ 0x9e37_79b9_7f4a_7c15;
@@ -198,7 +215,8 @@ impl<F: Family> Explorer<F> {
                 hash ^= hash >> 29;
             }
         }
-        hash.is_multiple_of(self.one_in.load(Ordering::Relaxed))
+        let one_in = self.one_in.get(steps.len().min(1));
+        one_in.is_none_or(|one_in| hash.is_multiple_of(one_in.load(Ordering::Relaxed)))
     }
 
     /// Lets a device go on from what a cut left, unless that was seen before; with `depth`, cuts that too.
@@ -240,7 +258,9 @@ impl<F: Family> Explorer<F> {
 
     /// Every future dropped at every await: the device is reset then, or the job is run again by the same updater.
     fn drops(self: &Arc<Self>) {
-        for polls in 0.. {
+        // Of a board's long runs, some of the places.
+        let step = if self.plan.case.board.is_some() && self.counts().operations > RUN { 29 } else { 1 };
+        for polls in (0..).step_by(step) {
             let device = self.plan.device().yielding();
             match device.run_polls(polls) {
                 Ok(true) => {}
@@ -252,7 +272,7 @@ impl<F: Family> Explorer<F> {
             }
             self.visit(device.flash.snapshot(), device.book().after_cut(), &[Step::Drop(polls)], 0);
         }
-        for polls in 0.. {
+        for polls in (0..).step_by(step) {
             let device = self.plan.device().yielding();
             let result = device.run(Some(polls), &mut |_| {}).and_then(|running| {
                 device.book().check(&self.plan.case, running)?;

@@ -5,6 +5,7 @@
 //! (`sprag_testkit::flash::SimFlash::before_operations`), and each fork is a device of its own that goes on from what the
 //! cut left. What becomes of a flash with the same contents is the same, so contents that were tried are not tried again.
 
+pub mod boards;
 mod book;
 mod case;
 mod explore;

@@ -10,7 +10,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use sprag_powercut::families::{self, AnyFamily};
 use sprag_powercut::report::{Row, as_json, table, total};
-use sprag_powercut::{Bug, Case, Counts, Depth, Settings, Step, cases};
+use sprag_powercut::{Bug, Case, Counts, Depth, Settings, Step, boards, cases};
 
 /// Whole updates with the power cut in every flash operation, in every way, and again in the recovery.
 ///
@@ -31,6 +31,10 @@ struct Cli {
     /// Print the result as a JSON object on the last line, and everything else on stderr.
     #[arg(long)]
     json: bool,
+    /// The parameters that this board crate has for its firmwares, with their real sectors, in the place of the grid's:
+    /// stm32, esp32 or psoc6. Cuts are a sample there.
+    #[arg(long, value_name = "BOARD", value_parser = sprag_powercut::boards::NAMES)]
+    board: Option<String>,
     /// This part only.
     #[arg(long)]
     part: Option<String>,
@@ -71,9 +75,13 @@ fn run(cli: &Cli) -> Result<bool> {
     let families = families::all();
     let depth = if cli.full { Depth::Full } else { Depth::Sample { seed: cli.seed, cuts: cli.sample } };
     let settings = Settings { depth, bug: cli.planted, states: Default::default() };
-    let chosen: Vec<Case> = cases(&families).into_iter().filter(|case| cli.takes(case, &families)).collect();
+    let all = match &cli.board {
+        Some(board) => boards::cases(board, &families),
+        None => cases(&families),
+    };
+    let chosen: Vec<Case> = all.iter().filter(|case| cli.takes(case, &families)).cloned().collect();
     if chosen.is_empty() {
-        bail!("no case of the grid is meant: it has {}", names(&cases(&families), &families));
+        bail!("no case of the grid is meant: it has {}", names(&all, &families));
     }
     if !cli.steps.is_empty() {
         let [case] = chosen.as_slice() else { bail!("--step needs one --part, one --family and one --image") };

@@ -26,7 +26,7 @@ impl Family for Embassy {
     }
 
     fn fits(&self, part: &Part) -> bool {
-        // Words of 32 bytes at most and sectors of one size are what it knows. And after a cut in a confirm it programs
+        // Words of 32 bytes at most are what it knows, and sectors of one size here. And after a cut in a confirm it programs
         // zeros over zeros, which parts with one program a unit refuse: it stops there, and boots nothing any more.
         part.write_size <= 32 && part.sectors.len() == 1 && part.rule != ProgramRule::Once
     }
@@ -72,6 +72,9 @@ impl Family for Embassy {
             (8, 256, 0xFF) => erased_to_ff::prepare::<8, 256>(slots),
             (16, 256, 0xFF) => erased_to_ff::prepare::<16, 256>(slots),
             (32, 512, 0xFF) => erased_to_ff::prepare::<32, 512>(slots),
+            (4, 0x2_0000, 0xFF) => erased_to_ff::prepare::<4, 0x2_0000>(slots),
+            (8, 2048, 0xFF) => erased_to_ff::prepare::<8, 2048>(slots),
+            (32, 0x2_0000, 0xFF) => erased_to_ff::prepare::<32, 0x2_0000>(slots),
             (4, 256, 0x00) => erased_to_zero::prepare::<4, 256>(slots),
             _ => Err(format!("embassy-boot is not built for {geometry:?}")),
         }?;
