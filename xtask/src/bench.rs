@@ -9,6 +9,7 @@ use clap::Subcommand;
 
 use crate::program::{self, Program};
 use crate::setup;
+use crate::stack;
 use crate::workspace::{Workspace, finish, output};
 
 #[derive(clap::Args)]
@@ -21,6 +22,8 @@ pub(crate) struct Args {
 pub(crate) enum Subject {
     /// Instructions of sprag-job beside serde_json and serde-json-core, and that they grow linearly
     Job,
+    /// Instructions of an update on an emulated Cortex-M3: per KiB, per signature, per job document
+    Cpu,
     /// Whole downloads into flash over a simulated link (try `cargo xtask bench link --help`)
     Link(program::Args),
 }
@@ -37,11 +40,26 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
 pub(crate) fn measure(workspace: &mut Workspace, subject: Subject) -> Result<String> {
     match subject {
         Subject::Job => job(workspace),
+        Subject::Cpu => cpu(workspace),
         Subject::Link(args) => {
             finish(Program::Link.command(workspace).args(args.arguments))?;
             Ok(String::new())
         }
     }
+}
+
+/// Counts instructions where each takes a nanosecond of the emulator's time.
+fn cpu(workspace: &mut Workspace) -> Result<String> {
+    let said = stack::said_by(workspace, "cpu", &["-icount", "shift=0,align=off,sleep=off"])?;
+    println!("| what | instructions of a Cortex-M3 |\n|---|---:|");
+    for line in said.lines() {
+        let [what, count, instructions] = line.split('\t').collect::<Vec<_>>()[..] else {
+            bail!("the firmware said: {line}")
+        };
+        let (count, instructions): (u64, u64) = (count.parse()?, instructions.parse()?);
+        println!("| {what} | {} |", instructions / count.max(1));
+    }
+    Ok(String::new())
 }
 
 /// Counts instructions; more than linear growth is an error.

@@ -30,12 +30,7 @@ pub(crate) fn run() -> Result<ExitCode> {
 
 /// Measures, prints the table and returns the worst of it; more than the budget is an error.
 pub(crate) fn measure(workspace: &mut Workspace) -> Result<String> {
-    setup::ensure(workspace, setup::FOR_STACK)?;
-    let found = BareMetal::find_or_install(workspace, TARGET).with_context(|| toolchain::none_for(TARGET))?;
-    let mut build = found.cargo(workspace, "build");
-    build.args(["--manifest-path", "tests/bare-metal/Cargo.toml", "--release", "--quiet"]);
-    finish(build.args(["--bin", "stack", "--features", "stack"]))?;
-    let said = emulate(workspace, found.artifact(workspace, "stack"))?;
+    let said = said_by(workspace, "stack", &[])?;
 
     let (mut worst, mut update) = (BTreeMap::<&str, (u32, &str)>::new(), Vec::new());
     for line in said.lines() {
@@ -66,11 +61,21 @@ pub(crate) fn measure(workspace: &mut Workspace) -> Result<String> {
     Ok(format!("{most} bytes at most, of {BUDGET}"))
 }
 
+/// Builds the program of `tests/bare-metal` that has this name, and returns what it says on the emulated chip.
+pub(crate) fn said_by(workspace: &mut Workspace, program: &str, more: &[&str]) -> Result<String> {
+    setup::ensure(workspace, setup::FOR_STACK)?;
+    let found = BareMetal::find_or_install(workspace, TARGET).with_context(|| toolchain::none_for(TARGET))?;
+    let mut build = found.cargo(workspace, "build");
+    build.args(["--manifest-path", "tests/bare-metal/Cargo.toml", "--release", "--quiet"]);
+    finish(build.args(["--bin", program, "--features", program]))?;
+    emulate(workspace, found.artifact(workspace, program), more)
+}
+
 /// What the firmware says by semihosting before it ends.
-fn emulate(workspace: &Workspace, firmware: std::path::PathBuf) -> Result<String> {
+fn emulate(workspace: &Workspace, firmware: std::path::PathBuf, more: &[&str]) -> Result<String> {
     let mut qemu = workspace.command("qemu-system-arm");
     qemu.args(["-machine", "mps2-an385", "-nographic", "-monitor", "none", "-serial", "none"]);
-    qemu.args(["-semihosting-config", "enable=on,target=native", "-kernel"]).arg(firmware);
+    qemu.args(["-semihosting-config", "enable=on,target=native", "-kernel"]).arg(firmware).args(more);
     let mut child = qemu.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start qemu-system-arm")?;
     let start = Instant::now();
     let output = child.stdout.take().context("no output of qemu-system-arm")?;

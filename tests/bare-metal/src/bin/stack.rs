@@ -7,20 +7,36 @@
 mod job;
 #[path = "stack/paint.rs"]
 mod paint;
-#[path = "stack/update.rs"]
+#[path = "../update.rs"]
 mod update;
 
 use core::panic::PanicInfo;
 
 use cortex_m_rt::entry;
 use cortex_m_semihosting::{debug, hprintln};
+use sprag::verify::{Ed25519Key, Key};
 
 #[entry]
 fn main() -> ! {
     job::measure();
-    update::measure();
+    whole_update();
     debug::exit(debug::EXIT_SUCCESS);
     loop {}
+}
+
+fn whole_update() {
+    let stack = |key: &dyn Key| {
+        let mut stack = 0;
+        let sizes = update::run(&update::ED25519, key, &mut |work| stack = paint::used(work));
+        (sizes, stack)
+    };
+    let (sizes, elsewhere) = stack(&update::Elsewhere);
+    let public = update::ED25519.key.try_into().unwrap_or_default();
+    let (_, dalek) = stack(&Ed25519Key::new(public));
+    report("sprag::Updater", "update", sizes.updater);
+    report("the future of Updater::run", "update", sizes.future);
+    report("stack of Updater::run, a key's arithmetic elsewhere", "update", elsewhere);
+    report("stack of Updater::run, ed25519-dalek", "update", dalek);
 }
 
 /// One measurement.

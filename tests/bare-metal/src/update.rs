@@ -13,15 +13,10 @@ use embedded_storage_async::nor_flash::{self, NorFlash, NorFlashErrorKind, ReadN
 use sprag::boot::{Layout, McuBoot};
 use sprag::fetch::{Fetcher, TcpConnector};
 use sprag::flash::{Geometry, Journal, SlotWriter};
-use sprag::verify::{Algorithm, Ed25519Key, Key, Policy, Version};
+use sprag::verify::{Algorithm, Key, Policy, Version};
 use sprag::{Outcome, Startup, Updater};
 
-use crate::paint;
-
-/// A server's answer to the one request: head, and an image whose version is 2.0.0.
-const ANSWER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/answer"));
-/// The key that it is signed with.
-const KEY: [u8; 32] = *include_bytes!(concat!(env!("OUT_DIR"), "/key"));
+/// The image's version is 2.0.0.
 const JOB: &[u8] = br#"{"v":"2.1","ct":1,"cmd":"ota","ack":"7d","sw":"2.0.0","urls":[{"url":"http:\/\/h/app?a=1"}]}"#;
 
 const SECTOR: u32 = 4096;
@@ -31,22 +26,34 @@ const GEOMETRY: Geometry = Geometry { write_size: 8, erase_size: SECTOR, erased:
 const RUNNING: Version = Version::new(1, 0, 0);
 
 /// What is pinned while an update runs, beside the stack and the caller's buffers.
-#[derive(Default)]
-struct Sizes {
-    updater: usize,
-    future: usize,
-    stack: usize,
+pub struct Sizes {
+    pub updater: usize,
+    pub future: usize,
 }
 
-pub fn measure() {
-    let elsewhere = run(&Elsewhere);
-    crate::report("sprag::Updater", "update", elsewhere.updater);
-    crate::report("the future of Updater::run", "update", elsewhere.future);
-    crate::report("stack of Updater::run, a key's arithmetic elsewhere", "update", elsewhere.stack);
-    crate::report("stack of Updater::run, ed25519-dalek", "update", run(&Ed25519Key::new(KEY)).stack);
+/// An image as its server sends it, and the key that it is signed with.
+pub struct Signed {
+    pub answer: &'static [u8],
+    pub key: &'static [u8],
 }
 
-fn run(key: &dyn Key) -> Sizes {
+impl Signed {
+    /// Of the answer, image and head, in bytes.
+    #[allow(dead_code)] // Where speed is measured.
+    pub fn length(&self) -> usize {
+        self.answer.len()
+    }
+}
+
+/// With Ed25519.
+pub const ED25519: Signed = Signed {
+    answer: include_bytes!(concat!(env!("OUT_DIR"), "/answer-ed25519")),
+    key: include_bytes!(concat!(env!("OUT_DIR"), "/key-ed25519")),
+};
+
+/// Does an update with the image, from its document to the staged image: `around` calls what it is given, once, and may
+/// look at what that takes.
+pub fn run(image: &Signed, key: &dyn Key, around: &mut dyn FnMut(&mut dyn FnMut())) -> Sizes {
     // Filled anew for each run.
     static mut FLASH: [u8; (2 * SLOT + JOURNAL) as usize] = [0; (2 * SLOT + JOURNAL) as usize];
     // SAFETY: nothing else in this program has it, and the last run's parts of it are gone.
@@ -58,7 +65,7 @@ fn run(key: &dyn Key) -> Sizes {
     let secondary = Ram { start: secondary.as_mut_ptr(), size: SLOT };
 
     let (mut page, mut second, mut scratch) = ([0; 512], [0; 512], [0; 256]);
-    let net = Net;
+    let net = Net(image.answer);
     let fetch = Fetcher::new(TcpConnector::new(&net, &net), Never);
     let journal = Journal::new(Ram { start: journal.as_mut_ptr(), size: JOURNAL }, GEOMETRY, &mut scratch);
     let slot = SlotWriter::new(secondary, GEOMETRY, journal, &mut page).second_buffer(&mut second);
@@ -69,7 +76,7 @@ fn run(key: &dyn Key) -> Sizes {
         Layout::new(SLOT, GEOMETRY.write_size, SECTOR, GEOMETRY.erased),
     );
     let mut updater = Updater::new(fetch, slot, policy, boot);
-    let mut sizes = Sizes { updater: size_of_val(&updater), ..Sizes::default() };
+    let mut sizes = Sizes { updater: size_of_val(&updater), future: 0 };
     let startup = now(pin!(updater.start(RUNNING)));
     assert!(matches!(startup, Ok(Startup::Idle)));
     let Ok(job) = sprag::job::parse(JOB) else { unreachable!("a sound job") };
@@ -79,7 +86,7 @@ fn run(key: &dyn Key) -> Sizes {
     let mut future = pin!(updater.run(&job, &mut events));
     sizes.future = size_of_val(&*future);
     let mut outcome = None;
-    sizes.stack = paint::used(&mut || outcome = Some(now(future.as_mut()).is_ok_and(|it| it == Outcome::RebootToTest)));
+    around(&mut || outcome = Some(now(future.as_mut()).is_ok_and(|it| it == Outcome::RebootToTest)));
     assert!(outcome == Some(true), "the update came to nothing");
     sizes
 }
@@ -95,7 +102,7 @@ fn now<F: Future>(mut future: core::pin::Pin<&mut F>) -> F::Output {
 
 /// A key whose arithmetic is done elsewhere, and comes out well.
 #[derive(Debug)]
-struct Elsewhere;
+pub struct Elsewhere;
 
 impl Key for Elsewhere {
     fn algorithm(&self) -> Algorithm {
@@ -103,7 +110,7 @@ impl Key for Elsewhere {
     }
 
     fn bytes(&self) -> &[u8] {
-        &KEY
+        ED25519.key
     }
 
     fn has_signed(&self, hash: &[u8], signature: &[u8; 64]) -> bool {
@@ -162,7 +169,7 @@ impl NorFlash for Ram {
 }
 
 /// A network with one server.
-struct Net;
+struct Net(&'static [u8]);
 
 struct Socket {
     asked: bool,
@@ -200,7 +207,7 @@ impl TcpConnect for Net {
     type Connection<'a> = Socket;
 
     async fn connect(&self, _: SocketAddr) -> Result<Socket, ErrorKind> {
-        Ok(Socket { asked: false, left: ANSWER })
+        Ok(Socket { asked: false, left: self.0 })
     }
 }
 
