@@ -463,7 +463,8 @@ fn a_partition_is_found_by_its_label_in_a_table_that_is_sound() {
     good[12] ^= 1;
     assert_eq!(found(&good, "nvs"), Err(Error::TableDigest), "what is found before the MD5 does not count without it");
     // A label that takes all of its 16 bytes has no zero behind it.
-    let full = [&[0xAA, 0x50, 1, 6], &0xF000_u32.to_le_bytes()[..], &0x1000_u32.to_le_bytes(), b"sixteen-letters!", &[0; 4]];
+    let full =
+        [&[0xAA, 0x50, 1, 6], &0xF000_u32.to_le_bytes()[..], &0x1000_u32.to_le_bytes(), b"sixteen-letters!", &[0; 4]];
     assert_eq!(found(&[full.concat(), vec![0xFF; 32]].concat(), "sixteen-letters!"), Ok(Some((0xF000, 0x1000))));
 }
 
