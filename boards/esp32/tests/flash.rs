@@ -150,3 +150,28 @@ fn regions_at_the_ends_of_the_numbers_overflow_nowhere() {
     assert_eq!(block_on(Region::new(&shared, last).erase(0, 4096)), Ok(()));
     assert_eq!(block_on(Region::new(&shared, last).erase(4096, 0)), Err(FlashError::OutOfBounds));
 }
+
+/// At each end of a region, one byte or unit further than it goes.
+#[test]
+fn the_byte_before_a_region_and_the_byte_behind_it_are_out_of_reach() {
+    let flash = sim(0x1_0000);
+    let shared: Shared<_> = Mutex::new(Flash::new(driver(&flash), || {}));
+    let partition = Partition { offset: 0x4000, size: 0x2000 };
+    for (mut region, first) in
+        [(Region::new(&shared, partition), 0), (Region::in_place(&shared, partition), partition.offset)]
+    {
+        let end = first + partition.size;
+        assert_eq!(block_on(region.read(end - 1, &mut [0])), Ok(()));
+        assert_eq!(block_on(region.read(end, &mut [])), Ok(()));
+        assert_eq!(block_on(region.read(end - 1, &mut [0; 2])), Err(FlashError::OutOfBounds));
+        assert_eq!(block_on(region.read(end, &mut [0])), Err(FlashError::OutOfBounds));
+        assert_eq!(block_on(region.write(end - 4, &[0xFF; 4])), Ok(()));
+        assert_eq!(block_on(region.write(end - 4, &[0xFF; 8])), Err(FlashError::OutOfBounds));
+        assert_eq!(block_on(region.erase(end - 4096, end)), Ok(()));
+        assert_eq!(block_on(region.erase(end - 4096, end + 4096)), Err(FlashError::OutOfBounds));
+        if let Some(before) = first.checked_sub(1) {
+            assert_eq!(block_on(region.read(before, &mut [0; 2])), Err(FlashError::OutOfBounds));
+            assert_eq!(block_on(region.erase(first - 4096, first)), Err(FlashError::OutOfBounds));
+        }
+    }
+}

@@ -53,3 +53,21 @@ fn run(cli: &Cli) -> Result<()> {
     println!("{}: {chip}, {} bytes", cli.output.display(), image.size());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_for_no_chip_is_refused_and_leaves_no_image() {
+        let output = std::env::temp_dir().join(format!("sprag-esp32-image-{}.bin", std::process::id()));
+        let partition_table = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../partitions.csv"));
+        // This test itself, and something that is no program.
+        for elf in [std::env::current_exe().unwrap(), partition_table.clone()] {
+            let error =
+                run(&Cli { elf, output: output.clone(), partition_table: partition_table.clone() }).unwrap_err();
+            assert!(error.to_string().contains("does not name its chip"), "{error:#}");
+        }
+        assert!(!output.exists());
+    }
+}
