@@ -67,13 +67,13 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         println!("{}", report::as_json(&results, cli.seed));
         return Ok(());
     }
-    println!("## Against the limit\n\n{}", report::summary(&results.grid, &bench.boards));
+    println!("### Against the limit\n\n{}", report::summary(&results.grid, &bench.boards));
     if !results.reasons.is_empty() {
-        println!("## Why\n\n{}", report::reasons(&results.reasons, &bench.boards));
+        println!("### Why\n\n{}", report::reasons(&results.reasons, &bench.boards));
     }
-    println!("## What goes wrong\n\n{}", report::faults(&results.faults, &bench.boards));
+    println!("### What goes wrong\n\n{}", report::faults(&results.faults, &bench.boards));
     if cli.full {
-        println!("## Every cell\n\n{}", report::full(&results.grid));
+        println!("### Every cell\n\n{}", report::full(&results.grid));
     }
     Ok(())
 }

@@ -23,6 +23,8 @@ pub struct Recovery(BTreeMap<u16, Flight>);
 #[derive(Debug, Default)]
 struct Flight {
     segments: Vec<Segment>,
+    /// Where the bytes end that were sent.
+    sent_to: Option<TcpSeqNumber>,
     /// The smoothed round trip.
     round_trip_ns: Option<u64>,
     /// Since when nothing has come.
@@ -76,9 +78,11 @@ impl Recovery {
             return true;
         }
         let to = from + length;
-        if flight.segments.iter().any(|segment| segment.from <= from && to <= segment.to) {
+        // Whatever was sent before is sent again from here.
+        if flight.sent_to.is_some_and(|sent_to| to <= sent_to) {
             return false;
         }
+        flight.sent_to = Some(to);
         if flight.segments.is_empty() {
             (flight.quiet_ns, flight.probes) = (now_ns, 0);
         }
@@ -155,21 +159,34 @@ mod tests {
     use crate::authority::Authority;
     use crate::board::Board;
     use crate::grid::{Bench, Cell, RECEIVE};
+    use crate::limit::on_the_wire;
     use crate::object::{HOST, Object};
+    use crate::run::Outcome;
     use crate::ways::Way;
     use crate::wire::Link;
 
-    /// One loss in a hundred, and a window of a few segments: three round trips each at most, not a second.
-    #[test]
-    fn what_got_lost_comes_again_soon() {
+    fn run(rate: u64, loss_permille: u32, receive: usize) -> Outcome {
         let (boards, authority) = (Board::all(), Authority::new(HOST).unwrap());
         let bench = Bench { boards, authority, object: Object::new(1 << 20, 1), seed: 1 };
-        let time = |loss_permille| {
-            let link = Link { rtt_ms: 20, rate: 2_000_000, loss_permille };
-            let cell = Cell { board: 1, link, tls: false, receive: RECEIVE[0] };
-            bench.case(cell, Way::Sprag).run().unwrap().time_ns.unwrap()
-        };
+        let link = Link { rtt_ms: 20, rate, loss_permille };
+        bench.case(Cell { board: 1, link, tls: false, receive }, Way::Sprag).run().unwrap()
+    }
+
+    /// One loss in a hundred, and a window of a few segments: not a second each.
+    #[test]
+    fn what_got_lost_comes_again_soon() {
+        let [with, without] = [10, 0].map(|loss| run(2_000_000, loss, RECEIVE[0]).time_ns.unwrap());
         let lost = (1 << 20) / 1460 / 100;
-        assert!(time(10) < time(0) + lost * 2 * 300_000_000, "{} instead of {}", time(10), time(0));
+        assert!(with < without + lost * 2 * 300_000_000, "{with} instead of {without}");
+    }
+
+    /// A queue that takes two seconds in front of the bottleneck: what is still under way does not come again.
+    #[test]
+    fn what_is_late_is_not_lost() {
+        for loss in [0, 10] {
+            let outcome = run(250_000, loss, RECEIVE[2]);
+            let most = on_the_wire(1 << 20) * u64::from(1000 + 2 * loss) / 1000 + 4096;
+            assert!(outcome.wire_bytes < most, "{} of at most {most}", outcome.wire_bytes);
+        }
     }
 }

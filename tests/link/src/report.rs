@@ -96,7 +96,7 @@ pub fn full(grid: &[Measured]) -> String {
     for group in groups(grid) {
         let (receive, tls, loss) = group;
         let tls = if tls { "TLS" } else { "HTTP" };
-        let _ = writeln!(text, "### Receive buffer of {receive} bytes, {tls}, loss {} %\n", f64::from(loss) / 10.0);
+        let _ = writeln!(text, "#### Receive buffer of {receive} bytes, {tls}, loss {} %\n", f64::from(loss) / 10.0);
         text += "| part | RTT ms | Mbit/s | limit s | window |";
         Way::ALL.iter().for_each(|way| text += &format!(" {} |", way.name()));
         text += "\n|---|---:|---:|---:|---:|";
