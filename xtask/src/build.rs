@@ -163,7 +163,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         println!("{package} with {features}, {target}: {found}");
         let mut command = found.cargo(&workspace, "check");
         command.args(["--locked", "--quiet", "--package", package, "--features", features]);
-        finish(&mut command)?;
+        finish(release(&mut command, args))?;
     }
     for firmware in FIRMWARE.iter().filter(|row| args.board == Board::All || args.board == row.board) {
         build(&workspace, firmware, args)?;
@@ -189,10 +189,7 @@ impl Args {
         let mut command = found.cargo(workspace, "build");
         // Cargo looks for settings, size-saving flags among them, from the folder that it runs in.
         command.current_dir(workspace.root.join(folder)).args(["--locked", "--quiet", "--features", features]);
-        if self.release {
-            command.arg("--release");
-        }
-        finish(&mut command)?;
+        finish(release(&mut command, self))?;
         let out = workspace.target.join("firmware").join(name);
         fs::create_dir_all(&out).with_context(|| format!("{}", out.display()))?;
         Ok((found, out))
@@ -257,6 +254,10 @@ fn build(workspace: &Workspace, firmware: &Firmware, args: &Args) -> Result<()> 
         }
     }
     Ok(())
+}
+
+fn release<'c>(command: &'c mut Command, args: &Args) -> &'c mut Command {
+    if args.release { command.arg("--release") } else { command }
 }
 
 pub(crate) fn say(workspace: &Workspace, file: &Path, size: u64, room: u64) {

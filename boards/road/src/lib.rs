@@ -164,6 +164,35 @@ pub async fn run<T, N, S, J, B, F, R, D, K>(
     cloud: impl FnOnce(&Settings, u32) -> Result<K, BadSetting>,
     buffers: &'static mut Buffers,
     self_test: impl AsyncFnOnce() -> bool,
+    events: impl FnMut(&Event),
+) -> Result<Reset, Stop>
+where
+    T: TcpConnect,
+    N: Dns,
+    S: NorFlash,
+    J: NorFlash,
+    B: BootControl,
+    F: Format,
+    R: CryptoRngCore,
+    D: DelayNs + Clone,
+    K: Cloud,
+{
+    run_with(&Settings::built_in()?, board, cloud, buffers, self_test, events).await
+}
+
+/// [`run`], for devices that have their settings from elsewhere than from the build: what makes each of a fleet another.
+///
+/// # Errors
+/// [`Stop::Failed`], and what `cloud` says of the settings.
+///
+/// # Cancellation safety
+/// Dropping the future is like a power cut: the next start goes on.
+pub async fn run_with<T, N, S, J, B, F, R, D, K>(
+    settings: &Settings,
+    board: Board<'_, T, N, S, J, B, F, R, D>,
+    cloud: impl FnOnce(&Settings, u32) -> Result<K, BadSetting>,
+    buffers: &'static mut Buffers,
+    self_test: impl AsyncFnOnce() -> bool,
     mut events: impl FnMut(&Event),
 ) -> Result<Reset, Stop>
 where
@@ -177,7 +206,6 @@ where
     D: DelayNs + Clone,
     K: Cloud,
 {
-    let settings = Settings::built_in()?;
     let random = RefCell::new(board.random);
     // Differs between devices and between starts: a fleet does not come back together, old answers are told from new ones.
     let seed = random.borrow_mut().next_u32();
@@ -225,7 +253,7 @@ where
     };
     let lent =
         mqtt::Buffers { document: &mut buffers.document, topic: &mut buffers.topic, payload: &mut buffers.payload };
-    let mut agent = Agent::new(cloud(&settings, seed)?, board.seconds, board.delay, Limits::new(seed));
+    let mut agent = Agent::new(cloud(settings, seed)?, board.seconds, board.delay, Limits::new(seed));
     let ended = agent.run(&mut updater, &mut broker, board.running, lent, trial, &mut on_event).await;
     ended.map_err(|error| Stop::Failed(error.reason()))
 }

@@ -23,7 +23,8 @@ impl<F> fmt::Debug for Flash<F> {
 }
 
 impl<F: NorFlash> Flash<F> {
-    /// `ready` is called before every write and before the erase of every sector: `hal::ready`, which feeds the watchdog.
+    /// `ready` is called before and after every write and the erase of every sector: `hal::ready`, which feeds the watchdog and
+    /// waits until nothing is under way in the flash.
     pub const fn new(driver: F, part: &'static Part, ready: fn()) -> Self {
         Self { driver: Mutex::new(driver), part, ready }
     }
@@ -130,7 +131,9 @@ impl<F: NorFlash, const ERASE: usize> NorFlash for Region<'_, F, ERASE> {
         }
         let mut driver = self.flash.driver.lock().await;
         (self.flash.ready)();
-        driver.write(place.start, bytes).await.map_err(RegionError::Flash)
+        let written = driver.write(place.start, bytes).await.map_err(RegionError::Flash);
+        (self.flash.ready)();
+        written
     }
 
     /// Sector by sector: the watchdog is fed, and other regions may be read, between two of them.
@@ -145,7 +148,9 @@ impl<F: NorFlash, const ERASE: usize> NorFlash for Region<'_, F, ERASE> {
             let sector = self.flash.part.sector(at).ok_or(RegionError::OutOfBounds)?;
             let mut driver = self.flash.driver.lock().await;
             (self.flash.ready)();
-            driver.erase(sector.start, sector.end).await.map_err(RegionError::Flash)?;
+            let erased = driver.erase(sector.start, sector.end).await;
+            (self.flash.ready)();
+            erased.map_err(RegionError::Flash)?;
             at = sector.end;
         }
         Ok(())

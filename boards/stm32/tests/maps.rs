@@ -64,7 +64,9 @@ fn the_linker_is_told_the_same() {
     assert!(bootloader.contains("FLASH : ORIGIN = 0x08000000, LENGTH = 0x8000"), "{bootloader}");
     assert!(!bootloader.contains("SECTIONS"), "{bootloader}");
     assert!(Part::ALL.iter().all(|part| part.vector_align <= VERSION_AT));
+    // What `cargo xtask build` holds the firmware against.
     assert_eq!(Map::H563_MCUBOOT.addresses(), 0x0801_0400..0x0810_0000);
+    assert_eq!(Map::F429_EMBASSY.addresses(), 0x0802_0000..0x080E_0000);
 }
 
 /// The flash of a map's part, by that part's rules.

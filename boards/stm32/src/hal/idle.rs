@@ -1,5 +1,5 @@
-//! The end of what a dropped future began: embassy-stm32's drivers leave the operation under way, and the controller set for
-//! it. Reference manuals, chapter on the flash: RM0090 (F4), RM0351 (L4), RM0444 (G0), RM0481 (H5), RM0456 (U5), RM0433 (H7).
+//! The end of what is under way in the flash. embassy-stm32's drivers leave an operation to itself when its future is dropped,
+//! and the controller set for it; and on a G0 with two banks, what happens in the second one, for they look at `BSY1` alone. Reference manuals, chapter on the flash: RM0090 (F4), RM0351 (L4), RM0444 (G0), RM0481 (H5), RM0456 (U5), RM0433 (H7).
 
 use embassy_stm32::pac::FLASH;
 
@@ -22,6 +22,8 @@ pub(super) fn wait() {
 #[cfg(any(feature = "l4", feature = "g0"))]
 pub(super) fn wait() {
     while FLASH.sr().read().bsy() {}
+    #[cfg(feature = "g0")]
+    while FLASH.sr().read().bsy2() {}
     let set = FLASH.cr().read();
     if set.pg() || set.per() {
         if set.lock() {

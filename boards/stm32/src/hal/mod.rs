@@ -35,8 +35,8 @@ pub fn feed() {
     watchdog.kr().write(|key| key.set_key(pac::iwdg::vals::Key::RESET));
 }
 
-/// Before every write and erase, for [`Flash::new`](crate::Flash::new): feeds the watchdog, and waits for the end of an
-/// operation whose future was dropped.
+/// Before and after every write and erase, for [`Flash::new`](crate::Flash::new): feeds the watchdog, and waits until nothing
+/// is under way in the flash.
 pub fn ready() {
     feed();
     idle::wait();

@@ -1,0 +1,190 @@
+//! The road of the example firmwares, on the host: the same function over the same regions of the same part, with the device's
+//! own TLS, from IoTConnect's job to the image that is confirmed or swapped back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ed25519_dalek::SigningKey;
+use rand_core::OsRng;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use sprag::boot::McuBoot;
+use sprag::fetch::Scheme;
+use sprag::job::iotconnect::IotConnect as Conversation;
+use sprag::mqtt::{Event, IotConnectCloud, Reset};
+use sprag::verify::{self, Ed25519Key, Version};
+use sprag_cli::net::{HostStack, TokioDelay, unix_seconds};
+use sprag_cli::s3::{Config, Server};
+use sprag_road::{Board, Broker, Buffers, PublicKey, Settings};
+use sprag_stm32::{Flash, Map};
+use sprag_testkit::flash::{Part, SimFlash};
+use sprag_testkit::image::{self, McuBootImage};
+use sprag_testkit::mcuboot::{Bootloader, Method};
+use sprag_tests::bench::{ack, job};
+use sprag_tests::broker;
+use sprag_tests::cloud::iotconnect::{IotConnect, is_final};
+use tempfile::TempDir;
+
+const MAP: Map = Map::H563_MCUBOOT;
+const ERASE: usize = MAP.part.erase_size(&MAP.update) as usize;
+const OLD: Version = Version::new(1, 0, 0);
+const NEW: Version = Version::new(1, 1, 0);
+/// Far more than any of these takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn key() -> SigningKey {
+    SigningKey::from_bytes(&[7; 32])
+}
+
+/// A signed firmware that starts at this address.
+fn firmware(version: Version, size: usize, reset: u32) -> Vec<u8> {
+    let mut payload: Vec<u8> = (0..size).map(|at| (at * usize::from(version.minor + 3)) as u8).collect();
+    payload[4..8].copy_from_slice(&reset.to_le_bytes());
+    let Version { major, minor, revision, build } = version;
+    let version = image::Version { major, minor, revision, build };
+    McuBootImage { version, header_size: MAP.header as u16, payload: &payload }.sign(&key())
+}
+
+/// A device with the old image, and the cloud that has a job for it.
+struct Fleet {
+    thing: &'static str,
+    part: SimFlash,
+    cloud: IotConnect,
+    broker: Broker,
+    roots: &'static [u8],
+    events: Vec<Event>,
+    _server: Arc<Server>,
+    _objects: TempDir,
+}
+
+impl Fleet {
+    async fn new(thing: &'static str, new: Vec<u8>) -> Self {
+        let part = SimFlash::of(Part::stm32h5());
+        part.load(MAP.active.start, &firmware(OLD, 20_000, MAP.addresses().start + 0x801)).unwrap();
+
+        let objects = tempfile::tempdir().unwrap();
+        let server = Arc::new(Server::start(Config::new(objects.path())).await.unwrap());
+        server.put("firmware", "app.bin", new).await.unwrap();
+        let root = CertificateDer::from_pem_slice(server.ca_pem().unwrap().as_bytes()).unwrap();
+
+        let address = broker::embedded().unwrap();
+        let cloud = IotConnect::new(thing, &address.ip().to_string(), address.port()).await;
+        cloud.command(job(&server.presign("firmware", "app.bin", Duration::from_secs(3600))));
+        Self {
+            thing,
+            part,
+            cloud,
+            broker: Broker { scheme: Scheme::Http, host: address.ip().to_string().leak(), port: address.port() },
+            roots: root.to_vec().leak(),
+            events: Vec::new(),
+            _server: server,
+            _objects: objects,
+        }
+    }
+
+    /// A reset: the bootloader swaps or swaps back, and starts an image.
+    fn boot(&self) -> Version {
+        let [primary, secondary] = [MAP.active, MAP.update].map(|range| self.part.region(range));
+        let bootloader = Bootloader { primary, secondary, align: 16, key: Some(key().verifying_key().to_bytes()) };
+        let image::Version { major, minor, revision, build } =
+            bootloader.boot_by(Method::Offset).expect("the device boots").running;
+        Version { major, minor, revision, build }
+    }
+
+    /// How the job ended, as the cloud heard it.
+    fn finals(&self) -> Vec<String> {
+        self.cloud.acks().into_iter().filter(|ack| is_final(ack)).collect()
+    }
+
+    /// The firmware's life from one reset to the next; none when the job has ended before.
+    async fn live(&mut self, self_test: impl AsyncFnOnce() -> bool) -> Option<Reset> {
+        let (running, stack) = (self.boot(), HostStack::default());
+        let flash = Flash::new(self.part.region(0..MAP.part.size()).sized::<16, ERASE>(), &MAP.part, || {});
+        let region = |range| flash.region::<ERASE>(range).unwrap();
+        let board = Board {
+            tcp: &stack,
+            dns: &stack,
+            slot: region(MAP.update),
+            slot_geometry: MAP.part.geometry(&MAP.update),
+            slot_sectors: &[],
+            journal: region(MAP.journal),
+            journal_geometry: MAP.part.geometry(&MAP.journal),
+            boot: McuBoot::new(region(MAP.active), region(MAP.update), MAP.mcuboot()),
+            format: verify::McuBoot,
+            running,
+            policy: |policy| policy.linked_within(MAP.addresses()),
+            random: OsRng,
+            delay: TokioDelay,
+            seconds: || unix_seconds() as u32,
+            unix_seconds: Some(&unix_seconds),
+        };
+        let settings = Settings {
+            broker: self.broker,
+            thing: self.thing,
+            login: None,
+            roots: heapless::Vec::from_slice(&[self.roots]).unwrap(),
+            key: PublicKey::Ed25519(Ed25519Key::new(key().verifying_key().to_bytes())),
+        };
+        let (cloud, events) = (&self.cloud, &mut self.events);
+        let life = sprag_road::run_with(
+            &settings,
+            board,
+            |_: &Settings, _| Ok(IotConnectCloud::<8>::new(Conversation::new(cloud.topics()))),
+            Box::leak(Box::new(Buffers::new())),
+            self_test,
+            |event| events.push(event.clone()),
+        );
+        let over = async {
+            cloud.ended().await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        };
+        tokio::select! {
+            ended = life => Some(ended.expect("the road goes on")),
+            () = over => None,
+            () = tokio::time::sleep(PATIENCE) => panic!("no end in sight"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_image_by_the_firmwares_own_road() {
+    let new = firmware(NEW, 300_003, MAP.addresses().start + 0x1001);
+    let mut fleet = Fleet::new("road-1", new.clone()).await;
+    assert_eq!(fleet.live(async || panic!("nothing to test")).await, Some(Reset));
+    let mut tested = false;
+    assert_eq!(
+        fleet
+            .live(async || {
+                tested = true;
+                true
+            })
+            .await,
+        None
+    );
+    assert!(tested);
+    assert_eq!(fleet.finals(), [ack(3, "1.1.0 runs and is confirmed")]);
+    // It stays, and lies where it was swapped to.
+    assert_eq!((fleet.boot(), fleet.boot()), (NEW, NEW));
+    assert!(fleet.part.contents()[MAP.active.start as usize..].starts_with(&new));
+    assert_eq!(fleet.part.violations(), []);
+    assert!(fleet.events.contains(&Event::SelfTest { passed: true }), "{:?}", fleet.events);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_that_fails_its_self_test_is_swapped_back() {
+    let new = firmware(NEW, 100_000, MAP.addresses().start + 0x1001);
+    let mut fleet = Fleet::new("road-2", new).await;
+    assert_eq!(fleet.live(async || panic!("nothing to test")).await, Some(Reset));
+    assert_eq!(fleet.live(async || false).await, Some(Reset));
+    assert_eq!(fleet.live(async || panic!("nothing to test")).await, None);
+    assert_eq!((fleet.boot(), fleet.finals()), (OLD, vec![ack(4, "reverted")]));
+    assert_eq!(fleet.part.violations(), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_that_is_linked_for_elsewhere_is_refused() {
+    let new = firmware(NEW, 100_000, MAP.addresses().end + 1);
+    let mut fleet = Fleet::new("road-3", new).await;
+    assert_eq!(fleet.live(async || panic!("nothing to test")).await, None);
+    assert_eq!((fleet.boot(), fleet.finals()), (OLD, vec![ack(4, "wrong-slot")]));
+}
