@@ -8,8 +8,10 @@ use cortex_m_rt::entry;
 use embassy_boot_stm32::{BootLoader, BootLoaderConfig};
 use embassy_embedded_hal::flash::partition::BlockingPartition;
 use embassy_stm32::flash::Flash;
+use embassy_stm32::wdg::IndependentWatchdog;
 use embassy_sync::blocking_mutex::Mutex;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+use sprag_stm32::hal::WATCHDOG_US;
 use sprag_stm32::{BASE, Map};
 use {defmt_rtt as _, panic_probe as _};
 
@@ -24,6 +26,8 @@ fn main() -> ! {
     let config =
         BootLoaderConfig { active: partition(MAP.active), dfu: partition(MAP.update), state: partition(MAP.state) };
     let loader = BootLoader::prepare::<_, _, _, 2048>(config);
+    // From here on: an image that hangs before it has a watchdog of its own is reset, and swapped back.
+    IndependentWatchdog::new(p.IWDG, WATCHDOG_US).unleash();
     // SAFETY: ACTIVE begins with the vector table of a firmware that is linked for it; nothing of this program is used
     // again.
     unsafe { loader.load(BASE + MAP.active.start) }
