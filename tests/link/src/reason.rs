@@ -109,6 +109,12 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Series>> {
             changes: [1400, 4096, 8192, 16384].map(record).into(),
         },
         Question {
+            title: "The same RAM, split otherwise: where the server agrees to records of 4096 bytes (RFC 6066)",
+            varied: "record buffer, receive buffer",
+            cell: cell(2, 80, 2_000_000, true, small),
+            changes: vec![split(16 * 1024, 4 * 1460), split(4096, 4 * 1460), split(4096, 12 * 1460)],
+        },
+        Question {
             title: "A send buffer that takes the whole request (of 1.3 KB), or not",
             varied: "send buffer",
             cell: cell(1, 300, 2_000_000, true, large),
@@ -171,6 +177,15 @@ fn send(bytes: usize) -> Change {
 
 fn record(bytes: usize) -> Change {
     (bytes.to_string(), Box::new(move |case| case.record = bytes))
+}
+
+fn split(record: usize, receive: usize) -> Change {
+    // With the type of what is encrypted, and the tag.
+    let buffer = record + 17;
+    let change = move |case: &mut Case<'_>| {
+        (case.record, case.record_buffer, case.sockets.receive) = (record, buffer, receive);
+    };
+    (format!("{buffer}, {receive}"), Box::new(change))
 }
 
 fn buffers(count: usize) -> Change {
