@@ -79,13 +79,19 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Series>> {
             changes: segments(&[12, 44, 88, 176]),
         },
         Question {
-            title: "One buffer of the writer, or two (ESP32)",
+            title: "One buffer of the writer, or two, beside a receive buffer of four segments",
             varied: "buffers",
-            cell: cell(2, 80, 2_000_000, false, small),
+            cell: cell(0, 80, 2_000_000, false, small),
             changes: vec![buffers(1), buffers(2)],
         },
         Question {
-            title: "One buffer of the writer, or two (PSoC 6, where every block is a sector)",
+            title: "The same beside twelve segments",
+            varied: "buffers",
+            cell: cell(0, 80, 2_000_000, false, middle),
+            changes: vec![buffers(1), buffers(2)],
+        },
+        Question {
+            title: "The same on PSoC 6, where every block is a sector, so that the second buffer is never used",
             varied: "buffers",
             cell: cell(3, 80, 250_000, false, small),
             changes: vec![buffers(1), buffers(2)],
