@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Context;
+use sprag_fetch::READ_BUFFER_FULL;
 
 use crate::authority::Authority;
 use crate::board::Board;
@@ -95,6 +96,7 @@ impl Bench {
             object: self.object.clone(),
             tls: cell.tls.then_some(&self.authority),
             record: RECORD,
+            record_buffer: READ_BUFFER_FULL,
             server_window: WINDOW_FIRST,
             way,
             writer: Buffers { count: 2, size: board.block },

@@ -79,13 +79,19 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Series>> {
             changes: segments(&[12, 44, 88, 176]),
         },
         Question {
-            title: "One buffer of the writer, or two (ESP32)",
+            title: "One buffer of the writer, or two, beside a receive buffer of four segments",
             varied: "buffers",
-            cell: cell(2, 80, 2_000_000, false, small),
+            cell: cell(0, 80, 2_000_000, false, small),
             changes: vec![buffers(1), buffers(2)],
         },
         Question {
-            title: "One buffer of the writer, or two (PSoC 6, where every block is a sector)",
+            title: "The same beside twelve segments",
+            varied: "buffers",
+            cell: cell(0, 80, 2_000_000, false, middle),
+            changes: vec![buffers(1), buffers(2)],
+        },
+        Question {
+            title: "The same on PSoC 6, where every block is a sector, so that the second buffer is never used",
             varied: "buffers",
             cell: cell(3, 80, 250_000, false, small),
             changes: vec![buffers(1), buffers(2)],
@@ -107,6 +113,12 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Series>> {
             varied: "record",
             cell: cell(2, 80, 2_000_000, true, middle),
             changes: [1400, 4096, 8192, 16384].map(record).into(),
+        },
+        Question {
+            title: "The same RAM, split otherwise: where the server agrees to records of 4096 bytes (RFC 6066)",
+            varied: "record buffer, receive buffer",
+            cell: cell(2, 80, 2_000_000, true, small),
+            changes: vec![split(16 * 1024, 4 * 1460), split(4096, 4 * 1460), split(4096, 12 * 1460)],
         },
         Question {
             title: "A send buffer that takes the whole request (of 1.3 KB), or not",
@@ -171,6 +183,15 @@ fn send(bytes: usize) -> Change {
 
 fn record(bytes: usize) -> Change {
     (bytes.to_string(), Box::new(move |case| case.record = bytes))
+}
+
+fn split(record: usize, receive: usize) -> Change {
+    // With the type of what is encrypted, and the tag.
+    let buffer = record + 17;
+    let change = move |case: &mut Case<'_>| {
+        (case.record, case.record_buffer, case.sockets.receive) = (record, buffer, receive);
+    };
+    (format!("{buffer}, {receive}"), Box::new(change))
 }
 
 fn buffers(count: usize) -> Change {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use embassy_futures::select::{Either, select};
-use sprag_fetch::{Connector, READ_BUFFER_FULL, Scheme, TcpConnector, Tls, TlsConnector, Trust, WRITE_BUFFER_MIN};
+use sprag_fetch::{Connector, Scheme, TcpConnector, Tls, TlsConnector, Trust, WRITE_BUFFER_MIN};
 use sprag_testkit::flash::SimFlash;
 use sprag_testkit::time::VirtualTime;
 
@@ -26,9 +26,6 @@ use crate::wire::Link;
 
 /// Between a power cut and the first instruction that can send something.
 const BOOT_NS: u64 = 1_000_000_000;
-/// The record buffers of TLS, for every server's records.
-pub const TLS_BUFFERS: usize = READ_BUFFER_FULL + WRITE_BUFFER_MIN;
-
 /// Everything that a download depends on.
 #[derive(Debug, Clone)]
 pub struct Case<'c> {
@@ -44,6 +41,8 @@ pub struct Case<'c> {
     pub tls: Option<&'c Authority>,
     /// The longest TLS record that the server sends.
     pub record: usize,
+    /// The device's buffer for one of them: with less than `READ_BUFFER_FULL`, it asks for shorter ones.
+    pub record_buffer: usize,
     /// What the server sends before anything is acknowledged.
     pub server_window: usize,
     /// Who fetches.
@@ -130,7 +129,7 @@ impl Case<'_> {
             Way::EspIdf => 1024 + ranged::HEAD_BUFFER,
             Way::Reqwless => streamed::PIECE + streamed::BUFFERS,
         };
-        let tls = if self.tls.is_some() { TLS_BUFFERS } else { 0 };
+        let tls = if self.tls.is_some() { self.record_buffer + WRITE_BUFFER_MIN } else { 0 };
         self.sockets.receive + self.sockets.send + own + tls
     }
 
@@ -192,7 +191,7 @@ impl Case<'_> {
         };
         let (clock, roots) = (|| NOW, [&*authority.root]);
         let tls = Tls::new(stack, stack, Trust::new(&roots, &clock));
-        let (mut read, mut write) = (vec![0; READ_BUFFER_FULL], vec![0; WRITE_BUFFER_MIN]);
+        let (mut read, mut write) = (vec![0; self.record_buffer], vec![0; WRITE_BUFFER_MIN]);
         let random = Random::new(self.seed ^ u64::from(life) << 32);
         let sessions = pin!(tls.sessions(random, &mut read, &mut write));
         self.fetch(&TlsConnector::new(&tls, sessions), Scheme::Https, time, flash).await
