@@ -31,6 +31,7 @@ pub(crate) struct Args {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Board {
     Esp32,
+    Psoc6,
     Stm32,
     All,
 }
@@ -118,6 +119,21 @@ const FIRMWARE: &[Firmware] = &[
             image: Image::McuBoot { header: 0x400, room: 118 * 0x2000, align: 16 },
         }],
     },
+    Firmware {
+        board: Board::Psoc6,
+        name: "psoc6-w5500",
+        folder: "boards/psoc6/firmware",
+        target: "thumbv7em-none-eabihf",
+        features: "",
+        programs: &[Program {
+            binary: "sprag-psoc6-firmware",
+            // The primary slot up to the sector that it shares with the one for updates: nothing runs from there.
+            flash: 0x1002_8400..0x1010_0000,
+            ram: 0x0802_0000..0x080F_F800,
+            start: Start::Vectors,
+            image: Image::McuBoot { header: 0x400, room: 0xD_8000, align: 8 },
+        }],
+    },
 ];
 
 /// What a board crate has for chips that no firmware here is for: compiled, no more.
@@ -175,6 +191,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 impl Args {
+    /// Every board, with the release profile and a development key.
+    pub(crate) fn release() -> Self {
+        Self { board: Board::All, release: true, key: None }
+    }
+
     /// Links the firmware in a folder for a chip. The toolchain that did it, and where to put what is made of it: a folder
     /// by this name.
     pub(crate) fn link(

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::journal::{Done, Journal};
 use crate::program::Program;
 use crate::workspace::{Workspace, finish};
-use crate::{bench, fuzz, panics, size, stack, test};
+use crate::{bench, build, fuzz, panics, size, stack, test};
 
 pub(crate) fn run() -> Result<ExitCode> {
     let mut workspace = Workspace::find();
@@ -28,11 +28,23 @@ pub(crate) fn run() -> Result<ExitCode> {
     journal.step("size", "code size against the baseline", "cargo xtask size --compare", || {
         Ok(Done::Well(Some(size::measure(&workspace, size::Baseline::Compare)?)))
     })?;
+    journal.step("build", "the firmware of every board", "cargo xtask build --release", || {
+        build::run(&build::Args::release())?;
+        Ok(Done::Well(None))
+    })?;
     journal.step("panics", "panicking paths on floors 1 and 2", "cargo xtask panics", || {
         Ok(Done::Well(Some(panics::find(&workspace)?)))
     })?;
     journal.step("bench", "instructions, and that they grow linearly", "cargo xtask bench job", || {
         Ok(Done::Well(Some(bench::measure(&mut workspace, bench::Subject::Job)?)))
+    })?;
+    journal.step("cpu", "instructions of an update", "cargo xtask bench cpu", || {
+        bench::measure(&mut workspace, bench::Subject::Cpu)?;
+        Ok(Done::Well(None))
+    })?;
+    journal.step("link", "downloads in virtual time, a few", "cargo xtask bench link --short", || {
+        finish(Program::Link.command(&workspace).arg("--short"))?;
+        Ok(Done::Well(None))
     })?;
     journal.step("powercut", "a sample of the campaign, seed 1", "cargo xtask powercut", || {
         finish(&mut Program::Powercut.command(&workspace))?;

@@ -135,7 +135,8 @@ impl Step {
 }
 
 /// Packages with a `Cargo.lock` of their own, which the workspace's commands do not reach.
-const OUTSIDE: [&str; 2] = ["tests/fuzz", "tests/bare-metal"];
+const OUTSIDE: [&str; 5] =
+    ["tests/fuzz", "tests/bare-metal", "boards/esp32/firmware", "boards/psoc6/firmware", "boards/stm32/firmware"];
 
 fn fmt(workspace: &Workspace) -> Result<Done> {
     finish(&mut workspace.cargo_step(&["fmt", "--all", "--check"]))?;
