@@ -7,7 +7,7 @@ use sprag_stm32::{BASE, Ecc, Part};
 
 /// The folder of stm32-metapac's chips, wherever cargo has put it.
 fn chips() -> PathBuf {
-    let arguments = ["metadata", "--format-version", "1", "--offline", "--locked"];
+    let arguments = ["metadata", "--format-version", "1", "--locked"];
     let output = Command::new(env!("CARGO")).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

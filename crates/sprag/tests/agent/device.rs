@@ -6,11 +6,11 @@ use std::rc::Rc;
 use ed25519_dalek::SigningKey;
 use embassy_futures::select::{Either, select};
 use embedded_hal_async::delay::DelayNs;
-use sprag::boot::{Layout, McuBoot};
+use sprag::boot::{self, Layout};
 use sprag::fetch::{Connector, Fetcher, Scheme, TcpConnectError, TcpConnector};
 use sprag::flash::{Geometry, Journal, SlotWriter};
 use sprag::mqtt::{Agent, Buffers, Cloud, Event, Limits, Reset};
-use sprag::verify::{Ed25519Key, Policy, Version};
+use sprag::verify::{Ed25519Key, Format, McuBoot, Policy, Version};
 use sprag::{Error, Updater};
 use sprag_testkit::flash::{self, SimFlash};
 use sprag_testkit::http::{HttpServer, Refused};
@@ -96,6 +96,18 @@ impl Device {
     pub(crate) fn live<K: Cloud>(
         &mut self,
         broker: &TestBroker,
+        cloud: impl FnMut(u32) -> K,
+        done: impl FnMut() -> bool,
+        on: impl FnMut(&Event),
+    ) -> bool {
+        self.live_with(McuBoot, broker, cloud, done, on)
+    }
+
+    /// The same, for images of this format.
+    pub(crate) fn live_with<K: Cloud>(
+        &mut self,
+        format: impl Format + Copy,
+        broker: &TestBroker,
         mut cloud: impl FnMut(u32) -> K,
         mut done: impl FnMut() -> bool,
         mut on: impl FnMut(&Event),
@@ -105,7 +117,15 @@ impl Device {
             let running = self.boot();
             let passes = self.self_tests.pop().unwrap_or(true);
             let cloud = cloud(self.resets);
-            match self.time.clone().block_on(self.run(broker.clone(), cloud, running, passes, &mut done, &mut on)) {
+            match self.time.clone().block_on(self.run(
+                format,
+                broker.clone(),
+                cloud,
+                running,
+                passes,
+                &mut done,
+                &mut on,
+            )) {
                 None => return true,
                 Some(Ok(Reset)) => {}
                 Some(Err(_)) if self.flash.is_dead() => return false,
@@ -116,8 +136,10 @@ impl Device {
     }
 
     /// One life; `None` when it was done.
+    #[allow(clippy::too_many_arguments)]
     async fn run<K: Cloud>(
         &self,
+        format: impl Format,
         mut broker: TestBroker,
         cloud: K,
         running: Version,
@@ -130,9 +152,10 @@ impl Device {
         let (primary, secondary) = (self.flash.region(0..SLOT), self.flash.region(SLOT..2 * SLOT));
         let journal = Journal::new(self.flash.region(2 * SLOT..2 * SLOT + JOURNAL), GEOMETRY, &mut scratch);
         let slot = SlotWriter::new(secondary.clone(), GEOMETRY, journal, &mut page);
-        let boot = McuBoot::new(primary, secondary, Layout::new(SLOT, UNIT, SECTOR, 0xFF));
+        let boot = boot::McuBoot::new(primary, secondary, Layout::new(SLOT, UNIT, SECTOR, 0xFF));
         let fetcher = Fetcher::new(Bare(TcpConnector::new(&self.server, &self.server)), self.time.delay());
-        let mut updater = Updater::new(fetcher, slot, Policy::signed_by(&key).newer_than(running), boot);
+        let policy = Policy::signed_by(&key).newer_than(running);
+        let mut updater = Updater::new(fetcher, slot, policy, boot).format(format);
 
         let (time, delay) = (self.time.clone(), self.time.delay());
         let mut agent = Agent::new(cloud, || time.seconds(), delay.clone(), Limits::new(7));

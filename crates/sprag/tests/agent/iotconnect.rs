@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use sprag::job::iotconnect::{IotConnect, Topics};
 use sprag::mqtt::{Event, IotConnectCloud};
-use sprag::verify::Version;
+use sprag::verify::{Raw, Version, VersionAt};
 use sprag_testkit::flash::Torn;
 
 use super::broker::{Cut, TestBroker};
@@ -83,6 +83,18 @@ fn an_ota_that_was_missed_and_its_like_delivered_again() {
     let acks = fleet.acks.borrow();
     assert!(acks[0].contains(r#""st":2,"msg":"downloading, "#), "{acks:?}");
     assert_eq!(acks[acks.len() - 2], ack("a", 2, "2.0.0 is verified, restarting to test it"));
+}
+
+/// Images are of the updater's format: here of one that only the job can vouch for, which IoTConnect's does not.
+#[test]
+fn images_of_another_format() {
+    let mut fleet = Fleet::new(|acks| if ended(acks) { vec![] } else { vec![ota("a", "https://h/app")] });
+    let acks = Rc::clone(&fleet.acks);
+    let cloud = |_| IotConnectCloud::<4>::new(IotConnect::new(Topics::Aws { client_id: "pump-7" }));
+    let raw = Raw(VersionAt::Job);
+    assert!(fleet.device.live_with(raw, &fleet.broker, cloud, move || ended(&acks.borrow()), |_| {}));
+    assert_eq!(fleet.finals(), [ack("a", 4, "unsigned")]);
+    assert_eq!(fleet.device.boot(), Version::new(1, 0, 0));
 }
 
 /// The connection to the broker ends before and after every message.
