@@ -34,6 +34,7 @@ const ROWS: &[(&str, &str)] = &[
     ),
     ("sprag-fetch: HTTP", "fetch"),
     ("sprag-fetch: HTTP and TLS 1.3", "fetch-tls"),
+    ("beside it, `edge-http`: HTTP, no resuming", "edge"),
     ("sprag-flash: slot writer and journal", "flash"),
     ("sprag-flash: the journal alone, one `put` and one `get`", "journal"),
     ("beside it, `sequential-storage`: one `store_item` and one `fetch_item`", "sequential-storage"),

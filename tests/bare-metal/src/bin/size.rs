@@ -11,6 +11,9 @@ mod boot;
 #[cfg(feature = "chip")]
 #[path = "size/chip.rs"]
 mod chip;
+#[cfg(feature = "edge")]
+#[path = "size/edge.rs"]
+mod edge;
 #[cfg(feature = "fetch")]
 #[path = "size/fetch.rs"]
 mod fetch;
@@ -65,6 +68,8 @@ extern "C" fn _start() -> ! {
     job::run(input, out);
     #[cfg(feature = "boot")]
     boot::run(input, out);
+    #[cfg(feature = "edge")]
+    edge::run(input, out);
     #[cfg(feature = "fetch")]
     fetch::run(input, out);
     #[cfg(feature = "flash")]
