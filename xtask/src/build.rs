@@ -131,7 +131,8 @@ const FIRMWARE: &[Firmware] = &[
             flash: 0x1002_8400..0x1010_0000,
             ram: 0x0802_0000..0x080F_F800,
             start: Start::Vectors,
-            image: Image::McuBoot { header: 0x400, room: 0xD_8000, align: 8 },
+            // Up to that sector, less eight rows.
+            image: Image::McuBoot { header: 0x400, room: 0xD_7000, align: 8 },
         }],
     },
 ];

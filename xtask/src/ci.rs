@@ -18,8 +18,8 @@ pub(crate) fn run() -> Result<ExitCode> {
         finish(Program::Demo.command(&workspace).args(["--seed", "1"]))?;
         Ok(Done::Well(None))
     })?;
-    journal.step("fuzz", "every fuzz target for a moment", "cargo xtask fuzz --seconds 5", || {
-        let note = fuzz::smoke(&mut workspace, None, 5)?;
+    journal.step("fuzz", "every fuzz target for a moment", "cargo xtask fuzz --seconds 2", || {
+        let note = fuzz::smoke(&mut workspace, None, 2)?;
         Ok(Done::Well(Some(note)))
     })?;
     journal.step("stack", "every entry point on a Cortex-M3", "cargo xtask stack", || {
