@@ -3,15 +3,12 @@
 
 mod model;
 
-use core::future::Future;
-use core::pin::pin;
-use core::task::{Context, Poll, Waker};
-
 use embassy_futures::block_on;
 use embedded_storage_async::nor_flash::{NorFlash, ReadNorFlash};
 use model::{Chip, Mood, PART, Time, array};
 use proptest::prelude::*;
 use sprag_psoc6::{Cores, Error, FLASH, Flash, Map, Part, ROW, SRAM};
+use sprag_testkit::cancel;
 
 type Driver<const BLOCKING: bool = false> = Flash<Chip<BLOCKING>, Time<BLOCKING>>;
 
@@ -201,18 +198,6 @@ fn memory_for_the_calls_must_be_in_sram() {
     assert_eq!(made.err(), Some(Error::NotInSram { address: SRAM + 0x4_0000 }));
 }
 
-/// Polls a future so many times and drops it; its output if it came to that.
-fn poll_times<F: Future>(future: F, times: usize) -> Option<F::Output> {
-    let mut future = pin!(future);
-    let mut context = Context::from_waker(Waker::noop());
-    for _ in 0..times {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return Some(output);
-        }
-    }
-    None
-}
-
 /// The model panics where the ROM's memory is written to, or its sector read, while it is at work.
 #[test]
 fn a_future_dropped_at_any_await_leaves_a_driver_that_waits_for_the_rom() {
@@ -224,7 +209,7 @@ fn a_future_dropped_at_any_await_leaves_a_driver_that_waits_for_the_rom() {
             driver.erase(SECONDARY, SECONDARY + 2 * ROW_BYTES).await?;
             driver.write(SECONDARY, &[2; 2 * ROW]).await
         };
-        if poll_times(change, times) == Some(Ok(())) {
+        if block_on(cancel::after(&mut { times }, change)) == Some(Ok(())) {
             break;
         }
         dropped += u32::from(chip.is_busy());
@@ -240,7 +225,7 @@ fn a_future_dropped_at_any_await_leaves_a_driver_that_waits_for_the_rom() {
 #[test]
 fn before_a_reset_the_call_under_way_is_waited_for() {
     let (chip, mut driver) = driver::<false>();
-    assert!(poll_times(driver.write(SECONDARY, &[9; ROW]), 2).is_none());
+    assert!(block_on(cancel::after(&mut 2, driver.write(SECONDARY, &[9; ROW]))).is_none());
     assert!(chip.is_busy());
     block_on(driver.idle()).unwrap();
     assert!(!chip.is_busy());
@@ -255,7 +240,7 @@ enum Action {
     Erase { from: u32, to: u32 },
     Write { row: u32, rows: usize, value: u8 },
     Read { offset: u32, length: usize },
-    Dropped { row: u32, polls: usize },
+    Dropped { row: u32, polls: u64 },
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -267,7 +252,7 @@ fn action() -> impl Strategy<Value = Action> {
         }),
         (0..rows, 0..4usize, 1..=255u8).prop_map(|(row, rows, value)| Action::Write { row, rows, value }),
         (0..rows * ROW_BYTES, 0..1500usize).prop_map(|(offset, length)| Action::Read { offset, length }),
-        (0..rows, 0..30usize).prop_map(|(row, polls)| Action::Dropped { row, polls }),
+        (0..rows, 0..30u64).prop_map(|(row, polls)| Action::Dropped { row, polls }),
     ]
 }
 
@@ -306,7 +291,7 @@ proptest! {
                 }
                 Action::Dropped { row, polls } => {
                     let start = SECONDARY + row * ROW_BYTES;
-                    let _ = poll_times(driver.erase(start, start + ROW_BYTES), polls);
+                    let _ = block_on(cancel::after(&mut { polls }, driver.erase(start, start + ROW_BYTES)));
                     let range = row as usize * ROW..(row as usize + 1) * ROW;
                     // Erased, or as it was: what is not known is asked of no one.
                     expected[range].iter_mut().filter(|byte| **byte != Some(0)).for_each(|byte| *byte = None);

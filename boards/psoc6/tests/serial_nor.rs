@@ -2,14 +2,11 @@
 
 mod model;
 
-use std::future::Future;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
-
 use embassy_futures::block_on;
 use embedded_storage_async::nor_flash::{NorFlash, ReadNorFlash};
 use model::serial::{Chip, Mood, SECTOR, array};
 use sprag_psoc6::SerialError;
+use sprag_testkit::cancel;
 
 const SECTORS: u32 = 8;
 const CAPACITY: u32 = SECTORS * SECTOR as u32;
@@ -80,17 +77,6 @@ fn a_part_that_stays_busy_or_is_not_there_is_given_up() {
     block_on(driver.write(SECTOR as u32, &[0; 16])).unwrap();
 }
 
-fn poll_times<F: Future>(future: F, times: usize) -> Option<F::Output> {
-    let mut future = pin!(future);
-    let mut context = Context::from_waker(Waker::noop());
-    for _ in 0..times {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return Some(output);
-        }
-    }
-    None
-}
-
 /// The model panics where a command comes while it is busy.
 #[test]
 fn a_future_dropped_at_any_await_leaves_a_driver_that_waits() {
@@ -101,7 +87,7 @@ fn a_future_dropped_at_any_await_leaves_a_driver_that_waits() {
             driver.erase(0, SECTOR as u32).await?;
             driver.write(0, &[1; 512]).await
         };
-        if poll_times(change, times) == Some(Ok(())) {
+        if block_on(cancel::after(&mut { times }, change)) == Some(Ok(())) {
             assert!(times > 50);
             break;
         }

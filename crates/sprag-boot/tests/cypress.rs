@@ -2,10 +2,11 @@
 
 mod common;
 
-use common::{Campaign, image, poll};
+use common::{Campaign, image};
 use embassy_futures::block_on;
 use sprag_boot::mcuboot::{CypressLayout, Units};
 use sprag_boot::{BootControl, Cypress, Error, State, Swap};
+use sprag_testkit::cancel;
 use sprag_testkit::flash::{Geometry, Region, SimFlash};
 use sprag_testkit::mcuboot::{self, Cypress as Bootloader, Mark, Trailer};
 
@@ -280,10 +281,10 @@ fn every_call_survives_being_dropped() {
         let device = device(None, true, 32);
         device.bootloader.primary.flash().yield_before_operations();
         let mut left = budget;
-        let staged = device.with(async |boot| poll(boot.stage(Swap::Test), &mut left));
+        let staged = device.with(async |boot| cancel::after(&mut left, boot.stage(Swap::Test)).await);
         device.stage(Swap::Test).unwrap();
         assert_eq!(device.reset(), (mcuboot::Swap::Test, 2));
-        let confirmed = staged.and_then(|_| device.with(async |boot| poll(boot.confirm(), &mut left)));
+        let confirmed = staged.and_then(|_| device.with(async |boot| cancel::after(&mut left, boot.confirm()).await));
         device.with(async |boot| boot.confirm().await).unwrap();
         assert_eq!((device.state(), device.reset()), (State::Settled, (mcuboot::Swap::None, 2)));
         if confirmed.is_some() {

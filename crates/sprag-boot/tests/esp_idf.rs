@@ -2,12 +2,13 @@
 
 mod common;
 
-use common::{Campaign, image, poll};
+use common::{Campaign, image};
 use embassy_futures::block_on;
 use esp_idf_part::{AppType, DataType, Flags, Partition, PartitionTable, SubType, Type};
 use proptest::prelude::*;
 use sprag_boot::esp_idf::{App, Table, chosen};
 use sprag_boot::{BootControl, Error, EspIdf, Room, State, Swap};
+use sprag_testkit::cancel;
 use sprag_testkit::esp_idf::{self, Entry, EspIdf as Bootloader};
 use sprag_testkit::flash::{Geometry, Region, SimFlash};
 use sprag_testkit::mcuboot::check_image;
@@ -394,14 +395,14 @@ fn every_call_survives_being_dropped() {
             device.put_image(App::Ota(1), 2);
             device.flash().yield_before_operations();
             let mut left = budget;
-            let staged = poll(device.boot(App::Ota(0)).stage(Swap::Test), &mut left);
+            let staged = block_on(cancel::after(&mut left, device.boot(App::Ota(0)).stage(Swap::Test)));
             block_on(device.boot(App::Ota(0)).stage(Swap::Test)).unwrap();
             assert_eq!(device.reset(), App::Ota(1));
             let mut boot = device.boot(App::Ota(1));
             if keep {
                 boot = boot.keeping_the_trial();
             }
-            let confirmed = staged.and_then(|_| poll(boot.confirm(), &mut left));
+            let confirmed = staged.and_then(|_| block_on(cancel::after(&mut left, boot.confirm())));
             block_on(boot.confirm()).unwrap();
             assert_eq!(device.state(App::Ota(1)), State::Settled);
             if confirmed.is_some() {

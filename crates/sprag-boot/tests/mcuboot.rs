@@ -3,10 +3,11 @@
 
 mod common;
 
-use common::{Campaign, TORN, image, poll};
+use common::{Campaign, TORN, image};
 use embassy_futures::block_on;
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
 use sprag_boot::{BootControl, Error, Layout, McuBoot, Method, Room, State, Swap};
+use sprag_testkit::cancel;
 use sprag_testkit::flash::{FlashError, Geometry, Region, SimFlash};
 use sprag_testkit::mcuboot::{self, Bootloader, Mark, Trailer};
 
@@ -274,11 +275,11 @@ fn every_call_survives_being_dropped() {
             let device = device(align, 0xFF, Method::Move);
             device.secondary.flash().yield_before_operations();
             let (mut boot, mut left) = (device.boot(), budget);
-            let staged = poll(boot.stage(swap), &mut left);
+            let staged = block_on(cancel::after(&mut left, boot.stage(swap)));
             block_on(boot.stage(swap)).unwrap();
             assert_eq!(device.state(), State::Staged(swap), "dropped after {budget} polls");
             device.reset();
-            let confirmed = staged.and_then(|_| poll(boot.confirm(), &mut left));
+            let confirmed = staged.and_then(|_| block_on(cancel::after(&mut left, boot.confirm())));
             block_on(boot.confirm()).unwrap();
             assert_eq!((device.state(), device.reset()), (State::Settled, (mcuboot::Swap::None, 2)));
             if confirmed.is_some() {

@@ -2,10 +2,11 @@
 
 mod common;
 
-use common::{Campaign, image, poll};
+use common::{Campaign, image};
 use embassy_futures::block_on;
 use sprag_boot::mcuboot::Slot;
 use sprag_boot::{BootControl, DirectXip, Error, Layout, State, Swap};
+use sprag_testkit::cancel;
 use sprag_testkit::flash::{Geometry, Region, SimFlash};
 use sprag_testkit::mcuboot::Xip;
 
@@ -244,10 +245,10 @@ fn every_call_survives_being_dropped() {
         let device = device(8, 0xFF, 0, true);
         device.flash().yield_before_operations();
         let mut left = budget;
-        let staged = poll(device.boot(0).stage(Swap::Test), &mut left);
+        let staged = block_on(cancel::after(&mut left, device.boot(0).stage(Swap::Test)));
         block_on(device.boot(0).stage(Swap::Test)).unwrap();
         assert_eq!(device.reset(), (1, 2));
-        let confirmed = staged.and_then(|_| poll(device.boot(1).confirm(), &mut left));
+        let confirmed = staged.and_then(|_| block_on(cancel::after(&mut left, device.boot(1).confirm())));
         block_on(device.boot(1).confirm()).unwrap();
         assert_eq!(device.reset(), (1, 2));
         if confirmed.is_some() {

@@ -6,6 +6,7 @@ use common::{PARTS, TORN, operations, part};
 use embassy_futures::block_on;
 use proptest::prelude::*;
 use sprag_flash::{Error, Geometry, Journal};
+use sprag_testkit::cancel;
 use sprag_testkit::flash::Region;
 
 type Record = Option<Vec<u8>>;
@@ -106,7 +107,9 @@ fn a_dropped_put_is_like_a_power_cut() {
             let mut budget = polls;
             let done = puts
                 .iter()
-                .take_while(|(kind, payload)| common::poll(journal.put(*kind, payload), &mut budget).is_some())
+                .take_while(|(kind, payload)| {
+                    block_on(cancel::after(&mut budget, journal.put(*kind, payload))).is_some()
+                })
                 .count();
             check(&region, geometry, &puts, done);
             block_on(journal.put(1, b"after")).unwrap();

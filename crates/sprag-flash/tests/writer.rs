@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use common::{Small, small_parts};
 use embassy_futures::block_on;
 use sprag_flash::{Error, FeedError, Geometry, JOB, Journal, SlotWriter};
+use sprag_testkit::cancel;
 use sprag_testkit::flash::{Disturbance, FlashError, Region, SimFlash, Snapshot, Torn};
 
 const RESERVED: u32 = 100;
@@ -124,7 +125,7 @@ impl Fetched {
 }
 
 /// One life from wherever the journal says.
-fn run(device: &Device, image: &[u8], how: How, fetched: &Fetched, budget: &mut u32) -> Result<(), Error> {
+fn run(device: &Device, image: &[u8], how: How, fetched: &Fetched, budget: &mut u64) -> Result<(), Error> {
     let mut scratch = [0; 600];
     let [mut one, mut two] = how.buffers.map(|size| buffer(size, device));
     let journal = Journal::new(device.journal.clone(), device.geometry, &mut scratch);
@@ -177,11 +178,11 @@ fn run(device: &Device, image: &[u8], how: How, fetched: &Fetched, budget: &mut 
             }
         }
     };
-    common::poll(work, budget).unwrap_or(Err(Error::Interrupted))
+    block_on(cancel::after(budget, work)).unwrap_or(Err(Error::Interrupted))
 }
 
 fn finish(device: &Device, image: &[u8], how: How, fetched: &Fetched) -> Result<(), Error> {
-    run(device, image, how, fetched, &mut u32::MAX.clone())
+    run(device, image, how, fetched, &mut u64::MAX.clone())
 }
 
 fn check(device: &Device, image: &[u8], context: &str) {

@@ -2,6 +2,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod aws_jobs;
+pub mod cancel;
 pub mod esp_idf;
 pub mod flash;
 pub mod http;

@@ -2,10 +2,11 @@
 
 mod common;
 
-use common::{RUNNING, SLOT, Slow, ed25519, p256, poll_times, public, public_p256, slot};
+use common::{RUNNING, SLOT, Slow, ed25519, p256, public, public_p256, slot};
 use embassy_futures::block_on;
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
+use sprag_testkit::cancel;
 use sprag_testkit::image::{EspIdfImage, Signer, sign_secure_boot};
 use sprag_verify::esp_idf::{self, chip};
 use sprag_verify::{Error, Image, Key, P256Key, Policy, Promised, Signature, Version};
@@ -252,7 +253,7 @@ fn dropped_at_every_await_it_can_be_called_again() {
     let (mut slot, mut buf) = (Slow::<4>(slot(&bytes), 0), [0; 512]);
     let size = bytes.len() as u32;
     let mut awaits = 0;
-    while poll_times(esp_idf::verify(&mut slot, size, &policy, &mut buf), awaits).is_none() {
+    while block_on(cancel::after(&mut { awaits }, esp_idf::verify(&mut slot, size, &policy, &mut buf))).is_none() {
         awaits += 1;
         block_on(esp_idf::verify(&mut slot, size, &policy, &mut buf)).unwrap();
     }

@@ -2,10 +2,11 @@
 
 mod common;
 
-use common::{RUNNING, Slow, Swapped, ed25519, mcuboot as unsigned, p256, poll_times, public, public_p256, slot};
+use common::{RUNNING, Slow, Swapped, ed25519, mcuboot as unsigned, p256, public, public_p256, slot};
 use embassy_futures::block_on;
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
+use sprag_testkit::cancel;
 use sprag_testkit::image::{Extras, Sha, Signer, Version as ImageVersion, append_tlvs, key_hash};
 use sprag_verify::mcuboot;
 use sprag_verify::{Error, Image, Key, Policy, Promised, Signature, Version};
@@ -466,7 +467,7 @@ fn dropped_at_every_await_it_can_be_called_again() {
     let mut buf = [0; 144];
     let size = bytes.len() as u32;
     let mut awaits = 0;
-    while poll_times(mcuboot::verify(&mut slot, size, &policy, &mut buf), awaits).is_none() {
+    while block_on(cancel::after(&mut { awaits }, mcuboot::verify(&mut slot, size, &policy, &mut buf))).is_none() {
         awaits += 1;
         let image = block_on(mcuboot::verify(&mut slot, size, &policy, &mut buf)).unwrap();
         assert_eq!(image.size, size);

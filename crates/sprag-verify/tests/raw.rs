@@ -2,9 +2,10 @@
 
 mod common;
 
-use common::{RUNNING, SLOT, Slow, ed25519, p256, poll_times, public, public_p256, slot};
+use common::{RUNNING, SLOT, Slow, ed25519, p256, public, public_p256, slot};
 use embassy_futures::block_on;
 use sha2::{Digest, Sha256};
+use sprag_testkit::cancel;
 use sprag_testkit::image::Signer;
 use sprag_verify::{Algorithm, Error, Image, Key, Policy, Promised, Signature, Version, VersionAt, raw};
 
@@ -165,7 +166,7 @@ fn dropped_at_every_await_it_can_be_called_again() {
     let promised = Promised::size(1000).signature(eddsa(&bytes, 1));
     let (mut slot, mut buf, at) = (Slow::<4>(slot(&bytes), 0), [0; 128], VersionAt::Offset(100));
     let mut awaits = 0;
-    while poll_times(raw::verify(&mut slot, promised, at, &policy, &mut buf), awaits).is_none() {
+    while block_on(cancel::after(&mut { awaits }, raw::verify(&mut slot, promised, at, &policy, &mut buf))).is_none() {
         awaits += 1;
         block_on(raw::verify(&mut slot, promised, at, &policy, &mut buf)).unwrap();
     }

@@ -1,9 +1,7 @@
 //! A download through TLS may be dropped at every await: what is lost is the connection, and no byte.
 
-use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 
 use embassy_futures::select::{Either, select};
 use sprag_fetch::{Fetcher, READ_BUFFER_FULL, Session, Tls, TlsConnector, Trust, Url, WRITE_BUFFER_MIN};
@@ -14,6 +12,7 @@ use sprag_link_bench::object::{HOST, Object};
 use sprag_link_bench::random::Random;
 use sprag_link_bench::server::Manners;
 use sprag_link_bench::wire::Link;
+use sprag_testkit::cancel;
 use sprag_testkit::time::VirtualTime;
 
 /// What is dropped.
@@ -25,24 +24,13 @@ enum Dropped {
     Device,
 }
 
-/// A future, unless it takes more polls than are left.
-async fn within<T>(future: impl Future<Output = T>, left: &mut u32) -> Option<T> {
-    let mut future = pin!(future);
-    std::future::poll_fn(|context| {
-        let Some(fewer) = left.checked_sub(1) else { return Poll::Ready(None) };
-        *left = fewer;
-        future.as_mut().poll(context).map(Some)
-    })
-    .await
-}
-
 /// From the session on, until the end or until something is dropped; whether something was.
 async fn device(
     net: &Net,
     time: &VirtualTime,
     authority: &Authority,
     what: Dropped,
-    left: &mut u32,
+    left: &mut u64,
     session: &mut Session,
     bytes: &mut Vec<u8>,
 ) -> bool {
@@ -56,10 +44,10 @@ async fn device(
     let mut download = fetcher.download(url, session.clone());
     let (mut buffer, mut dropped) = ([0; 1000], false);
     loop {
-        let count = match within(download.read(&mut buffer, &mut |_| {}), left).await {
+        let count = match cancel::after(left, download.read(&mut buffer, &mut |_| {})).await {
             Some(count) => count.expect("nothing but what was dropped"),
             None => {
-                *left = u32::MAX;
+                *left = u64::MAX;
                 dropped = true;
                 if what == Dropped::Device {
                     *session = download.session().clone();

@@ -1,11 +1,8 @@
 //! A device, and its lives from one reset to the next.
 
-use std::future::Future;
 use std::ops::Range;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
 
 use embassy_futures::block_on;
 use sprag::boot::BootControl;
@@ -13,6 +10,7 @@ use sprag::fetch::{Fetcher, TcpConnectError, TcpConnector};
 use sprag::flash::{self, Geometry, Journal, SlotWriter};
 use sprag::verify::{Key, Policy, Version};
 use sprag::{Error, Event, Outcome, Startup, Updater};
+use sprag_testkit::cancel;
 use sprag_testkit::flash::{FlashError, Region, Sectors, SimFlash, Snapshot};
 use sprag_testkit::http::{HttpServer, NoTime, Refused};
 
@@ -248,7 +246,7 @@ impl<F: Family> Device<F> {
             };
             let outcome = match again.take() {
                 None => updater.run(&job, &mut events).await,
-                Some(polls) => match within(updater.run(&job, &mut events), polls).await {
+                Some(mut polls) => match cancel::after(&mut polls, updater.run(&job, &mut events)).await {
                     Some(outcome) => outcome,
                     None => {
                         let mut book = self.pages();
@@ -301,19 +299,11 @@ impl<F: Family> Device<F> {
         for _ in 0..LIVES_MAX {
             let booted = self.boot()?;
             let mut again = None;
-            let mut life = pin!(self.life(booted, &mut again));
-            let mut context = Context::from_waker(Waker::noop());
-            loop {
-                if polls == 0 {
-                    return Ok(true);
-                }
-                polls -= 1;
-                match life.as_mut().poll(&mut context) {
-                    Poll::Pending => {}
-                    Poll::Ready(Ok(Next::Nothing)) => return Ok(false),
-                    Poll::Ready(Ok(Next::Reset)) => break,
-                    Poll::Ready(Err(error)) => return Err(format!("undisturbed, and yet: {error}")),
-                }
+            match block_on(cancel::after(&mut polls, self.life(booted, &mut again))) {
+                None => return Ok(true),
+                Some(Ok(Next::Nothing)) => return Ok(false),
+                Some(Ok(Next::Reset)) => {}
+                Some(Err(error)) => return Err(format!("undisturbed, and yet: {error}")),
             }
         }
         Err(format!("after {LIVES_MAX} lives there is no end in sight"))
@@ -363,19 +353,6 @@ impl<F: Family> Device<F> {
             running,
         }
     }
-}
-
-/// A future, unless it takes more polls than that.
-async fn within<T>(future: impl Future<Output = T>, mut polls: u64) -> Option<T> {
-    let mut future = pin!(future);
-    std::future::poll_fn(|context| {
-        if polls == 0 {
-            return Poll::Ready(None);
-        }
-        polls -= 1;
-        future.as_mut().poll(context).map(Some)
-    })
-    .await
 }
 
 /// Plays a sequence of cuts and drops, and tells what happens.

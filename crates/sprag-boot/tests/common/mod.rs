@@ -1,10 +1,6 @@
 //! Calls with the power cut at every operation, and again in what follows.
 #![allow(dead_code)] // Each test file uses its share.
 
-use std::future::Future;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
-
 use ed25519_dalek::SigningKey;
 use sprag_boot::Error;
 use sprag_testkit::flash::{SimFlash, Torn};
@@ -100,16 +96,4 @@ impl Campaign<'_> {
         }
         states
     }
-}
-
-/// Polls a future as often as `budget` says, then drops it; its output if it came so far.
-pub(crate) fn poll<T>(future: impl Future<Output = T>, budget: &mut u32) -> Option<T> {
-    let mut future = pin!(future);
-    while *budget > 0 {
-        *budget -= 1;
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            return Some(output);
-        }
-    }
-    None
 }

@@ -1,11 +1,12 @@
 // Included for each build of embassy-boot, with `embassy_boot` and `ERASED` in scope.
 
-use crate::common::{Campaign, image, poll};
+use crate::common::{Campaign, image};
 use embassy_boot::{BlockingFirmwareState, BootError, BootLoader, BootLoaderConfig};
 use embassy_futures::block_on;
 use embedded_storage::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
 use sprag_boot::embassy::Layout;
 use sprag_boot::{BootControl, EmbassyBoot, Error, Room, State, Swap};
+use sprag_testkit::cancel;
 use sprag_testkit::flash::{FlashError, Geometry, Region, SimFlash};
 
 const PAGE: u32 = 1024;
@@ -228,10 +229,10 @@ fn every_call_survives_being_dropped() {
         let device = Device::<4>::new();
         device.flash.yield_before_operations();
         let mut left = budget;
-        let staged = poll(device.boot().stage(Swap::Test), &mut left);
+        let staged = block_on(cancel::after(&mut left, device.boot().stage(Swap::Test)));
         block_on(device.boot().stage(Swap::Test)).unwrap();
         assert_eq!(device.reset(), 2);
-        let confirmed = staged.and_then(|_| poll(device.boot().confirm(), &mut left));
+        let confirmed = staged.and_then(|_| block_on(cancel::after(&mut left, device.boot().confirm())));
         block_on(device.boot().confirm()).unwrap();
         assert_eq!((device.state(), device.reset()), (State::Settled, 2));
         if confirmed.is_some() {

@@ -1,9 +1,5 @@
-//! Parts to try things on, and futures that are dropped half-way.
+//! Parts to try things on.
 #![allow(dead_code)] // Each test file uses its share.
-
-use core::future::Future;
-use core::pin::pin;
-use core::task::{Context, Poll, Waker};
 
 use sprag_flash::Geometry;
 use sprag_testkit::flash::{self, Part, Region, Sectors, SimFlash, Torn};
@@ -66,17 +62,4 @@ pub(crate) fn small_parts() -> Vec<Small> {
 pub(crate) fn operations(region: &Region) -> u64 {
     let stats = region.flash().stats();
     stats.programs + stats.erases
-}
-
-/// Polls a future as long as the budget lasts, then drops it.
-pub(crate) fn poll<F: Future>(future: F, budget: &mut u32) -> Option<F::Output> {
-    let mut future = pin!(future);
-    let mut context = Context::from_waker(Waker::noop());
-    while *budget > 0 {
-        *budget -= 1;
-        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return Some(output);
-        }
-    }
-    None
 }

@@ -67,15 +67,6 @@ impl<const UNIT: usize> ReadNorFlash for Slow<UNIT> {
     }
 }
 
-/// Polls a future so often, unless it ends before.
-pub(crate) fn poll_times<T>(future: impl Future<Output = T>, times: usize) -> Option<T> {
-    let mut future = core::pin::pin!(future);
-    (0..times).find_map(|_| match embassy_futures::poll_once(future.as_mut()) {
-        Poll::Ready(value) => Some(value),
-        Poll::Pending => None,
-    })
-}
-
 /// Flash outside the chip that an attacker has hold of: from the given read on, other contents.
 pub(crate) struct Swapped(pub(crate) Region, pub(crate) Region, pub(crate) usize);
 
