@@ -126,7 +126,7 @@ impl Fleet {
             key: PublicKey::Ed25519(Ed25519Key::new(key().verifying_key().to_bytes())),
         };
         let (cloud, events) = (&self.cloud, &mut self.events);
-        let life = sprag_road::run_with(
+        let life = sprag_road::run(
             &settings,
             board,
             |_: &Settings, _| Ok(IotConnectCloud::<8>::new(Conversation::new(cloud.topics()))),

@@ -151,6 +151,7 @@ impl From<BadSetting> for Stop {
 /// From the start of the device to its next reset, however long that takes: to be called once, first thing after the start,
 /// without waiting for the network; the application goes on in tasks of its own.
 ///
+/// `settings` are [`Settings::built_in`], or come from elsewhere than from the build: what makes each of a fleet another.
 /// `cloud` is [`aws`] or [`iotconnect`]. `self_test` says of an image on trial whether its sensors, actuators and whatever
 /// else matters work. `events` is for logs and lamps.
 ///
@@ -160,34 +161,6 @@ impl From<BadSetting> for Stop {
 /// # Cancellation safety
 /// Dropping the future is like a power cut: the next start goes on.
 pub async fn run<T, N, S, J, B, F, R, D, K>(
-    board: Board<'_, T, N, S, J, B, F, R, D>,
-    cloud: impl FnOnce(&Settings, u32) -> Result<K, BadSetting>,
-    buffers: &'static mut Buffers,
-    self_test: impl AsyncFnOnce() -> bool,
-    events: impl FnMut(&Event),
-) -> Result<Reset, Stop>
-where
-    T: TcpConnect,
-    N: Dns,
-    S: NorFlash,
-    J: NorFlash,
-    B: BootControl,
-    F: Format,
-    R: CryptoRngCore,
-    D: DelayNs + Clone,
-    K: Cloud,
-{
-    run_with(&Settings::built_in()?, board, cloud, buffers, self_test, events).await
-}
-
-/// [`run`], for devices that have their settings from elsewhere than from the build: what makes each of a fleet another.
-///
-/// # Errors
-/// [`Stop::Failed`], and what `cloud` says of the settings.
-///
-/// # Cancellation safety
-/// Dropping the future is like a power cut: the next start goes on.
-pub async fn run_with<T, N, S, J, B, F, R, D, K>(
     settings: &Settings,
     board: Board<'_, T, N, S, J, B, F, R, D>,
     cloud: impl FnOnce(&Settings, u32) -> Result<K, BadSetting>,

@@ -100,15 +100,8 @@ impl Part {
         vector_align: 1024,
     };
     /// 2 MiB in two banks.
-    pub const STM32U575ZI: Self = Self {
-        name: "STM32U575ZI",
-        sectors: &[run(256, 8)],
-        write_size: 16,
-        erased: 0xFF,
-        ecc: Ecc::Nmi,
-        ram: Ram { origin: 0x2000_0000, size: 768 * KIB },
-        vector_align: 1024,
-    };
+    pub const STM32U575ZI: Self =
+        Self { name: "STM32U575ZI", ram: Ram { origin: 0x2000_0000, size: 768 * KIB }, ..Self::STM32H563ZI };
     /// 2 MiB in two banks.
     pub const STM32H743ZI: Self = Self {
         name: "STM32H743ZI",

@@ -16,7 +16,7 @@ use esp_println as _;
 use sprag::mqtt::{Event, Reset};
 use sprag::verify::{EspIdf, Policy, esp_idf};
 use sprag_esp32::{Board, GEOMETRY, Watchdog};
-use sprag_road::{Buffers, Stop, Wifi};
+use sprag_road::{Buffers, Settings, Stop, Wifi};
 use static_cell::{ConstStaticCell, StaticCell};
 
 // The version in the image: this package's.
@@ -100,7 +100,7 @@ async fn updates<W: FnMut()>(
     // to.
     let self_test = async || true;
     let events = |event: &Event| defmt::info!("{}", event);
-    sprag_road::run(board, sprag_road::aws, BUFFERS.take(), self_test, events).await
+    sprag_road::run(&Settings::built_in()?, board, sprag_road::aws, BUFFERS.take(), self_test, events).await
 }
 
 #[panic_handler]

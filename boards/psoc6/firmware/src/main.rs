@@ -19,10 +19,11 @@ use embassy_time::{Delay, Instant, Timer};
 use panic_probe as _;
 use sprag::boot::Cypress;
 use sprag::flash::Geometry;
+use sprag::mqtt::{Event, Reset};
 use sprag::verify::{self, McuBoot};
 use sprag_psoc6::silicon::{self, psoc6_02};
 use sprag_psoc6::{Cores, ERASED, FLASH, Flash, Map, Part, ROW};
-use sprag_road::Board;
+use sprag_road::{Board, Settings, Stop};
 use static_cell::{ConstStaticCell, StaticCell};
 
 type Driver = Flash<psoc6_02::Silicon, Delay>;
@@ -105,12 +106,16 @@ async fn update(
         stack.wait_config_up().await;
         true
     };
-    match sprag_road::run(board, sprag_road::aws, BUFFERS.take(), self_test, |event| info!("{}", event)).await {
-        Ok(_) => "the update asks for it",
+    let road = async {
+        let events = |event: &Event| info!("{}", event);
+        sprag_road::run(&Settings::built_in()?, board, sprag_road::aws, BUFFERS.take(), self_test, events).await
+    };
+    match road.await {
+        Ok::<Reset, Stop>(_) => "the update asks for it",
         Err(stop) => {
             error!("{}", stop);
             // Without settings there are no updates: the application goes on.
-            if let sprag_road::Stop::Setting(_) = stop {
+            if let Stop::Setting(_) = stop {
                 core::future::pending::<()>().await;
             }
             "flash or bootloader fail"

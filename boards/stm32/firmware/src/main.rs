@@ -19,7 +19,8 @@ use embassy_stm32::eth::{Ethernet, GenericPhy, Sma};
 use embassy_stm32::peripherals::{ETH, ETH_SMA, IWDG};
 use embassy_stm32::wdg::IndependentWatchdog;
 use embassy_time::{Delay, Instant, Timer};
-use sprag_road::{Board, Buffers};
+use sprag::mqtt::{Event, Reset};
+use sprag_road::{Board, Buffers, Settings, Stop};
 use sprag_stm32::{Flash, hal};
 use static_cell::{ConstStaticCell, StaticCell};
 use {defmt_rtt as _, panic_probe as _};
@@ -76,8 +77,11 @@ async fn main(spawner: Spawner) {
         stack.wait_config_up().await;
         true
     };
-    let road = sprag_road::run(board, sprag_road::aws, BUFFERS.take(), self_test, |event| defmt::info!("{}", event));
-    if let Err(stop) = road.await {
+    let road = async {
+        let events = |event: &Event| defmt::info!("{}", event);
+        sprag_road::run(&Settings::built_in()?, board, sprag_road::aws, BUFFERS.take(), self_test, events).await
+    };
+    if let Err::<Reset, Stop>(stop) = road.await {
         defmt::error!("{}", stop);
         Timer::after_secs(60).await;
     }
