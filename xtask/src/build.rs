@@ -48,21 +48,14 @@ struct Firmware {
     programs: &'static [Program],
 }
 
-/// A program of a firmware, and where it must lie.
+/// A program of a firmware on a Cortex-M, and where it must lie: its vector table is the first of it.
 struct Program {
     binary: &'static str,
     /// The flash that is its own: nothing of it may lie anywhere else.
     flash: Range<u64>,
     /// The RAM that it starts with its stack in.
     ram: Range<u64>,
-    start: Start,
     image: Image,
-}
-
-/// What a program starts with.
-enum Start {
-    /// A Cortex-M's vector table, at the start of its flash.
-    Vectors,
 }
 
 /// What is made of a program beside its ELF file.
@@ -92,14 +85,12 @@ const FIRMWARE: &[Firmware] = &[
                 binary: "bootloader",
                 flash: 0x0800_0000..0x0800_8000,
                 ram: 0x2000_0000..0x2003_0000,
-                start: Start::Vectors,
                 image: Image::Binary,
             },
             Program {
                 binary: "device",
                 flash: 0x0802_0000..0x080E_0000,
                 ram: 0x2000_0000..0x2003_0000,
-                start: Start::Vectors,
                 image: Image::Raw,
             },
         ],
@@ -114,7 +105,6 @@ const FIRMWARE: &[Firmware] = &[
             binary: "device",
             flash: 0x0801_0400..0x0810_0000,
             ram: 0x2000_0000..0x200A_0000,
-            start: Start::Vectors,
             // 120 sectors of 8 KiB, less one for the trailer and one for the swap by offset.
             image: Image::McuBoot { header: 0x400, room: 118 * 0x2000, align: 16 },
         }],
@@ -130,7 +120,6 @@ const FIRMWARE: &[Firmware] = &[
             // The primary slot up to the sector that it shares with the one for updates: nothing runs from there.
             flash: 0x1002_8400..0x1010_0000,
             ram: 0x0802_0000..0x080F_F800,
-            start: Start::Vectors,
             // Up to that sector, less eight rows.
             image: Image::McuBoot { header: 0x400, room: 0xD_7000, align: 8 },
         }],
@@ -298,14 +287,20 @@ fn machine(target: &str) -> Result<Machine> {
     })
 }
 
+/// An ELF file for this machine.
+pub(crate) fn read_elf(bytes: &[u8], machine: Machine) -> Result<ElfFile<'_, FileHeader32<Endianness>>> {
+    let file = ElfFile::<FileHeader32<Endianness>>::parse(bytes)?;
+    let actual = file.elf_header().e_machine(file.endian());
+    ensure!(actual == machine, "built for machine {}, not {}", actual.0, machine.0);
+    Ok(file)
+}
+
 /// The bytes that go to the flash, from its first one on; an error where one of them, or what the core starts with, does
 /// not lie where it must.
 fn place(elf: &[u8], machine: Machine, program: &Program) -> Result<Vec<u8>> {
-    let Program { flash, ram, start, .. } = program;
-    let file = ElfFile::<FileHeader32<Endianness>>::parse(elf)?;
+    let Program { flash, ram, .. } = program;
+    let file = read_elf(elf, machine)?;
     let endian = file.endian();
-    let actual = file.elf_header().e_machine(endian);
-    ensure!(actual == machine, "built for machine {}, not {}", actual.0, machine.0);
     let mut placed = Vec::new();
     let mut pieces: Vec<(u64, &[u8])> = Vec::new();
     for segment in file.elf_program_headers() {
@@ -329,22 +324,15 @@ fn place(elf: &[u8], machine: Machine, program: &Program) -> Result<Vec<u8>> {
         placed.resize(from, 0xFF);
         placed.extend_from_slice(bytes);
     }
-    match start {
-        Start::Vectors => {
-            let word = |index: usize| {
-                let bytes = placed.get(4 * index..4 * index + 4).and_then(|bytes| bytes.try_into().ok());
-                bytes
-                    .map(u32::from_le_bytes)
-                    .map(u64::from)
-                    .context("there is no vector table at the start of its flash")
-            };
-            let (stack, reset) = (word(0)?, word(1)?);
-            ensure!(ram.start < stack && stack <= ram.end, "the stack begins at {stack:#010x}, not in RAM");
-            ensure!(reset == file.entry(), "the reset vector, {reset:#010x}, is not the entry, {:#010x}", file.entry());
-            let code = flash.start..flash.start + placed.len() as u64;
-            ensure!(reset & 1 == 1 && code.contains(&reset), "the reset vector, {reset:#010x}, is no code of its own");
-        }
-    }
+    let word = |index: usize| {
+        let bytes = placed.get(4 * index..4 * index + 4).and_then(|bytes| bytes.try_into().ok());
+        bytes.map(u32::from_le_bytes).map(u64::from).context("there is no vector table at the start of its flash")
+    };
+    let (stack, reset) = (word(0)?, word(1)?);
+    ensure!(ram.start < stack && stack <= ram.end, "the stack begins at {stack:#010x}, not in RAM");
+    ensure!(reset == file.entry(), "the reset vector, {reset:#010x}, is not the entry, {:#010x}", file.entry());
+    let code = flash.start..flash.start + placed.len() as u64;
+    ensure!(reset & 1 == 1 && code.contains(&reset), "the reset vector, {reset:#010x}, is no code of its own");
     Ok(placed)
 }
 
@@ -381,13 +369,7 @@ pub(crate) mod tests {
     const FLASH: u64 = 0x0801_0000;
 
     fn program() -> Program {
-        Program {
-            binary: "x",
-            flash: FLASH..FLASH + 0x100,
-            ram: 0x2000_0000..0x2000_8000,
-            start: Start::Vectors,
-            image: Image::Binary,
-        }
+        Program { binary: "x", flash: FLASH..FLASH + 0x100, ram: 0x2000_0000..0x2000_8000, image: Image::Binary }
     }
 
     /// An ELF file for a 32-bit machine with these segments.

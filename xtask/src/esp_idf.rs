@@ -6,11 +6,11 @@ use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
-use object::elf::{EM_RISCV, FileHeader32, PT_LOAD};
-use object::read::elf::{ElfFile, FileHeader, ProgramHeader};
-use object::{Endianness, Object};
+use object::Object;
+use object::elf::{EM_RISCV, PT_LOAD};
+use object::read::elf::ProgramHeader;
 
-use crate::build::{Args, say, sprag, version};
+use crate::build::{Args, read_elf, say, sprag, version};
 use crate::workspace::{Workspace, finish, output};
 
 /// A build of a firmware.
@@ -93,10 +93,8 @@ fn has_line(text: &str, words: &str) -> bool {
 
 /// An error where a byte of it, or the code that it starts with, lies where the chip has no memory.
 fn look(elf: &[u8], memory: &[Range<u64>]) -> Result<()> {
-    let file = ElfFile::<FileHeader32<Endianness>>::parse(elf)?;
+    let file = read_elf(elf, EM_RISCV)?;
     let endian = file.endian();
-    let machine = file.elf_header().e_machine(endian);
-    ensure!(machine == EM_RISCV, "built for machine {}, not {}", machine.0, EM_RISCV.0);
     let mut code = false;
     for segment in file.elf_program_headers() {
         let (from, size) = (u64::from(segment.p_vaddr(endian)), u64::from(segment.p_memsz(endian)));

@@ -14,7 +14,7 @@ use object::read::elf::ElfFile;
 use object::{Endianness, Object, ObjectSection, ObjectSymbol, SymbolKind};
 
 use crate::toolchain::{self, BareMetal};
-use crate::workspace::{Workspace, finish};
+use crate::workspace::Workspace;
 
 const TARGET: &str = "thumbv7em-none-eabihf";
 
@@ -38,11 +38,10 @@ pub(crate) fn run() -> Result<ExitCode> {
 /// Prints what is found and returns a line for the summary; a path of our own is an error.
 pub(crate) fn find(workspace: &Workspace) -> Result<String> {
     let found = BareMetal::find_or_install(workspace, TARGET).with_context(|| toolchain::none_for(TARGET))?;
-    let mut build = found.cargo(workspace, "build");
-    build.args(["--manifest-path", "tests/bare-metal/Cargo.toml", "--release", "--quiet"]);
-    build.env("RUSTFLAGS", FLAGS).env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "3");
-    finish(build.args(["--bin", "size", "--features", FEATURES]))?;
-    let bytes = fs::read(found.artifact(workspace, "size"))?;
+    let path = found.measured(workspace, "size", FEATURES, |build| {
+        build.env("RUSTFLAGS", FLAGS).env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "3");
+    })?;
+    let bytes = fs::read(path)?;
     let program = Program::read(&bytes)?;
     let (mut resumed, mut paths) = (0, BTreeMap::<(String, String), usize>::new());
     for (at, callee) in program.panics() {
@@ -174,11 +173,11 @@ fn calls(code: &[u8], start: u32) -> Vec<(u32, u32)> {
             continue;
         }
         let (sign, j1, j2, low) = (first >> 10 & 1, second >> 13 & 1, second >> 11 & 1, second & 0x7FF);
-        let offset = if second & 0x5000 == 0x5000 || second & 0x5000 == 0x1000 {
+        let offset = if second & 0x1000 != 0 {
             // Two bits of the offset are stored as their difference from the sign.
             let (i1, i2) = (!(j1 ^ sign) & 1, !(j2 ^ sign) & 1);
             sign_extend(sign << 24 | i1 << 23 | i2 << 22 | (first & 0x3FF) << 12 | low << 1, 25)
-        } else if second & 0x5000 == 0 && first >> 7 & 7 != 7 {
+        } else if second & 0x4000 == 0 && first >> 7 & 7 != 7 {
             sign_extend(sign << 20 | j2 << 19 | j1 << 18 | (first & 0x3F) << 12 | low << 1, 21)
         } else {
             continue;

@@ -12,7 +12,7 @@ use object::read::elf::ElfFile;
 use object::{Endianness, Object, ObjectSection};
 
 use crate::toolchain::{self, BareMetal};
-use crate::workspace::{Workspace, finish};
+use crate::workspace::Workspace;
 
 /// A Cortex-M4 and the RISC-V of the ESP32-C3.
 const TARGETS: [&str; 2] = ["thumbv7em-none-eabihf", "riscv32imc-unknown-none-elf"];
@@ -177,11 +177,9 @@ impl Sub for Sections {
 
 /// Builds the program with these features and reads its sections.
 fn sections(workspace: &Workspace, found: &BareMetal, features: &str) -> Result<Sections> {
-    let mut build = found.cargo(workspace, "build");
-    build.args(["--manifest-path", "tests/bare-metal/Cargo.toml", "--release", "--quiet"]);
-    build.env("RUSTFLAGS", COMPACT_SHA2);
-    finish(build.args(["--bin", "size", "--features", features]))?;
-    let path = found.artifact(workspace, "size");
+    let path = found.measured(workspace, "size", features, |build| {
+        build.env("RUSTFLAGS", COMPACT_SHA2);
+    })?;
     of_elf(&fs::read(&path)?, &path)
 }
 

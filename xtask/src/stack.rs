@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::setup;
 use crate::toolchain::{self, BareMetal};
-use crate::workspace::{Workspace, finish};
+use crate::workspace::Workspace;
 
 const TARGET: &str = "thumbv7m-none-eabi";
 
@@ -65,10 +65,7 @@ pub(crate) fn measure(workspace: &mut Workspace) -> Result<String> {
 pub(crate) fn said_by(workspace: &mut Workspace, program: &str, more: &[&str]) -> Result<String> {
     setup::ensure(workspace, setup::FOR_STACK)?;
     let found = BareMetal::find_or_install(workspace, TARGET).with_context(|| toolchain::none_for(TARGET))?;
-    let mut build = found.cargo(workspace, "build");
-    build.args(["--manifest-path", "tests/bare-metal/Cargo.toml", "--release", "--quiet"]);
-    finish(build.args(["--bin", program, "--features", program]))?;
-    emulate(workspace, found.artifact(workspace, program), more)
+    emulate(workspace, found.measured(workspace, program, program, |_| {})?, more)
 }
 
 /// What the firmware says by semihosting before it ends.

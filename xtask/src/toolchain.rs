@@ -5,8 +5,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use anyhow::Result;
+
 use crate::setup;
-use crate::workspace::{Workspace, output};
+use crate::workspace::{Workspace, finish, output};
 
 /// Debian's current Rust, its cargo and its library sources.
 const DEBIAN: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
@@ -104,12 +106,23 @@ impl BareMetal {
         command
     }
 
-    /// Where [`cargo`](Self::cargo) puts the program of this name when it builds with `--release`.
-    pub(crate) fn artifact(&self, workspace: &Workspace, name: &str) -> PathBuf {
-        self.program(workspace, true, name)
+    /// Builds a program of `tests/bare-metal` with these features, as a firmware is built; where it is. `with` may say more.
+    pub(crate) fn measured(
+        &self,
+        workspace: &Workspace,
+        program: &str,
+        features: &str,
+        with: impl FnOnce(&mut Command),
+    ) -> Result<PathBuf> {
+        let mut build = self.cargo(workspace, "build");
+        build.args(["--manifest-path", "tests/bare-metal/Cargo.toml", "--release", "--quiet"]);
+        build.args(["--bin", program, "--features", features]);
+        with(&mut build);
+        finish(&mut build)?;
+        Ok(self.program(workspace, true, program))
     }
 
-    /// The same, with `--release` or without.
+    /// Where [`cargo`](Self::cargo) puts the program of this name when it builds with `--release`, or without.
     pub(crate) fn program(&self, workspace: &Workspace, release: bool, name: &str) -> PathBuf {
         let profile = if release { "release" } else { "debug" };
         self.target_folder(workspace).join(&self.target).join(profile).join(name)
