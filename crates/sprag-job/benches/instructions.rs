@@ -9,10 +9,10 @@ use sprag_job::parse;
 
 type Reader = (&'static str, fn(&[u8]) -> usize);
 
-const IOTCONNECT: &str = r#"{"v":"2.1","ct":1,"cmd":"ota","ack":"5d6f2b1c-66f2-4c39-9d6c-7e41e0a2f3b8","sw":"1.5","hw":"1","urls":[{"url":"https://b.s3.amazonaws.com/app.bin?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Expires=3600&X-Amz-Signature=ab%2Fcd","fileName":"app.bin"}]}"#;
-const AWS_JOBS: &str = r#"{"timestamp":1700000000,"execution":{"jobId":"fleet-1_5","status":"QUEUED","queuedAt":1700000000,"lastUpdatedAt":1700000000,"versionNumber":1,"executionNumber":1,"jobDocument":{"operation":"ota","version":"1.5.0","hardware":"rev-b","artifact":{"url":"https://b.s3.amazonaws.com/app.bin?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Expires=3600&X-Amz-Signature=ab%2Fcd","name":"app.bin","size":343135,"sha256":"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"}}}}"#;
-const AFR_OTA: &str = r#"{"timestamp":1700000000000,"execution":{"jobId":"AFR_OTA-x_1","status":"QUEUED","queuedAt":1,"lastUpdatedAt":1,"versionNumber":1,"executionNumber":1,"jobDocument":{"afr_ota":{"protocols":["HTTP"],"files":[{"filepath":"/device","filesize":343135,"fileid":0,"certfile":"/certs/c.pem","fileType":2,"update_data_url":"https://b.s3.amazonaws.com/app.bin?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Expires=3600&X-Amz-Signature=ab%2Fcd","auth_scheme":"aws.s3.presigned","sig-sha256-ecdsa":"MEUCIQDk8m0xYl2cYV1y2m7ZbL1s3A0iJZk0bq0O0A=="}]}}}}"#;
-const OTA_UPDATE: &str = r#"{"Message":"Update Available","Manufacturer":"M","ManufacturerId":"1","Product":"P","SerialNumber":"S","Board":"CY8CPROTO_062_4343W","Version":"2.0.0","Connection":"HTTPS","Server":"h.example","Port":"443","File":"/ota.bin?a=1","UniqueTopicName":"t"}"#;
+const IOTCONNECT: &str = include_str!("documents/iotconnect-2.1.json");
+const AWS_JOBS: &str = include_str!("documents/aws-jobs.json");
+const AFR_OTA: &str = include_str!("documents/afr-ota.json");
+const OTA_UPDATE: &str = include_str!("documents/ota-update.json");
 
 /// What `serde` is to find, absent fields allowed as here. Texts are borrowed, so none may have an escape.
 #[derive(Deserialize, Default)]

@@ -180,12 +180,6 @@ impl<'a> ParseError<'a> {
         report::write(dialect, Words::Quoted(id), None, Status::Rejected, message, out).map(Some)
     }
 
-    /// What its report is about.
-    #[cfg(any(feature = "iotconnect", feature = "iotconnect-20"))]
-    pub(crate) fn subject(&self) -> Option<(Dialect, Text<'_>)> {
-        self.subject
-    }
-
     /// [`ParseErrorKind::reason`] of the kind.
     pub fn reason(&self) -> &'static str {
         self.kind.reason()

@@ -4,8 +4,8 @@ use core::hint::black_box;
 use core::mem::size_of_val;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::pin::pin;
-use core::task::{Context, Poll, Waker};
 
+use embassy_futures::block_on;
 use embedded_hal_async::delay::DelayNs;
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 use embedded_nal_async::{AddrType, Dns, TcpConnect};
@@ -77,7 +77,7 @@ pub fn run(image: &Signed, key: &dyn Key, around: &mut dyn FnMut(&mut dyn FnMut(
     );
     let mut updater = Updater::new(fetch, slot, policy, boot);
     let mut sizes = Sizes { updater: size_of_val(&updater), future: 0 };
-    let startup = now(pin!(updater.start(RUNNING)));
+    let startup = block_on(updater.start(RUNNING));
     assert!(matches!(startup, Ok(Startup::Idle)));
     let Ok(job) = sprag::job::parse(JOB) else { unreachable!("a sound job") };
     let mut events = |event| {
@@ -86,18 +86,9 @@ pub fn run(image: &Signed, key: &dyn Key, around: &mut dyn FnMut(&mut dyn FnMut(
     let mut future = pin!(updater.run(&job, &mut events));
     sizes.future = size_of_val(&*future);
     let mut outcome = None;
-    around(&mut || outcome = Some(now(future.as_mut()).is_ok_and(|it| it == Outcome::RebootToTest)));
+    around(&mut || outcome = Some(block_on(future.as_mut()).is_ok_and(|it| it == Outcome::RebootToTest)));
     assert!(outcome == Some(true), "the update came to nothing");
     sizes
-}
-
-/// Polls until it is done: nothing here takes time.
-fn now<F: Future>(mut future: core::pin::Pin<&mut F>) -> F::Output {
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            return output;
-        }
-    }
 }
 
 /// A key whose arithmetic is done elsewhere, and comes out well.

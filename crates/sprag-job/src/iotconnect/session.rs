@@ -180,7 +180,7 @@ impl<'t, const SEEN: usize> IotConnect<'t, SEEN> {
         topic: &'b mut [u8],
         payload: &'b mut [u8],
     ) -> Result<Option<Publish<'b>>, NoRoom> {
-        let Some((dialect, id)) = error.subject() else { return Ok(None) };
+        let Some((dialect, id)) = error.dialect().zip(error.id()) else { return Ok(None) };
         self.publish((dialect, Words::Quoted(id)), Status::Rejected, message, topic, payload)
     }
 

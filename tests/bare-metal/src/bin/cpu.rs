@@ -23,10 +23,11 @@ const P256: Signed = Signed {
     key: include_bytes!(concat!(env!("OUT_DIR"), "/key-p256")),
 };
 
+/// Those of `cargo xtask bench job`.
 const DOCUMENTS: &[(&str, &[u8])] = &[
-    ("iotconnect-2.1", include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/documents/iotconnect-2.1.json"))),
-    ("aws-jobs", include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/documents/aws-jobs.json"))),
-    ("afr-ota", include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/documents/afr-ota.json"))),
+    ("iotconnect-2.1", include_bytes!("../../../../crates/sprag-job/benches/documents/iotconnect-2.1.json")),
+    ("aws-jobs", include_bytes!("../../../../crates/sprag-job/benches/documents/aws-jobs.json")),
+    ("afr-ota", include_bytes!("../../../../crates/sprag-job/benches/documents/afr-ota.json")),
 ];
 /// How often each is read: the timer does not tell single instructions.
 const TIMES: u32 = 100;

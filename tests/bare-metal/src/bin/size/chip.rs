@@ -1,7 +1,6 @@
 //! A chip's flash, network, time and keys, which the compiler can't see through.
 #![allow(dead_code)] // Each program takes what it needs.
 
-use core::convert::Infallible;
 use core::hint::black_box;
 use core::net::{IpAddr, SocketAddr};
 
@@ -129,6 +128,3 @@ impl rand_core::RngCore for Random {
 
 #[cfg(feature = "fetch-tls")]
 impl rand_core::CryptoRng for Random {}
-
-/// What can't fail.
-pub type Never = Infallible;

@@ -1,11 +1,12 @@
 //! `sprag-flash` as a firmware uses it: a stream into a slot, with a journal behind it.
 
+use core::convert::Infallible;
 use core::hint::black_box;
 
 use embassy_futures::block_on;
 use sprag_flash::{FeedError, Geometry, Journal, SlotWriter};
 
-use crate::chip::{Flash, Never};
+use crate::chip::Flash;
 
 pub fn run(input: &[u8], out: &mut [u8]) {
     let geometry = Geometry { write_size: 8, erase_size: 4096, erased: 0xFF };
@@ -13,7 +14,7 @@ pub fn run(input: &[u8], out: &mut [u8]) {
     let (first, second) = rest.split_at_mut(rest.len() / 2);
     let journal = Journal::new(Flash, geometry, scratch);
     let mut writer = SlotWriter::new(Flash, geometry, journal, first).second_buffer(second);
-    let result: Result<(), FeedError<Never>> = block_on(async {
+    let result: Result<(), FeedError<Infallible>> = block_on(async {
         let known = writer.session().await?.is_some_and(|session| session.identity.as_slice() == input);
         let mut transfer = match known {
             true => writer.resume().await?,
