@@ -90,11 +90,8 @@ fn it_does_not_take_rows_of_512_bytes() {
     type Rows = SizedRegion<512, 4096>;
     let refused = MapConfig::<Rows>::try_new(0..SIZE).err();
     assert!(matches!(refused, Some(MapConfigError::WordSizeTooLarge | MapConfigError::PagesTooSmall)));
-    let (_, most) = {
-        // The same region for the journal: eight rows a sector.
-        let (least, most) = ours(512, 512);
-        println!("this journal with rows of 512 bytes, every 512 sectors: {least} to {most}");
-        (least, most)
-    };
+    // The same region for the journal: eight rows a sector.
+    let (least, most) = ours(512, 512);
+    println!("this journal with rows of 512 bytes, every 512 sectors: {least} to {most}");
     assert!(most <= 2, "{most}");
 }
