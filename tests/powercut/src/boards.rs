@@ -9,25 +9,27 @@ use crate::families::AnyFamily;
 /// The boards by name.
 pub const NAMES: [&str; 3] = ["stm32", "esp32", "psoc6"];
 
-/// The cases of a board: what its maps say, with images of one sector and a half, of two, and a forged one.
+/// The cases of a board: what its maps say.
 ///
 /// # Panics
 /// A board's map contradicts the test kit's part.
 pub fn cases(board: &str, families: &[Box<dyn AnyFamily>]) -> Vec<Case> {
     let all = crate::cases(families);
-    let of_grid = |board, part: &str, family: &str| -> Vec<Case> {
-        let is = |case: &&Case| case.part.name == part && families[case.family].name().starts_with(family);
+    // Of the part that has the board's name.
+    let of_grid = |board: &'static str, family: &str| -> Vec<Case> {
+        let is = |case: &&Case| case.part.name == board && families[case.family].name().starts_with(family);
         all.iter().filter(is).map(|case| Case { board: Some(board), ..case.clone() }).collect()
     };
     match board {
         "stm32" => Map::ALL.iter().flat_map(|map| stm32(map, families)).collect(),
         // The sectors and rows of these two are the real ones in the grid, too.
-        "esp32" => of_grid("esp32", "esp32", "esp-idf"),
-        "psoc6" => of_grid("psoc6", "psoc6", "cypress"),
+        "esp32" => of_grid("esp32", "esp-idf"),
+        "psoc6" => of_grid("psoc6", "cypress"),
         _ => Vec::new(),
     }
 }
 
+/// Images of one sector and a half, of two, and a forged one.
 fn stm32(map: &Map, families: &[Box<dyn AnyFamily>]) -> Vec<Case> {
     let part = Part::all().into_iter().find(|part| {
         // `STM32H563ZI` is an `stm32h5`.

@@ -151,6 +151,11 @@ impl<F: Family> Explorer<F> {
         self.failure().get_or_insert_with(|| Box::new(Failure { case, board, steps: steps.to_vec(), what }));
     }
 
+    /// Whether a run is as long as a board's real sectors make it.
+    fn is_long(&self, operations: u64) -> bool {
+        self.plan.case.board.is_some() && operations > RUN
+    }
+
     /// Undisturbed first, then cut in every operation of that.
     fn cuts(self: &Arc<Self>) {
         let device = self.plan.device();
@@ -170,16 +175,17 @@ impl<F: Family> Explorer<F> {
         self.counts().operations = operations;
         if let Depth::Sample { cuts, .. } = self.settings.depth {
             let all = operations * Torn::WAYS.len() as u64;
-            // A run of a board's real sectors is long: so many fewer of them.
-            let (first, second) = match self.plan.case.board {
-                Some(_) if operations > RUN => (cuts * RUN / operations, cuts * RUN / operations),
-                _ => (all, cuts),
+            // So many fewer of long runs, and not even every first cut.
+            let (first, second) = if self.is_long(operations) {
+                let fewer = (cuts * RUN / operations).max(FEWEST);
+                (fewer.min(all), fewer)
+            } else {
+                (all, cuts.max(1))
             };
             let [one_in_first, one_in_second] = &self.one_in;
-            one_in_first.store((all / first.max(FEWEST)).max(1), Ordering::Relaxed);
+            one_in_first.store((all / first).max(1), Ordering::Relaxed);
             // A recovery has half as many operations as the whole, in the middle.
-            let all = all.min(first.max(FEWEST)) * all / 2;
-            one_in_second.store((all / second.max(FEWEST)).max(1), Ordering::Relaxed);
+            one_in_second.store((first * all / 2 / second).max(1), Ordering::Relaxed);
         }
         let device = self.plan.device();
         self.observe(&device, &[], 2);
@@ -259,7 +265,7 @@ impl<F: Family> Explorer<F> {
     /// Every future dropped at every await: the device is reset then, or the job is run again by the same updater.
     fn drops(self: &Arc<Self>) {
         // Of a board's long runs, some of the places.
-        let step = if self.plan.case.board.is_some() && self.counts().operations > RUN { 29 } else { 1 };
+        let step = if self.is_long(self.counts().operations) { 29 } else { 1 };
         for polls in (0..).step_by(step) {
             let device = self.plan.device().yielding();
             match device.run_polls(polls) {

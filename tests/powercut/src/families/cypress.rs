@@ -1,16 +1,12 @@
 //! Infineon's line of MCUboot on PSoC 6's internal flash: rows of 512 bytes, erased to zeros, and a status partition.
 
-use std::ops::Range;
-
 use sprag::boot::Cypress as Control;
 use sprag::boot::mcuboot::CypressLayout;
-use sprag::verify::Key;
 use sprag_testkit::flash::{Part, Region};
 use sprag_testkit::mcuboot as model;
 
-use super::mcuboot::{booted, key, signed};
+use super::mcuboot::booted;
 use super::{Booted, Family, Slots};
-use crate::case::Image;
 
 /// The sectors of a slot that the status partition has room for.
 const SECTORS_MAX: u32 = 32;
@@ -42,14 +38,6 @@ impl Family for Cypress {
 
     fn format(&self) -> Self::Format {
         sprag::verify::McuBoot
-    }
-
-    fn key(&self) -> Box<dyn Key + Send + Sync> {
-        key()
-    }
-
-    fn image(&self, major: u8, image: Image, blank: Range<usize>, erased: u8) -> Vec<u8> {
-        signed(major, image, &blank, erased)
     }
 
     fn control(&self, slots: &Slots, _: Booted) -> Self::Boot {

@@ -1,17 +1,12 @@
 //! embassy-boot: its own bootloader, over a state partition of its own.
 
-use std::ops::Range;
-
 use embedded_storage::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
 use sprag::boot::EmbassyBoot;
 use sprag::boot::embassy::Layout;
-use sprag::verify::Key;
 use sprag_testkit::flash::{FlashError, Part, ProgramRule, Region};
 use sprag_testkit::mcuboot::check_image;
 
-use super::mcuboot::{key, signed};
 use super::{Booted, Family, Slots};
-use crate::case::Image;
 
 /// embassy-boot. It takes whatever lies in its DFU partition: the images are MCUboot's, for the firmware to verify.
 #[derive(Debug, Clone, Copy)]
@@ -43,14 +38,6 @@ impl Family for Embassy {
 
     fn format(&self) -> Self::Format {
         sprag::verify::McuBoot
-    }
-
-    fn key(&self) -> Box<dyn Key + Send + Sync> {
-        key()
-    }
-
-    fn image(&self, major: u8, image: Image, blank: Range<usize>, erased: u8) -> Vec<u8> {
-        signed(major, image, &blank, erased)
     }
 
     fn control(&self, slots: &Slots, _: Booted) -> Self::Boot {

@@ -57,14 +57,6 @@ impl Family for TwoSlots {
         sprag::verify::McuBoot
     }
 
-    fn key(&self) -> Box<dyn Key + Send + Sync> {
-        key()
-    }
-
-    fn image(&self, major: u8, image: Image, blank: Range<usize>, erased: u8) -> Vec<u8> {
-        signed(major, image, &blank, erased)
-    }
-
     fn control(&self, slots: &Slots, _: Booted) -> Self::Boot {
         let geometry = slots.secondary.flash().geometry();
         let size = slots.secondary.range().end - slots.secondary.range().start;

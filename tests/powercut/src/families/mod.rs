@@ -88,11 +88,15 @@ pub trait Family: Copy + Send + Sync + 'static {
     /// The format of its images.
     fn format(&self) -> Self::Format;
 
-    /// The key that images are to be signed with.
-    fn key(&self) -> Box<dyn Key + Send + Sync>;
+    /// The key that images are to be signed with. Images are MCUboot's, unless a family has its own.
+    fn key(&self) -> Box<dyn Key + Send + Sync> {
+        mcuboot::key()
+    }
 
     /// A signed image whose version is `major.0.0`. In the bytes of `blank` it reads as `erased`.
-    fn image(&self, major: u8, image: Image, blank: Range<usize>, erased: u8) -> Vec<u8>;
+    fn image(&self, major: u8, image: Image, blank: Range<usize>, erased: u8) -> Vec<u8> {
+        mcuboot::signed(major, image, &blank, erased)
+    }
 
     /// The flash that [`BootControl::room`] is in, and the slot for updates.
     fn target(&self, slots: &Slots) -> Region {
