@@ -16,11 +16,13 @@ mod error;
 #[cfg(feature = "mqtt")]
 pub mod mqtt;
 mod record;
+mod report;
 mod updater;
 
 pub use error::Error;
 pub use record::{ID_MAX, JobRecord, Phase, REASON_MAX};
-pub use updater::{Event, Outcome, Report, Startup, Updater};
+pub use report::Report;
+pub use updater::{Event, Outcome, Startup, Updater};
 
 pub use sprag_boot as boot;
 pub use sprag_fetch as fetch;

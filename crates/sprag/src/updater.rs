@@ -7,11 +7,12 @@ use embedded_storage_async::nor_flash::NorFlash;
 use sprag_boot::{BootControl, State, Swap};
 use sprag_fetch::{ETAG_MAX, Etag, Image, ImageSource};
 use sprag_flash::{CONVERSATION, FeedError, JOB, SlotWriter};
-use sprag_job::{Artifact, Dialect, Job, SignatureAlgorithm, Status, TooSmall};
+use sprag_job::{Artifact, Job, SignatureAlgorithm, Status, TooSmall};
 use sprag_verify::{Algorithm, Format, McuBoot, Policy, Promised, Signature, Version};
 
 use crate::error::Error;
 use crate::record::{ID_MAX, JobRecord, Phase};
+use crate::report::Report;
 
 /// How often an object may change under the reader within one run.
 const STARTS_MAX: u8 = 3;
@@ -77,49 +78,6 @@ pub enum Startup {
     Staged,
     /// This is the new image, on trial: test it, then [`confirm`](Updater::confirm) or [`reject`](Updater::reject) it.
     Trial,
-}
-
-/// The final report of a job, to be published once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
-    record: JobRecord,
-    status: Status,
-}
-
-impl Report {
-    /// The job's id.
-    pub fn id(&self) -> &str {
-        &self.record.id
-    }
-
-    /// The dialect that the job came in.
-    pub fn dialect(&self) -> Dialect {
-        self.record.dialect
-    }
-
-    /// How it ended: done, failed or rejected.
-    pub fn status(&self) -> Status {
-        self.status
-    }
-
-    /// Why it failed, as a stable word; empty when it is done.
-    pub fn reason(&self) -> &str {
-        &self.record.reason
-    }
-
-    /// The version of the job's image; zeros when it never got so far.
-    pub fn version(&self) -> Version {
-        self.record.version
-    }
-
-    /// The bytes to publish, written to `out`; empty when there is nothing to publish, because the job has no id to answer
-    /// to.
-    ///
-    /// # Errors
-    /// [`TooSmall`] names the size that would do.
-    pub fn write<'b>(&self, message: &str, out: &'b mut [u8]) -> Result<&'b str, TooSmall> {
-        sprag_job::report(self.record.dialect, &self.record.id, None, self.status, message, out)
-    }
 }
 
 /// Takes jobs to their end: the new image runs and is confirmed, or the old one still boots and the cloud knows why.

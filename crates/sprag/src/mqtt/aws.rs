@@ -9,7 +9,7 @@ use sprag_verify::Version;
 use super::cloud::{Asked, Cloud, Heard, ReadJob, Scratch, Talk};
 use super::exchange::{Say, State};
 use crate::record::JobRecord;
-use crate::updater::Report;
+use crate::report::Report;
 
 /// After how many seconds of silence a request is made again.
 const SILENCE_SECONDS: u32 = 30;

@@ -4,7 +4,7 @@ use sprag_job::{Job, NoRoom, ParseError, Publish, TooSmall};
 
 use super::exchange::{Say, State};
 use crate::record::JobRecord;
-use crate::updater::Report;
+use crate::report::Report;
 
 /// Reads a job document as it arrived, envelope included.
 pub type ReadJob = for<'a> fn(&'a [u8]) -> Result<Job<'a>, ParseError<'a>>;

@@ -8,7 +8,7 @@ use heapless::Vec;
 use sprag_verify::Version;
 
 use super::event::Event;
-use crate::updater::Report;
+use crate::report::Report;
 
 /// The most bytes that a conversation keeps across the reboot.
 pub(crate) const STATE_MAX: usize = 72;

@@ -8,7 +8,7 @@ use sprag_job::{Dialect, Job, NoRoom, ParseError, Publish, Status, TooSmall};
 use super::cloud::{Asked, Cloud, Heard, ReadJob, Scratch, Talk};
 use super::exchange::{STATE_MAX, Say, State};
 use crate::record::{ID_MAX, JobRecord};
-use crate::updater::Report;
+use crate::report::Report;
 
 /// The layout of what is kept.
 const VERSION: u8 = 1;
