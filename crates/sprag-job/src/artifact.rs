@@ -17,23 +17,30 @@ pub struct Artifact<'a> {
     pub(crate) location: Option<Location<'a>>,
     pub(crate) name: Option<Text<'a>>,
     pub(crate) tag: Option<Text<'a>>,
-    pub(crate) size: Option<u32>,
-    pub(crate) digest: Option<Digest<'a>>,
-    pub(crate) signature: Option<Signature<'a>>,
-    pub(crate) certificate: Option<Text<'a>>,
     pub(crate) protocols: Protocols,
-    pub(crate) file_type: Option<u32>,
-    pub(crate) file_id: Option<u32>,
-    pub(crate) stream: Option<Text<'a>>,
+    #[cfg(feature = "aws")]
+    pub(crate) by_aws: ByAws<'a>,
     /// Where the URL stands.
     pub(crate) path: Path,
     pub(crate) offset: usize,
 }
 
+/// What only documents for AWS say of a file: where their dialects are left out, it takes neither RAM nor code.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct ByAws<'a> {
+    pub(crate) size: Option<u32>,
+    pub(crate) digest: Option<Digest<'a>>,
+    pub(crate) signature: Option<Signature<'a>>,
+    pub(crate) certificate: Option<Text<'a>>,
+    pub(crate) file_type: Option<u32>,
+    pub(crate) file_id: Option<u32>,
+    pub(crate) stream: Option<Text<'a>>,
+}
+
 impl fmt::Debug for Artifact<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Artifact");
-        shown.field("name", &self.name).field("tag", &self.tag).field("size", &self.size);
+        shown.field("name", &self.name).field("tag", &self.tag).field("size", &self.size());
         shown.field("location", &self.location).finish_non_exhaustive()
     }
 }
@@ -50,17 +57,19 @@ impl<'a> Artifact<'a> {
             location: None,
             name: None,
             tag: None,
-            size: None,
-            digest: None,
-            signature: None,
-            certificate: None,
             protocols,
-            file_type: None,
-            file_id: None,
-            stream: None,
+            #[cfg(feature = "aws")]
+            by_aws: ByAws::default(),
             path: place.path(),
             offset: place.offset(),
         }
+    }
+
+    fn by_aws(&self) -> ByAws<'a> {
+        #[cfg(feature = "aws")]
+        return self.by_aws;
+        #[cfg(not(feature = "aws"))]
+        ByAws::default()
     }
 
     /// Its URL, when the document has it in one text: `http://` or `https://`, a host, and then printable ASCII of any
@@ -93,22 +102,22 @@ impl<'a> Artifact<'a> {
 
     /// Its size in bytes: `filesize` in `afr_ota`, `size` in `aws-jobs`. IoTConnect and ota-update never say.
     pub fn size(&self) -> Option<u64> {
-        self.size.map(u64::from)
+        self.by_aws().size.map(u64::from)
     }
 
     /// What its bytes must digest to: `sha256` in `aws-jobs`.
     pub fn digest(&self) -> Option<Digest<'a>> {
-        self.digest
+        self.by_aws().digest
     }
 
     /// The signature over it: `sig-…` in `afr_ota`, `signature` in `aws-jobs`.
     pub fn signature(&self) -> Option<Signature<'a>> {
-        self.signature
+        self.by_aws().signature
     }
 
     /// The name of the certificate that the signature is to be verified with: `certfile` in `afr_ota`.
     pub fn certificate(&self) -> Option<Text<'a>> {
-        self.certificate
+        self.by_aws().certificate
     }
 
     /// The ways in which it is offered.
@@ -118,17 +127,17 @@ impl<'a> Artifact<'a> {
 
     /// What kind of file it is: `fileType` in `afr_ota` and `aws-jobs`, where 0 is firmware by convention.
     pub fn file_type(&self) -> Option<u32> {
-        self.file_type
+        self.by_aws().file_type
     }
 
     /// Its number within the stream: `fileid` in `afr_ota`.
     pub fn file_id(&self) -> Option<u32> {
-        self.file_id
+        self.by_aws().file_id
     }
 
     /// The MQTT file stream that delivers it: `streamname` in `afr_ota`.
     pub fn stream(&self) -> Option<Text<'a>> {
-        self.stream
+        self.by_aws().stream
     }
 
     /// Refuses an artifact that would come over plain HTTP or MQTT.

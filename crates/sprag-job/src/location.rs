@@ -50,7 +50,8 @@ impl Scheme {
 pub enum Location<'a> {
     /// A whole URL, as [`Artifact::url`](crate::Artifact::url).
     Url(Text<'a>),
-    /// The parts of one (ota-update).
+    /// The parts of one.
+    #[cfg(feature = "ota-update")]
     Parts {
         /// From `Connection`.
         scheme: Scheme,
@@ -69,6 +70,7 @@ impl fmt::Debug for Location<'_> {
         // Neither path nor query: whoever holds a presigned URL can fetch. `Display` shows them.
         match self {
             Self::Url(_) => f.debug_tuple("Url").finish_non_exhaustive(),
+            #[cfg(feature = "ota-update")]
             Self::Parts { scheme, host, port, .. } => {
                 let mut shown = f.debug_struct("Parts");
                 shown.field("scheme", scheme).field("host", host).field("port", port).finish_non_exhaustive()
@@ -82,24 +84,30 @@ impl<'a> Location<'a> {
     ///
     /// Without a host (see [`served_by`](Self::served_by)) it is a URL without one, which no fetcher takes.
     pub fn bytes(&self) -> LocationBytes<'a> {
-        let (whole, scheme, host, port, path) = match *self {
-            Self::Url(url) => (url, "", Text::EMPTY, None, Text::EMPTY),
-            Self::Parts { scheme, host, port, path } => (Text::EMPTY, scheme.name(), host, port, path),
-        };
-        let parts = !scheme.is_empty();
-        let slash = parts && path.bytes().next() != Some(b'/');
-        LocationBytes {
-            scheme: scheme.as_bytes(),
-            divider: if parts { b"://" } else { b"" },
-            host: if parts { host.bytes() } else { whole.bytes() },
-            port: Port::of(port),
-            slash: if slash { b"/" } else { b"" },
-            path: path.bytes(),
+        match *self {
+            Self::Url(url) => LocationBytes {
+                url: url.bytes(),
+                #[cfg(feature = "ota-update")]
+                parts: None,
+            },
+            #[cfg(feature = "ota-update")]
+            Self::Parts { scheme, host, port, path } => LocationBytes {
+                url: Text::EMPTY.bytes(),
+                parts: Some(PartsBytes {
+                    scheme: scheme.name().as_bytes(),
+                    divider: b"://",
+                    host: host.bytes(),
+                    port: Port::of(port),
+                    slash: if path.bytes().next() == Some(b'/') { b"" } else { b"/" },
+                    path: path.bytes(),
+                }),
+            },
         }
     }
 
     /// The same place, with `host` where the document leaves out who serves it. A `host` that could not stand in a URL
     /// (anything but letters, digits, `.`, `-`, `_`, or an IPv6 address in brackets) is not taken.
+    #[cfg(feature = "ota-update")]
     pub fn served_by(self, host: &'a str) -> Self {
         let named = Text::new(host);
         match self {
@@ -114,6 +122,7 @@ impl<'a> Location<'a> {
     pub fn is_https(&self) -> bool {
         match self {
             Self::Url(text) => url::is_https(*text),
+            #[cfg(feature = "ota-update")]
             Self::Parts { scheme, .. } => *scheme == Scheme::Https,
         }
     }
@@ -127,6 +136,7 @@ impl fmt::Display for Location<'_> {
 }
 
 /// Whether a URL can name this host.
+#[cfg(feature = "ota-update")]
 pub(crate) fn is_host(host: Text<'_>) -> bool {
     let bracketed = host.bytes().next() == Some(b'[');
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
@@ -139,6 +149,7 @@ pub(crate) fn is_host(host: Text<'_>) -> bool {
 }
 
 /// `:443`, or nothing.
+#[cfg(feature = "ota-update")]
 #[derive(Debug, Clone)]
 struct Port {
     rest: u16,
@@ -147,6 +158,7 @@ struct Port {
     colon: bool,
 }
 
+#[cfg(feature = "ota-update")]
 impl Port {
     fn of(port: Option<u16>) -> Self {
         let rest = port.unwrap_or(0);
@@ -174,18 +186,40 @@ impl Port {
 /// The bytes of a URL. Made by [`Location::bytes`].
 #[derive(Debug, Clone)]
 pub struct LocationBytes<'a> {
+    url: Bytes<'a>,
+    /// In its place.
+    #[cfg(feature = "ota-update")]
+    parts: Option<PartsBytes<'a>>,
+}
+
+impl Iterator for LocationBytes<'_> {
+    type Item = u8;
+
+    fn next(&mut self) -> Option<u8> {
+        #[cfg(feature = "ota-update")]
+        if let Some(parts) = &mut self.parts {
+            return parts.next();
+        }
+        self.url.next()
+    }
+}
+
+impl FusedIterator for LocationBytes<'_> {}
+
+/// The bytes of a URL that is spread over the document.
+#[cfg(feature = "ota-update")]
+#[derive(Debug, Clone)]
+struct PartsBytes<'a> {
     scheme: &'static [u8],
     divider: &'static [u8],
-    /// The host, or the whole URL.
     host: Bytes<'a>,
     port: Port,
     slash: &'static [u8],
     path: Bytes<'a>,
 }
 
-impl Iterator for LocationBytes<'_> {
-    type Item = u8;
-
+#[cfg(feature = "ota-update")]
+impl PartsBytes<'_> {
     fn next(&mut self) -> Option<u8> {
         fn pop(bytes: &mut &'static [u8]) -> Option<u8> {
             let (&first, rest) = bytes.split_first()?;
@@ -201,9 +235,7 @@ impl Iterator for LocationBytes<'_> {
     }
 }
 
-impl FusedIterator for LocationBytes<'_> {}
-
-#[cfg(test)]
+#[cfg(all(test, feature = "ota-update"))]
 mod tests {
     use super::*;
     use std::string::ToString;

@@ -9,7 +9,7 @@
 //! Siblings of `afr_ota` are ignored. A file comes from its URL, by the MQTT stream `streamname`, or by either.
 
 use super::execution;
-use crate::artifact::Artifact;
+use crate::artifact::{Artifact, ByAws};
 use crate::artifacts::{Scope, Source};
 use crate::dialect::Dialect;
 use crate::error::{ParseError, ParseErrorKind as Kind};
@@ -70,12 +70,15 @@ pub(crate) fn artifact<'a>(streams: Streams<'a>, file: Value<'a>) -> Result<Arti
     Ok(Artifact {
         location,
         name: name.optional_text()?,
-        size: size.optional_u32()?,
-        signature: signature(file)?,
-        certificate: certificate.optional_text()?,
-        file_type: file_type.optional_u32()?,
-        file_id: file_id.optional_u32()?,
-        stream: streams.stream,
+        by_aws: ByAws {
+            size: size.optional_u32()?,
+            digest: None,
+            signature: signature(file)?,
+            certificate: certificate.optional_text()?,
+            file_type: file_type.optional_u32()?,
+            file_id: file_id.optional_u32()?,
+            stream: streams.stream,
+        },
         ..Artifact::nowhere(url, protocols)
     })
 }

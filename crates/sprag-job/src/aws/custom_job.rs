@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::documents;
 use super::execution::ID_PATH;
-use crate::artifact::Artifact;
+use crate::artifact::{Artifact, ByAws};
 use crate::artifacts::{Scope, Source};
 use crate::digest::Digest;
 use crate::error::{ParseError, ParseErrorKind as Kind};
@@ -117,9 +117,12 @@ impl<'a> Custom<'a> {
             .map(|(algorithm, value)| text("signature", value).map(|value| Signature { algorithm, value }));
         let artifact = Artifact {
             name: optional("name", self.name)?,
-            size: self.size,
-            digest: digest.transpose()?,
-            signature: signature.transpose()?,
+            by_aws: ByAws {
+                size: self.size,
+                digest: digest.transpose()?,
+                signature: signature.transpose()?,
+                ..ByAws::default()
+            },
             ..Artifact::at(url, place)
         };
         let scope = Scope { object, prefix: documents::DOCUMENT };

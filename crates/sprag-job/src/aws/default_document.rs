@@ -11,7 +11,7 @@
 //! `signature` that is a string is an Ed25519 one.
 
 use super::execution;
-use crate::artifact::Artifact;
+use crate::artifact::{Artifact, ByAws};
 use crate::artifacts::{Scope, Source};
 use crate::dialect::Dialect;
 use crate::digest::Digest;
@@ -43,10 +43,13 @@ pub(crate) fn artifact<'a>(value: Value<'a>) -> Result<Artifact<'a>, ParseError<
     Ok(Artifact {
         name: name.optional_text()?,
         tag: tag.optional_text()?,
-        size: size.optional_u32()?,
-        digest: digest(sha256)?,
-        signature: self::signature(signature)?,
-        file_type: file_type.optional_u32()?,
+        by_aws: ByAws {
+            size: size.optional_u32()?,
+            digest: digest(sha256)?,
+            signature: self::signature(signature)?,
+            file_type: file_type.optional_u32()?,
+            ..ByAws::default()
+        },
         ..Artifact::at(url.url()?, url)
     })
 }
