@@ -1,8 +1,8 @@
 //! Dates as HTTP writes them, for a `Retry-After` that names one.
 
 /// Seconds since 1970 of an IMF-fixdate, `Fri, 27 Nov 2026 07:28:00 GMT` (RFC 9110, section 5.6.7). The two obsolete forms
-/// are not read: whoever sends them is waited for by the back-off.
-pub(crate) fn seconds(date: &[u8]) -> Option<u64> {
+/// are not read, nor are years from 2106 on: whoever sends them is waited for by the back-off.
+pub(crate) fn seconds(date: &[u8]) -> Option<u32> {
     let (&[_, _, _, b',', b' ', d1, d0, b' ', m0, m1, m2, b' ', y3, y2, y1, y0, b' '], time) =
         date.split_first_chunk()?
     else {
@@ -11,7 +11,7 @@ pub(crate) fn seconds(date: &[u8]) -> Option<u64> {
     let &[h1, h0, b':', i1, i0, b':', s1, s0, b' ', b'G', b'M', b'T'] = time else { return None };
     const MONTHS: [&[u8; 3]; 12] =
         [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
-    let month = u64::try_from(MONTHS.iter().position(|month| **month == [m0, m1, m2])?).ok()?;
+    let month = u32::try_from(MONTHS.iter().position(|month| **month == [m0, m1, m2])?).ok()?;
     let (day, year) = (number(&[d1, d0])?, number(&[y3, y2, y1, y0])?);
     let (hour, minute, second) = (number(&[h1, h0])?, number(&[i1, i0])?, number(&[s1, s0])?);
     if !(1970..).contains(&year) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
@@ -22,16 +22,16 @@ pub(crate) fn seconds(date: &[u8]) -> Option<u64> {
     hours.checked_mul(60)?.checked_add(minute)?.checked_mul(60)?.checked_add(second)
 }
 
-fn number(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0u64, |n, digit| {
-        let digit = digit.is_ascii_digit().then(|| u64::from(digit.wrapping_sub(b'0')))?;
+fn number(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0u32, |n, digit| {
+        let digit = digit.is_ascii_digit().then(|| u32::from(digit.wrapping_sub(b'0')))?;
         n.checked_mul(10)?.checked_add(digit)
     })
 }
 
 /// Days from 1970 to the first of a month, counted from 0. Years from March on, so that leap days come last (H. Hinnant,
 /// "chrono-Compatible Low-Level Date Algorithms").
-fn days_before(year: u64, month: u64) -> u64 {
+fn days_before(year: u32, month: u32) -> u32 {
     let (year, month) = match month {
         0 | 1 => (year.saturating_sub(1), month.saturating_add(10)),
         _ => (year, month.saturating_sub(2)),
@@ -58,6 +58,7 @@ mod tests {
             ("Fri, 27 Nov 2026 07:28:00 GMT", 1_795_764_480),
             ("Sat, 31 Dec 2099 23:59:59 GMT", 4_102_444_799),
             ("Mon, 01 Mar 2100 00:00:00 GMT", 4_107_542_400),
+            ("Sun, 07 Feb 2106 06:28:15 GMT", u32::MAX),
         ] {
             assert_eq!(seconds(date.as_bytes()), Some(expected), "{date}");
         }
@@ -75,6 +76,7 @@ mod tests {
             "Sun, 00 Nov 1994 08:49:37 GMT",
             "Sun, 06 Nox 1994 08:49:37 GMT",
             "Sun, 06 Nov 1969 08:49:37 GMT",
+            "Sun, 07 Feb 2106 06:28:16 GMT",
             "Sun, 06 Nov 1994 08:49:37 GMT ",
             "Sun, 0x Nov 1994 08:49:37 GMT",
         ] {

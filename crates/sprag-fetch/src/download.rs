@@ -12,11 +12,11 @@ use crate::chunked::{Chunked, Malformed};
 use crate::connector::Connector;
 use crate::error::{Error, Waiting};
 use crate::pace::Pace;
-use crate::request::{self, ByteRange};
+use crate::request::{ByteRange, Request};
 use crate::response::{CodeScanner, ErrorCode, Head, HeadParser};
 use crate::retry::{Decision, Retry, RetryPolicy};
 use crate::session::{AnswerError, RangeIgnored, Session, Span};
-use crate::url::{Scheme, Url};
+use crate::url::{Origin, Scheme, Url};
 
 /// How much of an error's body is searched for the service's code.
 const ERROR_BODY_MAX: u32 = 1024;
@@ -297,9 +297,7 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
         let mut link = match self.link.take() {
             Some(link) => link,
             None => {
-                let (scheme, port) = (self.url.scheme(), self.url.port());
-                let connection = dial(self.connector, self.delay, self.settings.limits, scheme, self.url.host(), port);
-                let connection = connection.await?;
+                let connection = dial(self.connector, self.delay, self.settings.limits, &self.url.origin).await?;
                 self.fruitful = false;
                 self.pace.reconnected();
                 events(Event::Connected);
@@ -351,53 +349,62 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
     ) -> Result<(Body, usize), Error<C::Error>> {
         let asked = self.session.next_range(self.settings.range_size);
         let limits = self.settings.limits;
-        send(connection, self.delay, limits, &mut request::head(&self.url, asked, self.session.if_match()), buf)
-            .await?;
-        events(Event::Requested(asked));
-        let mut answer = receive_head(connection, self.delay, limits, buf, events).await?;
+        let mut answer = HeadParser::new(limits.head_bytes);
+        // Where the last redirect led: its target lies at the front of `buf`, this many bytes long.
+        let (mut elsewhere, mut target) = (None, 0);
+        let mut hops = 0u8;
+        let body = loop {
+            let origin = elsewhere.as_ref().unwrap_or(&self.url.origin);
+            let (at_front, scratch) = buf.split_at_mut_checked(target).ok_or(Error::NoBuffer)?;
+            let request = Request { origin, range: asked, if_match: self.session.if_match() };
+            let mut head = |sent, out: &mut [u8]| match elsewhere {
+                None => request.write(&mut self.url.target.clone(), sent, out),
+                Some(_) => request.write(&mut at_front.iter().copied(), sent, out),
+            };
+            send(connection, self.delay, limits, &mut head, scratch).await?;
+            events(Event::Requested(asked));
+            let body = receive_head(connection, self.delay, limits, &mut answer, scratch, events).await?;
 
-        let mut base = self.url.origin();
-        for hop in 0..=limits.redirects {
-            if !matches!(answer.head.status, 301 | 302 | 303 | 307 | 308) || answer.location == 0 {
-                break;
+            let (status, location) = (answer.head().status, answer.kept());
+            // The next target, or the body, moves to the front of the whole buffer.
+            let shifted = |at: usize| at.saturating_add(target);
+            if !matches!(status, 301 | 302 | 303 | 307 | 308) || location == 0 {
+                break shifted(body.start)..shifted(body.end);
             }
-            if hop == limits.redirects {
+            if hops == limits.redirects {
                 return Err(AnswerError::TooManyRedirects.into());
             }
-            events(Event::Redirected { status: answer.head.status });
-            let (location, scratch) = buf.split_at_mut_checked(answer.location).ok_or(Error::NoBuffer)?;
-            let url = Url::parse_at(&base, location.iter().copied()).map_err(|_| AnswerError::BadRedirect)?;
-            if (base.scheme(), url.scheme()) == (Scheme::Https, Scheme::Http) {
+            hops = hops.saturating_add(1);
+            events(Event::Redirected { status });
+            let url = scratch.get(..location).unwrap_or_default().iter().copied();
+            let url = Url::parse_at(origin, url).map_err(|_| AnswerError::BadRedirect)?;
+            if (origin.scheme, url.origin.scheme) == (Scheme::Https, Scheme::Http) {
                 return Err(AnswerError::Downgrade.into());
             }
-            *connection = dial(self.connector, self.delay, limits, url.scheme(), url.host(), url.port()).await?;
+            let length = url.target.len();
+            let origin = elsewhere.insert(url.origin);
+            to_front(buf, shifted(location.saturating_sub(length))..shifted(location));
+            target = length;
+            answer = HeadParser::new(limits.head_bytes);
+            *connection = dial(self.connector, self.delay, limits, origin).await?;
             events(Event::Connected);
-            send(connection, self.delay, limits, &mut request::head(&url, asked, self.session.if_match()), scratch)
-                .await?;
-            events(Event::Requested(asked));
-            base = url.origin();
-            answer = receive_head(connection, self.delay, limits, scratch, events).await?;
-            // The next location, or the body, moves to the front of the whole buffer.
-            let shift = location.len();
-            answer.body = answer.body.start.saturating_add(shift)..answer.body.end.saturating_add(shift);
-            to_front(buf, shift..shift.saturating_add(answer.location));
-            // What was found elsewhere is not remembered: the next request goes to the first URL.
-            answer.head.close = true;
-        }
+        };
 
-        let Answer { head, body, .. } = answer;
         let early = body.len();
         to_front(buf, body);
-        match self.session.accept(asked, &head, self.settings.range_ignored) {
+        let head = answer.head();
+        match self.session.accept(asked, head, self.settings.range_ignored) {
             Ok(Span { skip, length, .. }) => {
                 if skip > 0 {
                     events(Event::Skipping { bytes: skip });
                 }
                 let chunked = head.chunked.then(Chunked::new);
-                Ok((Body { skip, left: length, chunked, close_after: head.close }, early))
+                // What was found elsewhere is not remembered: the next request goes to the first URL.
+                let close_after = head.close || hops > 0;
+                Ok((Body { skip, left: length, chunked, close_after }, early))
             }
             Err(AnswerError::UrlRefused { status, .. }) => {
-                let code = match receive_code(connection, self.delay, limits, &head, buf, early).await {
+                let code = match receive_code(connection, self.delay, limits, head, buf, early).await {
                     Ok(code) => code,
                     // The refusal stands, whether its explanation arrives or not; what a 400 means hangs on it.
                     Err(error) if status == 400 => return Err(error),
@@ -446,25 +453,16 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
     }
 }
 
-/// A head, and what of the buffer it was read into holds what.
-struct Answer {
-    head: Head,
-    /// Bytes of `Location` at the front.
-    location: usize,
-    /// What came along of the body.
-    body: Range<usize>,
-}
-
-/// Reads the head of an answer, within the time allowed for all of it.
+/// Reads the head of an answer, within the time allowed for all of it: where in `buf` what came along of the body lies.
 async fn receive_head<T: Read, E>(
     connection: &mut T,
     delay: &mut impl DelayNs,
     limits: Limits,
+    parser: &mut HeadParser,
     buf: &mut [u8],
     events: &mut dyn FnMut(Event),
-) -> Result<Answer, Error<E>> {
-    let all = async {
-        let mut parser = HeadParser::new(limits.head_bytes);
+) -> Result<Range<usize>, Error<E>> {
+    let all = pin!(async {
         loop {
             let kept = parser.kept();
             let room = buf.get_mut(kept..).filter(|room| !room.is_empty()).ok_or(Error::NoBuffer)?;
@@ -473,11 +471,11 @@ async fn receive_head<T: Read, E>(
                 Ok(count) => kept.saturating_add(count),
                 Err(error) => return Err(Error::Connection(error.kind())),
             };
-            if let Some((head, at)) = parser.feed(buf, end).map_err(AnswerError::Head)? {
-                return Ok(Answer { head, location: parser.kept(), body: at..end });
+            if let Some(at) = parser.feed(buf, end).map_err(AnswerError::Head)? {
+                return Ok(at..end);
             }
         }
-    };
+    });
     let result = match select(all, delay.delay_ms(limits.answer_ms)).await {
         Either::First(result) => result,
         Either::Second(()) => Err(Error::Timeout(Waiting::Answer)),
@@ -500,7 +498,7 @@ async fn receive_code<T: Read, E>(
 ) -> Result<ErrorCode, Error<E>> {
     let length = head.content_length.and_then(|length| u32::try_from(length).ok());
     let mut left = length.unwrap_or(ERROR_BODY_MAX).min(ERROR_BODY_MAX);
-    let all = async {
+    let all = pin!(async {
         let (mut scanner, mut chunked) = (CodeScanner::default(), head.chunked.then(Chunked::new));
         loop {
             let data = match &mut chunked {
@@ -520,7 +518,7 @@ async fn receive_code<T: Read, E>(
                 Err(error) => return Err(Error::Connection(error.kind())),
             };
         }
-    };
+    });
     match select(all, delay.delay_ms(limits.answer_ms)).await {
         Either::First(result) => result,
         Either::Second(()) => Err(Error::Timeout(Waiting::Answer)),
@@ -532,11 +530,9 @@ async fn dial<'f, C: Connector>(
     connector: &'f C,
     delay: &mut impl DelayNs,
     limits: Limits,
-    scheme: Scheme,
-    host: &str,
-    port: u16,
+    Origin { scheme, host, port }: &Origin,
 ) -> Result<C::Connection<'f>, Error<C::Error>> {
-    match select(connector.connect(scheme, host, port), delay.delay_ms(limits.connect_ms)).await {
+    match select(connector.connect(*scheme, host, *port), delay.delay_ms(limits.connect_ms)).await {
         Either::First(dialled) => dialled.map_err(Error::Connect),
         Either::Second(()) => Err(Error::Timeout(Waiting::Connect)),
     }
@@ -551,24 +547,22 @@ fn to_front(buf: &mut [u8], part: Range<usize>) {
     }
 }
 
-/// Writes `bytes` through `scratch`, in as few pieces as it allows, within the time allowed.
+/// Sends what `head` writes, through `scratch`, in as few pieces as it allows, within the time allowed.
 async fn send<T: Write, E>(
     connection: &mut T,
     delay: &mut impl DelayNs,
     limits: Limits,
-    bytes: &mut impl Iterator<Item = u8>,
+    head: &mut dyn FnMut(usize, &mut [u8]) -> usize,
     scratch: &mut [u8],
 ) -> Result<(), Error<E>> {
     let all = pin!(async {
+        let mut sent = 0usize;
         loop {
-            let mut count = 0usize;
-            for (slot, byte) in scratch.iter_mut().zip(&mut *bytes) {
-                *slot = byte;
-                count = count.saturating_add(1);
-            }
+            let count = head(sent, scratch);
             if count == 0 {
                 return connection.flush().await.map_err(|error| error.kind());
             }
+            sent = sent.saturating_add(count);
             let mut piece = scratch.get(..count).unwrap_or_default();
             while !piece.is_empty() {
                 let taken = connection.write(piece).await.map_err(|error| error.kind())?;

@@ -14,9 +14,9 @@ pub fn response_head(bytes: &[u8], piece: usize, room: &mut [u8]) {
             room.get_mut(kept..end)?.copy_from_slice(piece);
             match parser.feed(room, end) {
                 Ok(None) => assert!(parser.kept() <= end, "more was kept than came"),
-                Ok(Some((head, at))) => {
+                Ok(Some(at)) => {
                     assert!(parser.kept() <= at && at <= end, "the body begins elsewhere");
-                    return Some(Ok((head, end.saturating_sub(at) < piece.len())));
+                    return Some(Ok((parser.head().clone(), end.saturating_sub(at) < piece.len())));
                 }
                 Err(error) => return Some(Err(error)),
             }

@@ -1,6 +1,6 @@
 //! The head of a range request, as bytes to send.
 
-use crate::url::Url;
+use crate::url::Origin;
 
 /// The bytes that one request asks for, both ends inclusive as in RFC 9110, section 14.1.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,70 +12,142 @@ pub struct ByteRange {
     pub last: Option<u64>,
 }
 
-/// The whole head of a `GET` for `range`, produced byte by byte from where its parts lie, so that no URL is too long.
-///
-/// Compressed answers are refused up front: offsets into a compressed stream mean nothing to a slot in flash.
-pub(crate) fn head<'a, I: Iterator<Item = u8> + Clone>(
-    url: &'a Url<I>,
-    range: ByteRange,
-    if_match: Option<&'a str>,
-) -> impl Iterator<Item = u8> + 'a {
-    b"GET "
-        .iter()
-        .copied()
-        .chain(url.target())
-        .chain(*b" HTTP/1.1\r\nHost: ")
-        .chain(url.host_header())
-        .chain(*b"\r\nUser-Agent: sprag\r\nAccept-Encoding: identity\r\nRange: bytes=")
-        .chain(decimal(range.first))
-        .chain(*b"-")
-        .chain(range.last.into_iter().flat_map(decimal))
-        .chain(if_match.into_iter().flat_map(|etag| b"\r\nIf-Match: ".iter().copied().chain(etag.bytes())))
-        .chain(*b"\r\n\r\n")
+/// A `GET` for a range of what lies at `origin` under `target`.
+pub(crate) struct Request<'a> {
+    pub(crate) origin: &'a Origin,
+    pub(crate) range: ByteRange,
+    pub(crate) if_match: Option<&'a str>,
 }
 
-/// The decimal digits of a number, without the weight of `core::fmt`.
-pub(crate) fn decimal(number: u64) -> impl Iterator<Item = u8> {
-    let mut rest = number;
-    let mut digits = [0u8; 20];
-    let mut count = 0usize;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0'.wrapping_add(u8::try_from(rest % 10).unwrap_or(0));
-        count = count.saturating_add(1);
-        rest /= 10;
-        if rest == 0 {
-            break;
+impl Request<'_> {
+    /// Writes what of the head lies behind its first `sent` bytes to `out`, as far as it fits: how many bytes that are. It
+    /// is made anew for each piece from where its parts lie, so that no URL is too long, and nothing is kept in between.
+    ///
+    /// Compressed answers are refused up front: offsets into a compressed stream mean nothing to a slot in flash.
+    pub(crate) fn write(&self, target: &mut dyn Iterator<Item = u8>, sent: usize, out: &mut [u8]) -> usize {
+        let mut piece = Piece { sent, out, length: 0 };
+        piece.text("GET ");
+        // An empty path means `/`.
+        let mut target = target.peekable();
+        if target.peek() != Some(&b'/') {
+            piece.text("/");
+        }
+        target.for_each(|byte| piece.push(byte));
+        piece.text(" HTTP/1.1\r\nHost: ");
+        let is_v6 = self.origin.host.contains(':');
+        piece.text(if is_v6 { "[" } else { "" });
+        piece.text(&self.origin.host);
+        piece.text(if is_v6 { "]" } else { "" });
+        // Bare on the scheme's own port, because that is what a presigned URL signs.
+        if let Some(port) = self.origin.unusual_port() {
+            piece.text(":");
+            piece.number(port.into());
+        }
+        piece.text("\r\nUser-Agent: sprag\r\nAccept-Encoding: identity\r\nRange: bytes=");
+        piece.number(self.range.first);
+        piece.text("-");
+        if let Some(last) = self.range.last {
+            piece.number(last);
+        }
+        if let Some(etag) = self.if_match {
+            piece.text("\r\nIf-Match: ");
+            piece.text(etag);
+        }
+        piece.text("\r\n\r\n");
+        piece.length
+    }
+}
+
+/// A piece of a text that is written from its beginning.
+struct Piece<'b> {
+    /// Bytes before the piece that are still to come.
+    sent: usize,
+    out: &'b mut [u8],
+    length: usize,
+}
+
+impl Piece<'_> {
+    fn push(&mut self, byte: u8) {
+        if let Some(sent) = self.sent.checked_sub(1) {
+            self.sent = sent;
+        } else if let Some(place) = self.out.get_mut(self.length) {
+            *place = byte;
+            self.length = self.length.saturating_add(1);
         }
     }
-    let leading = digits.len().saturating_sub(count);
-    digits.into_iter().skip(leading)
+
+    fn text(&mut self, text: &str) {
+        text.bytes().for_each(|byte| self.push(byte));
+    }
+
+    /// In decimal, without the weight of `core::fmt` and of 64-bit division.
+    fn number(&mut self, number: u64) {
+        let (mut rest, mut leading) = (number, true);
+        for exponent in (0..20).rev() {
+            let (unit, mut digit) = (10u64.saturating_pow(exponent), b'0');
+            while let Some(less) = rest.checked_sub(unit) {
+                (rest, digit, leading) = (less, digit.saturating_add(1), false);
+            }
+            if !leading || exponent == 0 {
+                self.push(digit);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     extern crate std;
     use super::*;
-    use std::{string::String, vec::Vec};
+    use crate::url::Url;
+    use std::{string::String, vec, vec::Vec};
 
-    fn text(bytes: impl Iterator<Item = u8>) -> String {
-        String::from_utf8(bytes.collect::<Vec<_>>()).unwrap()
+    /// The head, when the scratch buffer has so many bytes.
+    fn head(url: &str, range: ByteRange, if_match: Option<&str>, room: usize) -> String {
+        let url = Url::parse(url.bytes()).unwrap();
+        let request = Request { origin: &url.origin, range, if_match };
+        let (mut sent, mut room) = (Vec::new(), vec![0; room]);
+        loop {
+            match request.write(&mut url.target.clone(), sent.len(), &mut room) {
+                0 => return String::from_utf8(sent).unwrap(),
+                count => sent.extend_from_slice(&room[..count]),
+            }
+        }
     }
 
     #[test]
     fn digits() {
         for n in [0, 7, 10, 4095, 1_048_577, u64::MAX] {
-            assert_eq!(text(decimal(n)), std::format!("{n}"));
+            let range = ByteRange { first: n, last: None };
+            assert!(head("http://h/", range, None, 512).contains(&std::format!("bytes={n}-\r")), "{n}");
         }
     }
 
     #[test]
-    fn one_range_header_and_the_bare_host() {
-        let url = Url::parse("https://b.s3.amazonaws.com/k?X-Amz-Signature=a%2Fb".bytes()).unwrap();
-        assert_eq!(
-            text(head(&url, ByteRange { first: 4096, last: Some(8191) }, Some("\"e\""))),
-            "GET /k?X-Amz-Signature=a%2Fb HTTP/1.1\r\nHost: b.s3.amazonaws.com\r\nUser-Agent: sprag\r\n\
-             Accept-Encoding: identity\r\nRange: bytes=4096-8191\r\nIf-Match: \"e\"\r\n\r\n"
-        );
-        assert!(text(head(&url, ByteRange { first: 0, last: None }, None)).ends_with("Range: bytes=0-\r\n\r\n"));
+    fn one_range_header_and_the_bare_host_in_pieces_of_any_size() {
+        for room in 1..300 {
+            let range = ByteRange { first: 4096, last: Some(8191) };
+            assert_eq!(
+                head("https://b.s3.amazonaws.com/k?X-Amz-Signature=a%2Fb", range, Some("\"e\""), room),
+                "GET /k?X-Amz-Signature=a%2Fb HTTP/1.1\r\nHost: b.s3.amazonaws.com\r\nUser-Agent: sprag\r\n\
+                 Accept-Encoding: identity\r\nRange: bytes=4096-8191\r\nIf-Match: \"e\"\r\n\r\n"
+            );
+        }
+        let open = ByteRange { first: 0, last: None };
+        assert!(head("http://h", open, None, 512).ends_with("Range: bytes=0-\r\n\r\n"));
+    }
+
+    #[test]
+    fn what_is_asked_for_and_of_whom() {
+        let open = ByteRange { first: 0, last: None };
+        for (url, expected) in [
+            ("http://h", "GET / HTTP/1.1\r\nHost: h\r\n"),
+            ("http://h?a=1", "GET /?a=1 HTTP/1.1\r\nHost: h\r\n"),
+            ("http://h:80/a", "GET /a HTTP/1.1\r\nHost: h\r\n"),
+            ("https://h:80/a", "GET /a HTTP/1.1\r\nHost: h:80\r\n"),
+            ("http://[::1]:8080/a", "GET /a HTTP/1.1\r\nHost: [::1]:8080\r\n"),
+        ] {
+            assert!(head(url, open, None, 512).starts_with(expected), "{url}");
+        }
     }
 }

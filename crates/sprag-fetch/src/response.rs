@@ -128,8 +128,8 @@ pub(crate) struct HeadParser {
     keep_alive: bool,
     kept: usize,
     /// `Date`, and `Retry-After` where it is one, in seconds since 1970.
-    now: Option<u64>,
-    retry_at: Option<u64>,
+    now: Option<u32>,
+    retry_at: Option<u32>,
     left: u32,
     limit: u32,
 }
@@ -152,11 +152,11 @@ impl HeadParser {
         }
     }
 
-    /// Takes the bytes that arrived in `buf` behind the first [`kept`](Self::kept), up to `end`. Once the head is whole:
-    /// it, and where in `buf` the body begins.
+    /// Takes the bytes that arrived in `buf` behind the first [`kept`](Self::kept), up to `end`. Once the
+    /// [`head`](Self::head) is whole: where in `buf` the body begins.
     ///
     /// The value of `Location` is moved to the front of `buf`, for there is no telling how long it is.
-    pub(crate) fn feed(&mut self, buf: &mut [u8], end: usize) -> Result<Option<(Head, usize)>, HeadError> {
+    pub(crate) fn feed(&mut self, buf: &mut [u8], end: usize) -> Result<Option<usize>, HeadError> {
         for at in self.kept..end {
             let Some(&byte) = buf.get(at) else { break };
             self.left = self.left.checked_sub(1).ok_or(HeadError::TooLong { limit: self.limit })?;
@@ -171,16 +171,20 @@ impl HeadParser {
                     *self = Self { left: self.left, ..Self::new(self.limit) };
                     continue;
                 }
-                let mut head = core::mem::take(&mut self.head);
-                head.close |= self.http_1_0 && !self.keep_alive;
+                self.head.close |= self.http_1_0 && !self.keep_alive;
                 // By the server's own clock: there is no other.
                 if let (Some(now), Some(retry_at)) = (self.now, self.retry_at) {
-                    head.retry_after = Some(clamped(retry_at.saturating_sub(now)));
+                    self.head.retry_after = Some(retry_at.saturating_sub(now));
                 }
-                return Ok(Some((head, at.saturating_add(1))));
+                return Ok(Some(at.saturating_add(1)));
             }
         }
         Ok(None)
+    }
+
+    /// What the head says, as far as it has come.
+    pub(crate) fn head(&self) -> &Head {
+        &self.head
     }
 
     /// How many bytes of the value of `Location` stand at the front of the buffer: none are to be read over them.
@@ -287,7 +291,7 @@ impl HeadParser {
             }
             Header::Date => self.now = date::seconds(value),
             Header::RetryAfter => {
-                self.head.retry_after = number(value).map(clamped);
+                self.head.retry_after = number(value).map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX));
                 self.retry_at = date::seconds(value);
             }
         }
@@ -305,10 +309,6 @@ fn once<T: PartialEq>(field: &mut Option<T>, value: Option<T>) -> Result<(), Hea
             Ok(())
         }
     }
-}
-
-fn clamped(seconds: u64) -> u32 {
-    u32::try_from(seconds).unwrap_or(u32::MAX)
 }
 
 fn number(digits: &[u8]) -> Option<u64> {
@@ -376,8 +376,9 @@ mod tests {
 
     fn parse(text: &str) -> Result<Option<(Head, usize)>, HeadError> {
         let mut bytes = text.as_bytes().to_vec();
-        let head = HeadParser::new(LIMIT).feed(&mut bytes, text.len())?;
-        Ok(head.map(|(head, at)| (head, text.len() - at)))
+        let mut parser = HeadParser::new(LIMIT);
+        let body = parser.feed(&mut bytes, text.len())?;
+        Ok(body.map(|at| (parser.head().clone(), text.len() - at)))
     }
 
     const PARTIAL: &str = "HTTP/1.1 206 Partial Content\r\nx-amz-id-2: aGVsbG8=\r\nDate: Mon, 23 Nov 2026 12:00:00 GMT\r\n\
@@ -395,7 +396,8 @@ mod tests {
             let (a, b) = PARTIAL.as_bytes().split_at(cut);
             let mut parser = HeadParser::new(LIMIT);
             assert_eq!(parser.feed(&mut a.to_vec(), a.len()), Ok(None), "cut at {cut}");
-            assert_eq!(parser.feed(&mut b.to_vec(), b.len()), Ok(Some((whole.clone(), b.len() - 4))), "cut at {cut}");
+            assert_eq!(parser.feed(&mut b.to_vec(), b.len()), Ok(Some(b.len() - 4)), "cut at {cut}");
+            assert_eq!(parser.head(), &whole, "cut at {cut}");
         }
     }
 
@@ -472,15 +474,16 @@ mod tests {
             let mut parser = HeadParser::new(LIMIT);
             let mut buf = [0; 200];
             let mut rest = answer.as_bytes();
-            let head = loop {
+            loop {
                 let (now, later) = rest.split_at(piece.min(rest.len()));
                 let end = parser.kept() + now.len();
                 buf[parser.kept()..end].copy_from_slice(now);
                 rest = later;
-                if let Some((head, _)) = parser.feed(&mut buf, end).unwrap() {
-                    break head;
+                if parser.feed(&mut buf, end).unwrap().is_some() {
+                    break;
                 }
-            };
+            }
+            let head = parser.head();
             assert_eq!((head.status, head.etag.as_deref()), (307, Some("\"x\"")));
             assert_eq!(&buf[..parser.kept()], b"https://h/a?b=1", "in pieces of {piece}");
         }

@@ -1,7 +1,6 @@
 //! A URL that is read where it lies: as bytes that can be walked again, never copied, of any length.
 
 use core::fmt;
-use core::iter::{Empty, empty};
 
 use crate::address;
 
@@ -41,17 +40,31 @@ impl Scheme {
 /// ```
 #[derive(Clone)]
 pub struct Url<I> {
-    scheme: Scheme,
-    host: heapless::String<HOST_MAX>,
-    port: u16,
+    pub(crate) origin: Origin,
     /// Where path or query start; empty when the URL ends after the authority.
-    target: I,
+    pub(crate) target: I,
+}
+
+/// Whom to ask: what of a URL stands before its path (RFC 6454).
+#[derive(Clone)]
+pub(crate) struct Origin {
+    pub(crate) scheme: Scheme,
+    /// A name or an address, an IPv6 address without its brackets.
+    pub(crate) host: heapless::String<HOST_MAX>,
+    pub(crate) port: u16,
+}
+
+impl Origin {
+    /// The port, unless it is the scheme's own.
+    pub(crate) fn unusual_port(&self) -> Option<u16> {
+        Some(self.port).filter(|port| *port != self.scheme.default_port())
+    }
 }
 
 impl<I> fmt::Debug for Url<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Neither path nor query: whoever holds a presigned URL can fetch.
-        f.debug_struct("Url").field("host", &self.host).field("port", &self.port).finish_non_exhaustive()
+        f.debug_struct("Url").field("host", &self.origin.host).field("port", &self.origin.port).finish_non_exhaustive()
     }
 }
 
@@ -68,56 +81,33 @@ impl<I: Iterator<Item = u8> + Clone> Url<I> {
         let scheme = scheme(&mut rest)?;
         let host = host(&mut rest)?;
         let port = port(&mut rest)?.unwrap_or(scheme.default_port());
-        Ok(Self { scheme, host, port, target: rest.text })
+        Ok(Self { origin: Origin { scheme, host, port }, target: rest.text })
     }
 
     /// Reads a URL that may leave scheme and host to `base`: what a redirect's `Location` may be. Of the relative forms
     /// only a path from the root is taken (RFC 9110, section 10.2.2, allows all; servers send this one).
-    pub(crate) fn parse_at<B>(base: &Url<B>, text: I) -> Result<Self, UrlError> {
+    pub(crate) fn parse_at(base: &Origin, text: I) -> Result<Self, UrlError> {
         let mut start = text.clone();
         if (start.next(), start.next()) == (Some(b'/'), Some(b'/')) || text.clone().next() != Some(b'/') {
             return Self::parse(text);
         }
         check_bytes(text.clone())?;
-        Ok(Self { scheme: base.scheme, host: base.host.clone(), port: base.port, target: text })
-    }
-
-    /// The same place with nothing behind it: what a relative URL is relative to.
-    pub(crate) fn origin(&self) -> Url<Empty<u8>> {
-        Url { scheme: self.scheme, host: self.host.clone(), port: self.port, target: empty() }
+        Ok(Self { origin: base.clone(), target: text })
     }
 
     /// The scheme, which says whether the connection is to be encrypted.
     pub fn scheme(&self) -> Scheme {
-        self.scheme
+        self.origin.scheme
     }
 
     /// The host name or address, an IPv6 address without its brackets.
     pub fn host(&self) -> &str {
-        &self.host
+        &self.origin.host
     }
 
     /// The port named in the URL, or the scheme's own.
     pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// The request target: path and query as they stand, with the `/` that an empty path means.
-    pub(crate) fn target(&self) -> impl Iterator<Item = u8> {
-        let slash = (self.target.clone().next() != Some(b'/')).then_some(b'/');
-        slash.into_iter().chain(self.target.clone())
-    }
-
-    /// The value of the `Host` header: bare on the scheme's default port, because that is what a presigned URL signs.
-    pub(crate) fn host_header(&self) -> impl Iterator<Item = u8> {
-        let v6 = self.host.contains(':');
-        let port = (self.port != self.scheme.default_port()).then(|| crate::request::decimal(u64::from(self.port)));
-        v6.then_some(b'[')
-            .into_iter()
-            .chain(self.host.bytes())
-            .chain(v6.then_some(b']'))
-            .chain(port.is_some().then_some(b':'))
-            .chain(port.into_iter().flatten())
+        self.origin.port
     }
 }
 
@@ -293,18 +283,18 @@ impl core::error::Error for UrlError {}
 mod tests {
     extern crate std;
     use super::*;
-    use std::{string::String, vec::Vec};
+    use crate::request::{ByteRange, Request};
+    use std::string::String;
 
     fn parts(url: &str) -> Result<(Scheme, String, u16, String, String), UrlErrorKind> {
         let url = Url::parse(url.bytes()).map_err(|e| e.kind)?;
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Ok((
-            url.scheme(),
-            url.host().into(),
-            url.port(),
-            text(url.target().collect()),
-            text(url.host_header().collect()),
-        ))
+        let request = Request { origin: &url.origin, range: ByteRange { first: 0, last: None }, if_match: None };
+        let mut head = [0; 1024];
+        let length = request.write(&mut url.target.clone(), 0, &mut head);
+        let mut lines = str::from_utf8(&head[..length]).unwrap().lines();
+        let mut line = |before, behind| lines.next()?.strip_prefix(before)?.strip_suffix(behind).map(String::from);
+        let (target, host) = (line("GET ", " HTTP/1.1").unwrap(), line("Host: ", "").unwrap());
+        Ok((url.scheme(), url.host().into(), url.port(), target, host))
     }
 
     #[test]
