@@ -68,30 +68,31 @@ impl Tip<'_> {
                 self.erased_to = next.end;
             }
         }
-        let put = self.put(flash, journal.scratch(), data).await;
-        if put != Ok(true) {
+        loop {
+            let put = self.put(flash, journal.scratch(), data).await;
+            if put == Ok(true) {
+                break;
+            }
+            let failed = put.err().unwrap_or(Error::SlotWornOut { offset: at });
             if self.healed == Some(sector.start) {
-                return Err(put.err().unwrap_or(Error::SlotWornOut { offset: at }));
+                return Err(failed);
             }
             // Where nothing can be written any more, what failed first is what failed.
             self.heal(flash, journal, sector).await.map_err(|error| put.err().unwrap_or(error))?;
             if at > sector.start {
                 return Err(Error::Torn);
             }
-            if !self.put(flash, journal.scratch(), data).await? {
-                return Err(Error::SlotWornOut { offset: at });
-            }
         }
         self.unseen &= data.iter().all(|byte| *byte == geometry.erased);
         self.written = at.saturating_add(u32::try_from(length).unwrap_or(u32::MAX));
-        if self.written == self.end {
-            self.record(journal, self.end, false).await?;
-        } else if self.written >= sector.end {
+        let mut is_due = self.written == self.end;
+        if !is_due && self.written >= sector.end {
             self.since = self.since.saturating_add(1);
             // A sector that stayed blank leaves no trace but this.
-            if self.since >= self.every || self.unseen {
-                self.record(journal, self.written, false).await?;
-            }
+            is_due = self.since >= self.every || self.unseen;
+        }
+        if is_due {
+            self.record(journal, self.written, false).await?;
         }
         Ok(())
     }
@@ -104,9 +105,12 @@ impl Tip<'_> {
         journal: &mut Journal<'_, J>,
         sector: Sector,
     ) -> Result<(), Error> {
-        self.record(journal, sector.start, true).await?;
-        self.erase(flash, journal.scratch(), sector).await?;
-        self.record(journal, sector.start, false).await?;
+        for erasing in [true, false] {
+            self.record(journal, sector.start, erasing).await?;
+            if erasing {
+                self.erase(flash, journal.scratch(), sector).await?;
+            }
+        }
         self.healed = Some(sector.start);
         (self.written, self.old_to) = (sector.start, sector.start);
         Ok(())
@@ -141,10 +145,7 @@ impl Tip<'_> {
         }
         // What is to read as erased does already, and is left unprogrammed; unless the driver shows something else.
         let erased = rest.iter().all(|byte| *byte == geometry.erased);
-        if !(erased && read_back) {
-            return self.write(flash, scratch, offset(at, from), rest).await;
-        }
-        if matching(flash, geometry, scratch, offset(at, from), rest).await == rest.len() {
+        if erased && read_back && matching(flash, geometry, scratch, offset(at, from), rest).await == rest.len() {
             return Ok(true);
         }
         self.write(flash, scratch, offset(at, from), rest).await

@@ -141,21 +141,26 @@ impl<F: NorFlash, J: NorFlash> Transfer<'_, '_, F, J> {
             return Err(Error::Interrupted.into());
         }
         loop {
-            if self.filled > 0 && self.filled >= self.block_length() {
+            let step = if self.filled > 0 && self.filled >= self.block_length() {
                 if self.overlaps() {
-                    self.read_along(&mut read).await?;
+                    self.read_along(&mut read).await
                 } else {
-                    self.commit(0).await?;
+                    self.commit(0).await.map_err(FeedError::Flash)
                 }
             } else if self.filled_to() < self.tip.end {
-                match read(self.spare()).await {
-                    Ok(0) => return Err(Error::Length.into()),
-                    Ok(count) => self.filled = self.filled.saturating_add(count).min(self.block_length()),
-                    Err(error) => return Err(self.source_failed(error).await?),
-                }
+                let length = self.block_length();
+                let count = read(self.spare()).await;
+                came(count, &mut self.filled, length)
             } else {
                 return Ok(());
+            };
+            let Err(error) = step else { continue };
+            // The next life may be another one: what is in flash now is recorded, so that not even a block comes again.
+            let fed = matches!(error, FeedError::Source(_));
+            if fed && self.tip.written > self.start && self.tip.written < self.tip.end {
+                self.tip.record(&mut self.writer.journal, self.tip.written, false).await?;
             }
+            return Err(error);
         }
     }
 
@@ -178,11 +183,11 @@ impl<F: NorFlash, J: NorFlash> Transfer<'_, '_, F, J> {
         self.pending = core::mem::take(&mut self.filled);
         let (pending, length) = (self.pending, self.block_length());
         let SlotWriter { flash, journal, buf, second, .. } = &mut *self.writer;
-        let mut failed = None;
+        let mut fed = Ok(());
         let programmed = {
             let mut programming = pin!(self.tip.program(flash, journal, second, pending));
             let mut programmed = None;
-            while programmed.is_none() && failed.is_none() {
+            while programmed.is_none() && fed.is_ok() {
                 let Some(room) = buf.get_mut(self.filled..length).filter(|room| !room.is_empty()) else { break };
                 let mut reading = pin!(read(room));
                 let count = match select(reading.as_mut(), programming.as_mut()).await {
@@ -195,11 +200,7 @@ impl<F: NorFlash, J: NorFlash> Transfer<'_, '_, F, J> {
                         reading.await
                     }
                 };
-                match count {
-                    Ok(0) => failed = Some(FeedError::Flash(Error::Length)),
-                    Ok(count) => self.filled = self.filled.saturating_add(count).min(length),
-                    Err(error) => failed = Some(FeedError::Source(error)),
-                }
+                fed = came(count, &mut self.filled, length);
             }
             match programmed {
                 Some(result) => result,
@@ -208,19 +209,7 @@ impl<F: NorFlash, J: NorFlash> Transfer<'_, '_, F, J> {
         };
         self.pending = 0;
         self.programmed(programmed)?;
-        match failed {
-            None => Ok(()),
-            Some(FeedError::Source(error)) => Err(self.source_failed(error).await?),
-            Some(failed) => Err(failed),
-        }
-    }
-
-    /// The next life may be another one: what is in flash now is recorded, so that not even a block comes again.
-    async fn source_failed<E>(&mut self, error: E) -> Result<FeedError<E>, Error> {
-        if self.tip.written > self.start && self.tip.written < self.tip.end {
-            self.tip.record(&mut self.writer.journal, self.tip.written, false).await?;
-        }
-        Ok(FeedError::Source(error))
+        fed
     }
 
     /// Ends the transfer: everything is in flash, and recorded.
@@ -239,5 +228,17 @@ impl<F: NorFlash, J: NorFlash> Transfer<'_, '_, F, J> {
         self.writer.healed = self.tip.healed;
         self.broken = result.is_err();
         result
+    }
+}
+
+/// Counts what was read into a block of this length.
+fn came<E>(read: Result<usize, E>, filled: &mut usize, length: usize) -> Result<(), FeedError<E>> {
+    match read {
+        Ok(0) => Err(FeedError::Flash(Error::Length)),
+        Ok(count) => {
+            *filled = filled.saturating_add(count).min(length);
+            Ok(())
+        }
+        Err(error) => Err(FeedError::Source(error)),
     }
 }
