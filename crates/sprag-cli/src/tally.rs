@@ -17,6 +17,9 @@ pub struct Tally {
     pub redirects: u64,
     /// Bytes of the image that arrived, those that arrived twice counted twice.
     pub bytes: u64,
+    /// What the storage service called its last refusal of a URL; empty when it did not say.
+    #[serde(skip)]
+    pub refusal: String,
     /// Where the next byte is expected.
     #[serde(skip)]
     offset: u64,
@@ -40,6 +43,7 @@ impl Tally {
             sprag::fetch::Event::Requested(_) => self.requests += 1,
             sprag::fetch::Event::Retrying { .. } => self.retries += 1,
             sprag::fetch::Event::Redirected { .. } => self.redirects += 1,
+            sprag::fetch::Event::Refused { code, .. } => code.as_str().clone_into(&mut self.refusal),
             sprag::fetch::Event::Skipping { bytes } => self.bytes += bytes,
             _ => {}
         }

@@ -87,6 +87,13 @@ pub enum Event {
         /// The status code.
         status: u16,
     },
+    /// The server refused the URL.
+    Refused {
+        /// The status code: 400, 401 or 403.
+        status: u16,
+        /// The storage service's own word for why, such as `ExpiredToken`; empty when it gave none.
+        code: ErrorCode,
+    },
     /// The connection is over: the server ended it, announced or not, or it was given up after a time limit.
     Closed,
     /// A failure; the next try follows after the wait.
@@ -403,7 +410,7 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
                 let close_after = head.close || hops > 0;
                 Ok((Body { skip, left: length, chunked, close_after }, early))
             }
-            Err(AnswerError::UrlRefused { status, .. }) => {
+            Err(refusal @ AnswerError::UrlRefused { status }) => {
                 let code = match receive_code(connection, self.delay, limits, head, buf, early).await {
                     Ok(code) => code,
                     // The refusal stands, whether its explanation arrives or not; what a 400 means hangs on it.
@@ -412,11 +419,8 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
                 };
                 // A bad request stays one with every URL, unless only the token in it has expired.
                 let hopeless = status == 400 && code != "ExpiredToken";
-                Err(Error::Answer(if hopeless {
-                    AnswerError::Status { status, retry_after: None }
-                } else {
-                    AnswerError::UrlRefused { status, code }
-                }))
+                events(Event::Refused { status, code });
+                Err(if hopeless { AnswerError::Status { status, retry_after: None } } else { refusal }.into())
             }
             Err(error) => Err(error.into()),
         }

@@ -3,6 +3,7 @@
 //! Not by `httparse`, which wants the whole head in one buffer: a header line may be of any length here.
 
 use core::fmt;
+use core::num::NonZeroU32;
 
 use crate::date;
 
@@ -26,7 +27,7 @@ pub(crate) struct Head {
     pub(crate) content_range: Option<ContentRange>,
     pub(crate) etag: Option<Etag>,
     /// What `Retry-After` asks for, in seconds from the answer on.
-    pub(crate) retry_after: Option<u32>,
+    pub(crate) retry_after: Option<NonZeroU32>,
     /// The server closes the connection after this answer.
     pub(crate) close: bool,
     /// The body comes in chunks: `Transfer-Encoding: chunked`.
@@ -52,11 +53,8 @@ pub enum HeadError {
     NotHttp,
     /// A header line is malformed, or two lines contradict each other.
     Malformed,
-    /// It went on for more than the limit, in bytes.
-    TooLong {
-        /// [`Limits::head_bytes`](crate::Limits::head_bytes) as set.
-        limit: u32,
-    },
+    /// It went on for more than [`Limits::head_bytes`](crate::Limits::head_bytes).
+    TooLong,
     /// The ETag is longer than [`ETAG_MAX`], so that the object can't be pinned.
     EtagTooLong,
 }
@@ -66,7 +64,7 @@ impl fmt::Display for HeadError {
         match self {
             Self::NotHttp => f.write_str("the answer is not HTTP/1"),
             Self::Malformed => f.write_str("the answer's header is malformed"),
-            Self::TooLong { limit } => write!(f, "the answer's header is longer than {limit} bytes"),
+            Self::TooLong => f.write_str("the answer's header is longer than the limit that is set for it"),
             Self::EtagTooLong => write!(f, "the answer's ETag is longer than {ETAG_MAX} bytes"),
         }
     }
@@ -131,7 +129,6 @@ pub(crate) struct HeadParser {
     now: Option<u32>,
     retry_at: Option<u32>,
     left: u32,
-    limit: u32,
 }
 
 impl HeadParser {
@@ -148,7 +145,6 @@ impl HeadParser {
             now: None,
             retry_at: None,
             left: limit,
-            limit,
         }
     }
 
@@ -159,7 +155,7 @@ impl HeadParser {
     pub(crate) fn feed(&mut self, buf: &mut [u8], end: usize) -> Result<Option<usize>, HeadError> {
         for at in self.kept..end {
             let Some(&byte) = buf.get(at) else { break };
-            self.left = self.left.checked_sub(1).ok_or(HeadError::TooLong { limit: self.limit })?;
+            self.left = self.left.checked_sub(1).ok_or(HeadError::TooLong)?;
             if matches!(self.state, State::Value(Header::Location)) && byte > b' ' {
                 if let Some(place) = buf.get_mut(self.kept) {
                     *place = byte;
@@ -168,13 +164,13 @@ impl HeadParser {
             }
             if self.push(byte)? {
                 if (100..200).contains(&self.head.status) {
-                    *self = Self { left: self.left, ..Self::new(self.limit) };
+                    *self = Self::new(self.left);
                     continue;
                 }
                 self.head.close |= self.http_1_0 && !self.keep_alive;
                 // By the server's own clock: there is no other.
                 if let (Some(now), Some(retry_at)) = (self.now, self.retry_at) {
-                    self.head.retry_after = Some(retry_at.saturating_sub(now));
+                    self.head.retry_after = NonZeroU32::new(retry_at.saturating_sub(now));
                 }
                 return Ok(Some(at.saturating_add(1)));
             }
@@ -291,7 +287,8 @@ impl HeadParser {
             }
             Header::Date => self.now = date::seconds(value),
             Header::RetryAfter => {
-                self.head.retry_after = number(value).map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX));
+                self.head.retry_after =
+                    number(value).and_then(|seconds| NonZeroU32::new(u32::try_from(seconds).unwrap_or(u32::MAX)));
                 self.retry_at = date::seconds(value);
             }
         }
@@ -432,7 +429,7 @@ mod tests {
             assert_eq!(head(lines), Err(HeadError::Malformed), "{lines}");
         }
         assert_eq!(head(&format!("ETag: \"{}\"", "e".repeat(ETAG_MAX - 1))), Err(HeadError::EtagTooLong));
-        assert_eq!(head(&format!("X: {}", "e".repeat(5000))), Err(HeadError::TooLong { limit: LIMIT }));
+        assert_eq!(head(&format!("X: {}", "e".repeat(5000))), Err(HeadError::TooLong));
         for text in
             ["SSH-2.0-x\r\n", "HTTP/2 200\r\n", "HTTP/1.1 2x0 OK\r\n", "HTTP/1.1 2000 OK\r\n", "HTTP/1.1 099 \r\n"]
         {
@@ -447,7 +444,7 @@ mod tests {
         )
         .unwrap()
         .unwrap();
-        assert_eq!((head.retry_after, head.content_length, head.close), (Some(7), Some(3), true));
+        assert_eq!((head.retry_after, head.content_length, head.close), (NonZeroU32::new(7), Some(3), true));
         let later = "Retry-After: Fri, 27 Nov 2026 07:28:00 GMT";
         let (head, _) = parse(&format!("HTTP/1.1 503 x\r\n{later}\r\n\r\n")).unwrap().unwrap();
         assert_eq!((head.retry_after, head.close), (None, false), "nobody knows what time it is");
@@ -455,7 +452,7 @@ mod tests {
             let date = format!("Date: Fri, 27 Nov 2026 {now} GMT");
             for lines in [format!("{later}\r\n{date}"), format!("{date}\r\n{later}")] {
                 let (head, _) = parse(&format!("HTTP/1.1 503 x\r\n{lines}\r\n\r\n")).unwrap().unwrap();
-                assert_eq!(head.retry_after, Some(wait));
+                assert_eq!(head.retry_after, NonZeroU32::new(wait));
             }
         }
         let (head, _) = parse("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap().unwrap();

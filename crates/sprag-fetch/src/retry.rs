@@ -78,7 +78,7 @@ impl Retry {
             // A certificate that does not fit now won't in a second.
             Error::Connect(error) if !may_pass(error.kind()) => return Decision::GiveUp,
             Error::Answer(AnswerError::Status { retry_after: Some(seconds), .. }) if error.is_retryable() => {
-                seconds.saturating_mul(1_000)
+                seconds.get().saturating_mul(1_000)
             }
             error if error.is_retryable() => 0,
             _ => return Decision::GiveUp,
@@ -128,7 +128,9 @@ mod tests {
     #[test]
     fn a_decision_for_each_failure() {
         let decide = |error: Error<ErrorKind>, fruitful| Retry::new(RetryPolicy::default()).decide(&error, fruitful, 0);
-        let status = |status, retry_after| Error::Answer(AnswerError::Status { status, retry_after });
+        let status = |status, after: Option<u32>| {
+            Error::Answer(AnswerError::Status { status, retry_after: after.and_then(core::num::NonZeroU32::new) })
+        };
         assert_eq!(decide(Error::Closed, true), Decision::Now);
         assert!(matches!(decide(Error::Closed, false), Decision::After { .. }));
         assert_eq!(decide(Error::Connect(ErrorKind::InvalidData), true), Decision::GiveUp);

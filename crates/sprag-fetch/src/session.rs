@@ -1,12 +1,12 @@
 //! How far a download came, of which object; and whether an answer fits it.
 
 use core::fmt;
-use core::num::NonZeroU64;
+use core::num::{NonZeroU32, NonZeroU64};
 
 use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
 
 use crate::request::ByteRange;
-use crate::response::{ETAG_MAX, ErrorCode, Etag, Head, HeadError};
+use crate::response::{ETAG_MAX, Etag, Head, HeadError};
 
 /// The longest a session is as bytes.
 pub const SESSION_MAX: usize = FIXED + ETAG_MAX + 4;
@@ -101,9 +101,7 @@ impl Session {
             // Past the end of what was pinned: it became shorter. Past the end of anything: there is nothing.
             416 if asked.first > 0 => return Err(AnswerError::ObjectChanged),
             416 => return Err(AnswerError::Empty),
-            400 | 401 | 403 => {
-                return Err(AnswerError::UrlRefused { status: head.status, code: ErrorCode::new() });
-            }
+            400 | 401 | 403 => return Err(AnswerError::UrlRefused { status: head.status }),
             status => return Err(AnswerError::Status { status, retry_after: head.retry_after }),
         }
         if head.encoded {
@@ -180,7 +178,7 @@ fn whole(asked: ByteRange, head: &Head, total: Option<u64>, policy: RangeIgnored
 }
 
 /// Why an answer was refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum AnswerError {
@@ -191,14 +189,13 @@ pub enum AnswerError {
         /// The status code.
         status: u16,
         /// What `Retry-After` asked for, in seconds.
-        retry_after: Option<u32>,
+        retry_after: Option<NonZeroU32>,
     },
-    /// 400, 401 or 403: the URL has expired, or its signature or token does not fit. A fresh URL may do.
+    /// 400, 401 or 403: the URL has expired, or its signature or token does not fit. A fresh URL may do. Why, in the storage
+    /// service's own word, [`Event::Refused`](crate::Event::Refused) says.
     UrlRefused {
         /// The status code.
         status: u16,
-        /// The storage service's own code, such as `ExpiredToken`; empty when it gave none.
-        code: ErrorCode,
     },
     /// The object is not the one that the session began with: another ETag, another size, or a 412.
     ObjectChanged,
@@ -236,7 +233,7 @@ impl AnswerError {
         match self {
             Self::Head(HeadError::NotHttp) => "not-http",
             Self::Head(HeadError::Malformed) => "header-malformed",
-            Self::Head(HeadError::TooLong { .. }) => "header-too-long",
+            Self::Head(HeadError::TooLong) => "header-too-long",
             Self::Head(HeadError::EtagTooLong) => "etag-too-long",
             Self::Status { status, .. } => match status {
                 404 => "http-404",
@@ -268,11 +265,8 @@ impl fmt::Display for AnswerError {
         match self {
             Self::Head(error) => error.fmt(f),
             Self::Status { status, .. } => write!(f, "the server answered {status}"),
-            Self::UrlRefused { status, code } if code.is_empty() => {
+            Self::UrlRefused { status } => {
                 write!(f, "the server refused the URL ({status}): a fresh one is needed")
-            }
-            Self::UrlRefused { status, code } => {
-                write!(f, "the server refused the URL ({status} {code}): a fresh one is needed")
             }
             Self::ObjectChanged => f.write_str("the object changed while it was being fetched"),
             Self::RangeIgnored => f.write_str("the server ignores ranges: it answered 200 in the middle of the object"),
@@ -346,11 +340,11 @@ mod tests {
             (Head { status: 206, ..Head::default() }, WrongRange),
             (Head { status: 200, content_length: Some(100), ..Head::default() }, RangeIgnored),
             (Head { encoded: true, ..answer(10, 99, 100) }, Encoded),
-            (Head { status: 403, ..Head::default() }, UrlRefused { status: 403, code: ErrorCode::new() }),
+            (Head { status: 403, ..Head::default() }, UrlRefused { status: 403 }),
             (Head { status: 404, ..Head::default() }, Status { status: 404, retry_after: None }),
             (
-                Head { status: 503, retry_after: Some(2), ..Head::default() },
-                Status { status: 503, retry_after: Some(2) },
+                Head { status: 503, retry_after: NonZeroU32::new(2), ..Head::default() },
+                Status { status: 503, retry_after: NonZeroU32::new(2) },
             ),
         ];
         for (head, error) in cases {

@@ -39,9 +39,7 @@ pub enum Error {
     },
     /// The image does not fit into the slot.
     TooLarge {
-        /// The size of the image in bytes.
-        size: u64,
-        /// What the slot takes beside the bootloader's own bytes.
+        /// What the slot takes, in bytes, beside the bootloader's own bytes.
         limit: u32,
     },
     /// More bytes were committed than there was room for, or the image was finished before it was whole.
@@ -102,9 +100,7 @@ impl fmt::Display for Error {
             Self::Record => f.write_str("the record does not fit into the journal"),
             Self::Geometry => f.write_str("the flash geometry makes no sense"),
             Self::Buffer { needed } => write!(f, "a buffer is too small: {needed} bytes are needed"),
-            Self::TooLarge { size, limit } => {
-                write!(f, "the image of {size} bytes does not fit: the slot takes {limit}")
-            }
+            Self::TooLarge { limit } => write!(f, "the image does not fit: the slot takes {limit} bytes"),
             Self::Length => f.write_str("the image is longer or shorter than it was said to be"),
             Self::NoSession => f.write_str("the journal holds no session to go on with"),
             Self::Interrupted => f.write_str("a write to the slot was cut off"),

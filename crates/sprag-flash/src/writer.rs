@@ -188,7 +188,7 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
             return Err(Error::Geometry);
         }
         let limit = map.of(end.min(capacity)).start.saturating_sub(start);
-        let too_large = Error::TooLarge { size: total, limit };
+        let too_large = Error::TooLarge { limit };
         let total = u32::try_from(total).ok().filter(|total| *total <= limit).ok_or(too_large)?;
         let identity = heapless::Vec::from_slice(identity).map_err(|_| Error::Record)?;
         // The old session goes before its bytes do, and the new one comes when the first sector is ready for it.

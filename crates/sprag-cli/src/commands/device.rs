@@ -161,7 +161,7 @@ impl Run {
             return Err(Failure::Unfinished(format!("{what}; run it again, and it goes on")));
         }
         let end = end.map_err(|error| Failure::Ended(format!("{error:#}")))?;
-        let told = tell(&end);
+        let told = tell(&end, &tally.refusal);
         if self.json {
             let mut object = json!({
                 "job": job.id().to_string(),
@@ -194,7 +194,7 @@ struct Told {
     failure: Option<Failure>,
 }
 
-fn tell(end: &End) -> Told {
+fn tell(end: &End, refusal: &str) -> Told {
     let told = |result: &str, sentence: String| Told {
         result: result.to_owned(),
         reason: None,
@@ -224,7 +224,7 @@ fn tell(end: &End) -> Told {
         },
         End::Unfinished(error) => Told {
             reason: Some(error.reason().to_owned()),
-            failure: Some(stopped(true, error.needs_new_url(), error)),
+            failure: Some(stopped(true, error.needs_new_url(), error, refusal)),
             ..told("unfinished", String::new())
         },
     }

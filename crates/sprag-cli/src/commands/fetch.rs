@@ -138,7 +138,8 @@ impl Fetch {
             Err(fetch::Failure::Input(error)) => return Err(Failure::Input(error)),
             Err(fetch::Failure::Stopped(error)) => {
                 let reason = error.reason();
-                (None, Some(reason), Some(stopped(error.is_retryable(), error.needs_new_url(), error)))
+                let failure = stopped(error.is_retryable(), error.needs_new_url(), error, &tally.refusal);
+                (None, Some(reason), Some(failure))
             }
         };
         let (seconds, resumed_from) = (begun.elapsed().as_secs_f64(), resumed_from.unwrap_or(0));

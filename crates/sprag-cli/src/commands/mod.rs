@@ -77,11 +77,13 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
-/// What the same failure is called on the desk, by what can be done about it.
-fn stopped<E: fmt::Display>(retryable: bool, needs_new_url: bool, error: E) -> Failure {
+/// What the same failure is called on the desk, by what can be done about it. `refusal` is the storage service's own word
+/// for it, where it has one.
+fn stopped<E: fmt::Display>(retryable: bool, needs_new_url: bool, error: E, refusal: &str) -> Failure {
+    let error = if refusal.is_empty() { error.to_string() } else { format!("{error} ({refusal})") };
     match (retryable, needs_new_url) {
         (_, true) => Failure::Unfinished(format!("{error}; run it again with one, and it goes on")),
         (true, false) => Failure::Unfinished(format!("{error}; run it again, and it goes on")),
-        (false, false) => Failure::Ended(error.to_string()),
+        (false, false) => Failure::Ended(error),
     }
 }
