@@ -91,6 +91,29 @@ pub struct JobRecord {
 }
 
 impl JobRecord {
+    /// That of a job that begins.
+    pub(crate) fn of(job: &Job<'_>, id: heapless::String<ID_MAX>) -> Self {
+        Self {
+            phase: Phase::Started,
+            reported: false,
+            version: Version::default(),
+            identity: job.identity(),
+            dialect: job.dialect(),
+            id,
+            reason: heapless::String::new(),
+        }
+    }
+
+    /// The job has come to its end. A reason that is too long is left out.
+    pub(crate) fn end(&mut self, status: Status, reason: &str) {
+        self.phase = Phase::Ended(status);
+        self.reason = heapless::String::try_from(reason).unwrap_or_default();
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended(_))
+    }
+
     /// Whether this is that job, delivered again. Some ids do not tell two jobs apart: ota-update's, and none at all.
     pub(crate) fn is_of(&self, job: &Job<'_>) -> bool {
         // IoTConnect's answer to a request need not name the job.

@@ -136,42 +136,47 @@ where
     pub async fn start(&mut self, running: Version) -> Result_<Startup, C> {
         self.running = Some(running);
         let state = self.boot.state().await?;
-        let Some(mut record) = self.job().await? else {
+        let Some(mut record) = self.record().await? else {
             // What somebody else staged is somebody else's.
             return Ok(if state == State::Trial { Startup::Trial } else { Startup::Idle });
         };
-        match (record.phase, state) {
-            (_, State::Trial) => {
+        let before = record.phase;
+        let startup = match (before, state) {
+            (Phase::Staging, State::Trial) => {
                 // From here on, an old image that runs again means that this one was reverted.
-                if record.phase == Phase::Staging {
-                    record.phase = Phase::Staged;
-                    self.save(&record).await?;
-                }
-                self.slot.forget().await?;
-                Ok(Startup::Trial)
+                record.phase = Phase::Staged;
+                Startup::Trial
             }
+            (_, State::Trial) => Startup::Trial,
             (Phase::Restarting, State::Staged(_)) => {
                 // The bootloader won't, and never will: resetting for ever is no way to end.
                 self.boot.unstage().await?;
-                self.end(record, Status::Failed, "not-swapped").await?;
-                Ok(Startup::Idle)
+                record.end(Status::Failed, "not-swapped");
+                Startup::Idle
             }
             (Phase::Staging | Phase::Staged, State::Staged(_)) => {
                 record.phase = Phase::Restarting;
-                self.save(&record).await?;
-                Ok(Startup::Staged)
+                Startup::Staged
             }
             (Phase::Staging | Phase::Staged | Phase::Restarting, State::Settled) if running == record.version => {
-                self.end(record, Status::Done, "").await?;
-                Ok(Startup::Idle)
+                record.end(Status::Done, "");
+                Startup::Idle
             }
             (Phase::Staged | Phase::Restarting, State::Settled) => {
-                self.end(record, Status::Failed, "reverted").await?;
-                Ok(Startup::Idle)
+                record.end(Status::Failed, "reverted");
+                Startup::Idle
             }
-            (Phase::Started | Phase::Staging, _) => Ok(Startup::Unfinished),
-            (Phase::Ended(_), _) => Ok(Startup::Idle),
+            (Phase::Started | Phase::Staging, _) => Startup::Unfinished,
+            (Phase::Ended(_), _) => Startup::Idle,
+        };
+        if record.phase != before {
+            self.save(&record).await?;
         }
+        // What came of the image is of no more use when it runs, or its job has just ended.
+        if state == State::Trial || record.phase != before && record.has_ended() {
+            self.slot.forget().await?;
+        }
+        Ok(startup)
     }
 
     /// Runs a job: fetches the image into the slot, verifies it there, and hands it to the bootloader for a trial.
@@ -195,7 +200,8 @@ where
             return Err(Error::Boot(sprag_boot::Error::OnTrial));
         }
         let mut id = heapless::String::try_from(id).map_err(|_| Error::JobId { length: id.len() })?;
-        match self.job().await? {
+        let mut superseded = None;
+        match self.record().await? {
             Some(record) if record.is_of(job) => match (record.phase, state) {
                 (Phase::Ended(status), _) => return Ok(Outcome::AlreadyEnded(status)),
                 (Phase::Staging | Phase::Staged | Phase::Restarting, State::Staged(_)) => {
@@ -205,36 +211,35 @@ where
                 _ if id.is_empty() => id = record.id,
                 _ => {}
             },
-            Some(record) if !matches!(record.phase, Phase::Ended(_)) => {
-                // Every job ends with a report: the one that this one takes the place of, too. Its download is kept, for
-                // this one may be the same update, sent again.
-                self.boot.unstage().await?;
-                self.save_end(record, Status::Failed, "superseded").await?;
-                return Err(Error::ReportOwed);
-            }
+            Some(record) if !record.has_ended() => superseded = Some(record),
             Some(JobRecord { reported: false, .. }) => return Err(Error::ReportOwed),
             _ => {}
         }
-        let mut record = JobRecord {
-            phase: Phase::Started,
-            reported: false,
-            version: Version::default(),
-            identity: job.identity(),
-            dialect: job.dialect(),
-            id,
-            reason: heapless::String::new(),
-        };
-        self.save(&record).await?;
-        match self.update(job, &mut record, events).await {
-            Ok(()) => Ok(Outcome::RebootToTest),
-            Err(error) => {
-                if !error.is_retryable() {
-                    self.boot.unstage().await?;
-                    self.end(record, error.status(), error.reason()).await?;
-                }
-                Err(error)
+        let (record, error) = match superseded {
+            // Every job ends with a report: the one that this one takes the place of, too. Its download is kept, for this
+            // one may be the same update, sent again.
+            Some(mut record) => {
+                record.end(Status::Failed, "superseded");
+                (record, Error::ReportOwed)
             }
+            None => {
+                let mut record = JobRecord::of(job, id);
+                match self.update(job, &mut record, events).await {
+                    Ok(()) => return Ok(Outcome::RebootToTest),
+                    Err(error) if error.is_retryable() => return Err(error),
+                    Err(error) => {
+                        record.end(error.status(), error.reason());
+                        (record, error)
+                    }
+                }
+            }
+        };
+        self.boot.unstage().await?;
+        self.save(&record).await?;
+        if !matches!(error, Error::ReportOwed) {
+            self.slot.forget().await?;
         }
+        Err(error)
     }
 
     /// Confirms the running image, after its self-test: it stays for good, and the final report says so.
@@ -246,9 +251,9 @@ where
     /// May be dropped and called again.
     pub async fn confirm(&mut self) -> Result_<(), C> {
         self.boot.confirm().await?;
-        match self.job().await? {
+        match self.record().await? {
             Some(record) if matches!(record.phase, Phase::Staging | Phase::Staged | Phase::Restarting) => {
-                self.end(record, Status::Done, "").await
+                Ok(self.end(record, Status::Done, "").await?)
             }
             _ => Ok(()),
         }
@@ -263,10 +268,10 @@ where
     /// # Cancellation safety
     /// May be dropped and called again.
     pub async fn abandon(&mut self, reason: &str) -> Result_<(), C> {
-        match self.job().await? {
-            Some(record) if !matches!(record.phase, Phase::Ended(_)) => {
+        match self.record().await? {
+            Some(record) if !record.has_ended() => {
                 self.boot.unstage().await?;
-                self.end(record, Status::Failed, reason).await
+                Ok(self.end(record, Status::Failed, reason).await?)
             }
             _ => Ok(()),
         }
@@ -293,7 +298,7 @@ where
     /// # Cancellation safety
     /// Reads only.
     pub async fn job(&mut self) -> Result_<Option<JobRecord>, C> {
-        Ok(self.slot.journal().get(JOB).await?.and_then(JobRecord::decode))
+        Ok(self.record().await?)
     }
 
     /// Forgets how the last job ended, so that the same one can be run again: AWS IoT Jobs tries failed ones anew under
@@ -305,7 +310,7 @@ where
     /// # Cancellation safety
     /// Dropped early, the job is forgotten or not.
     pub async fn forget_ended(&mut self) -> Result_<(), C> {
-        match self.job().await? {
+        match self.record().await? {
             Some(JobRecord { phase: Phase::Ended(_), reported: true, .. }) => {
                 Ok(self.slot.journal().put(JOB, &[]).await?)
             }
@@ -321,13 +326,7 @@ where
     /// # Cancellation safety
     /// Dropped early, the report is owed or not.
     pub async fn owe_again(&mut self) -> Result_<(), C> {
-        match self.job().await? {
-            Some(mut record) if matches!(record.phase, Phase::Ended(_)) => {
-                record.reported = false;
-                self.save(&record).await
-            }
-            _ => Ok(()),
-        }
+        Ok(self.set_reported(false).await?)
     }
 
     /// Keeps what of the conversation with the cloud must survive the reboot, in a record of its own (kind 4).
@@ -363,7 +362,7 @@ where
     /// # Cancellation safety
     /// Reads only.
     pub async fn report(&mut self) -> Result_<Option<Report>, C> {
-        Ok(self.job().await?.and_then(|record| match record.phase {
+        Ok(self.record().await?.and_then(|record| match record.phase {
             Phase::Ended(status) if !record.reported => Some(Report { record, status }),
             _ => None,
         }))
@@ -377,16 +376,11 @@ where
     /// # Cancellation safety
     /// Dropped early, the report is owed or not.
     pub async fn reported(&mut self) -> Result_<(), C> {
-        match self.job().await? {
-            Some(mut record) if matches!(record.phase, Phase::Ended(_)) => {
-                record.reported = true;
-                self.save(&record).await
-            }
-            _ => Ok(()),
-        }
+        Ok(self.set_reported(true).await?)
     }
 
     async fn update(&mut self, job: &Job<'_>, record: &mut JobRecord, events: &mut dyn FnMut(Event)) -> Result_<(), C> {
+        self.save(record).await?;
         let own = job.artifacts().filter(|artifact| artifact.tag().is_none());
         let (Some(artifact), 1) = (own.clone().next(), own.clone().count()) else {
             return Err(Error::Artifacts { count: own.count() });
@@ -397,43 +391,44 @@ where
         self.boot.unstage().await?;
         let mut starts = 1u8;
         let image = loop {
-            let (size, resumed) = match self.fetch(job, location.bytes(), artifact.size(), room.clone(), events).await {
+            let failed = match self.fetch(job, location.bytes(), artifact.size(), room.clone(), events).await {
                 // Erased by now: its bytes come again.
                 Err(Error::Flash(sprag_flash::Error::Torn)) => continue,
-                Err(Error::Fetch(error)) if error.needs_start_over() => {
-                    self.slot.forget().await?;
-                    if starts >= STARTS_MAX {
-                        return Err(error.into());
+                Err(Error::Fetch(error)) if error.needs_start_over() => Error::Fetch(error),
+                Err(error) => return Err(error),
+                Ok((size, resumed)) => {
+                    events(Event::Verifying);
+                    let (mut slot, buffer) = self.slot.slot(room.clone());
+                    let mut hardware = [0; HARDWARE_MAX];
+                    let promised = promised(job, &artifact, size, &mut hardware);
+                    match self.format.verify(&mut slot, promised, &self.policy, buffer).await {
+                        Ok(image) => break image,
+                        // What lay in the slot since an earlier run may have gone bad there.
+                        Err(error) if resumed && is_damage(error) => Error::Verify(error),
+                        Err(error) => return Err(Error::Verify(error)),
                     }
-                    starts = starts.saturating_add(1);
-                    events(Event::StartedOver);
-                    continue;
                 }
-                result => result?,
             };
-            events(Event::Verifying);
-            let (mut slot, buffer) = self.slot.slot(room.clone());
-            let mut hardware = [0; HARDWARE_MAX];
-            let promised = promised(job, &artifact, size, &mut hardware);
-            match self.format.verify(&mut slot, promised, &self.policy, buffer).await {
-                // What lay in the slot since an earlier run may have gone bad there.
-                Err(error) if resumed && is_damage(error) => {
-                    self.slot.forget().await?;
-                    events(Event::StartedOver);
-                }
-                verified => break verified?,
+            self.slot.forget().await?;
+            if starts >= STARTS_MAX {
+                return Err(failed);
             }
+            starts = starts.saturating_add(1);
+            events(Event::StartedOver);
         };
         if self.running == Some(image.version) {
             return Err(Error::SameVersion { version: image.version });
         }
         events(Event::Verified { version: image.version });
 
-        (record.phase, record.version) = (Phase::Staging, image.version);
-        self.save(record).await?;
-        self.boot.stage(Swap::Test).await?;
-        record.phase = Phase::Staged;
-        self.save(record).await?;
+        record.version = image.version;
+        for phase in [Phase::Staging, Phase::Staged] {
+            record.phase = phase;
+            self.save(record).await?;
+            if phase == Phase::Staging {
+                self.boot.stage(Swap::Test).await?;
+            }
+        }
         // From the reset on, the slot holds the old image.
         self.slot.forget().await?;
         Ok(())
@@ -500,20 +495,29 @@ where
         Ok(room.start..room.end)
     }
 
+    async fn record(&mut self) -> Result<Option<JobRecord>, sprag_flash::Error> {
+        Ok(self.slot.journal().get(JOB).await?.and_then(JobRecord::decode))
+    }
+
+    async fn save(&mut self, record: &JobRecord) -> Result<(), sprag_flash::Error> {
+        self.slot.journal().put(JOB, &record.encode()).await
+    }
+
     /// The job has come to its end, and what came of its image is of no more use.
-    async fn end(&mut self, record: JobRecord, status: Status, reason: &str) -> Result_<(), C> {
-        self.save_end(record, status, reason).await?;
-        Ok(self.slot.forget().await?)
+    async fn end(&mut self, mut record: JobRecord, status: Status, reason: &str) -> Result<(), sprag_flash::Error> {
+        record.end(status, reason);
+        self.save(&record).await?;
+        self.slot.forget().await
     }
 
-    async fn save_end(&mut self, mut record: JobRecord, status: Status, reason: &str) -> Result_<(), C> {
-        record.phase = Phase::Ended(status);
-        record.reason = heapless::String::try_from(reason).unwrap_or_default();
-        self.save(&record).await
-    }
-
-    async fn save(&mut self, record: &JobRecord) -> Result_<(), C> {
-        Ok(self.slot.journal().put(JOB, &record.encode()).await?)
+    async fn set_reported(&mut self, reported: bool) -> Result<(), sprag_flash::Error> {
+        match self.record().await? {
+            Some(mut record) if record.has_ended() => {
+                record.reported = reported;
+                self.save(&record).await
+            }
+            _ => Ok(()),
+        }
     }
 }
 
