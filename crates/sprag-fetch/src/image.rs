@@ -74,7 +74,11 @@ impl<C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Image for Downloa
         self.session()
     }
 
-    async fn read(&mut self, buf: &mut [u8], events: &mut dyn FnMut(Event)) -> Result<usize, Error<C::Error>> {
-        self.read(buf, events).await
+    fn read(
+        &mut self,
+        buf: &mut [u8],
+        events: &mut dyn FnMut(Event),
+    ) -> impl Future<Output = Result<usize, Error<C::Error>>> {
+        self.read(buf, events)
     }
 }

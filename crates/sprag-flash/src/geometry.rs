@@ -36,6 +36,7 @@ impl Geometry {
     }
 
     /// `length` rounded up to whole units.
+    #[inline(never)] // Else each of its callers has a copy of the division.
     pub(crate) fn padded(&self, length: usize) -> usize {
         let unit = usize::try_from(self.write_size).unwrap_or(usize::MAX);
         length.checked_next_multiple_of(unit).unwrap_or(usize::MAX)

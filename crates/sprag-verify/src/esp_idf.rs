@@ -8,7 +8,7 @@ use embedded_storage_async::nor_flash::ReadNorFlash;
 
 use crate::error::Error;
 use crate::format::Image;
-use crate::hash::Hash;
+use crate::hash::{Hash, HashKind};
 use crate::key::{Algorithm, has_signed_digest};
 use crate::policy::{Claims, Policy};
 use crate::promised::{File, Promised};
@@ -132,7 +132,7 @@ pub async fn verify<'p, F: ReadNorFlash>(
     }
 
     let mut file = File::new(&promised, policy, signed)?;
-    let (mut hash, mut checksum) = (Hash::sha256(), header.checksum);
+    let (mut hash, mut checksum) = (Hash::new(HashKind::Sha256), header.checksum);
     let mut read = |bytes: &[u8]| {
         hash.update(bytes);
         file.update(bytes);

@@ -46,14 +46,14 @@ pub trait Format {
 pub struct McuBoot;
 
 impl Format for McuBoot {
-    async fn verify<F: ReadNorFlash>(
+    fn verify<F: ReadNorFlash>(
         &self,
         slot: &mut F,
         promised: Promised<'_>,
         policy: &Policy<'_>,
         buf: &mut [u8],
-    ) -> Result<Image, Error> {
-        mcuboot::verify(slot, promised, policy, buf).await
+    ) -> impl Future<Output = Result<Image, Error>> {
+        mcuboot::verify(slot, promised, policy, buf)
     }
 }
 
@@ -63,14 +63,14 @@ impl Format for McuBoot {
 pub struct EspIdf;
 
 impl Format for EspIdf {
-    async fn verify<F: ReadNorFlash>(
+    fn verify<F: ReadNorFlash>(
         &self,
         slot: &mut F,
         promised: Promised<'_>,
         policy: &Policy<'_>,
         buf: &mut [u8],
-    ) -> Result<Image, Error> {
-        esp_idf::verify(slot, promised, policy, buf).await
+    ) -> impl Future<Output = Result<Image, Error>> {
+        esp_idf::verify(slot, promised, policy, buf)
     }
 }
 
@@ -80,13 +80,13 @@ impl Format for EspIdf {
 pub struct Raw(pub VersionAt);
 
 impl Format for Raw {
-    async fn verify<F: ReadNorFlash>(
+    fn verify<F: ReadNorFlash>(
         &self,
         slot: &mut F,
         promised: Promised<'_>,
         policy: &Policy<'_>,
         buf: &mut [u8],
-    ) -> Result<Image, Error> {
-        raw::verify(slot, promised, self.0, policy, buf).await
+    ) -> impl Future<Output = Result<Image, Error>> {
+        raw::verify(slot, promised, self.0, policy, buf)
     }
 }

@@ -4,6 +4,14 @@ use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
 use crate::key::Key;
 
+/// Which of them.
+#[derive(Clone, Copy)]
+pub(crate) enum HashKind {
+    Sha256,
+    Sha384,
+    Sha512,
+}
+
 /// A digest under way.
 #[derive(Clone)]
 pub(crate) enum Hash {
@@ -20,16 +28,12 @@ pub(crate) enum Digest {
 }
 
 impl Hash {
-    pub(crate) fn sha256() -> Self {
-        Self::Sha256(Sha256::new())
-    }
-
-    pub(crate) fn sha384() -> Self {
-        Self::Sha384(Sha384::new())
-    }
-
-    pub(crate) fn sha512() -> Self {
-        Self::Sha512(Sha512::new())
+    pub(crate) fn new(kind: HashKind) -> Self {
+        match kind {
+            HashKind::Sha256 => Self::Sha256(Sha256::new()),
+            HashKind::Sha384 => Self::Sha384(Sha384::new()),
+            HashKind::Sha512 => Self::Sha512(Sha512::new()),
+        }
     }
 
     pub(crate) fn update(&mut self, bytes: &[u8]) {
@@ -49,10 +53,11 @@ impl Hash {
     }
 
     /// Of a key's DER encoding.
-    pub(crate) fn of_key(mut self, key: &dyn Key) -> Digest {
-        self.update(key.algorithm().spki());
-        self.update(key.bytes());
-        self.finalize()
+    pub(crate) fn of_key(kind: HashKind, key: &dyn Key) -> Digest {
+        let mut hash = Self::new(kind);
+        hash.update(key.algorithm().spki());
+        hash.update(key.bytes());
+        hash.finalize()
     }
 }
 

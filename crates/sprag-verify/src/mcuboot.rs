@@ -7,7 +7,7 @@ use sha2::Digest as _;
 
 use crate::error::Error;
 use crate::format::Image;
-use crate::hash::Hash;
+use crate::hash::{Hash, HashKind};
 use crate::key::{Algorithm, Key, ed25519_hash, has_signed_digest};
 use crate::policy::{Claims, Policy};
 use crate::promised::{File, Promised};
@@ -111,7 +111,7 @@ pub async fn verify<'p, F: ReadNorFlash>(
     // What is hashed for a signature over the whole image begins with the signature.
     let mut pure = vouchers.first.filter(|_| vouchers.pure).map(|(key, signature)| ed25519_hash(key, &signature));
     let mut file = File::new(&promised, policy, vouchers.signed)?;
-    let mut hash = vouchers.hash.clone();
+    let mut hash = Hash::new(vouchers.hash);
     let mut read = |bytes: &[u8]| {
         hash.update(bytes);
         file.update(bytes);
@@ -241,7 +241,7 @@ impl Claims {
 /// What the unprotected TLVs say before the image is read: how it has to be read, and who vouches for it.
 struct Vouchers<'k> {
     /// How the image is digested, and keys are named.
-    hash: Hash,
+    hash: HashKind,
     /// There is a signature of a supported kind.
     signed: bool,
     /// Signatures are over the whole image instead of its digest.
@@ -258,9 +258,9 @@ impl<'k> Vouchers<'k> {
             match (kind, value.len()) {
                 // One digest, of one kind: no bootloader knows two.
                 (TLV_SHA256 | TLV_SHA384 | TLV_SHA512, _) if hash.is_some() => return Err(Error::Malformed { at }),
-                (TLV_SHA256, 32) => hash = Some(Hash::sha256()),
-                (TLV_SHA384, 48) => hash = Some(Hash::sha384()),
-                (TLV_SHA512, 64) => hash = Some(Hash::sha512()),
+                (TLV_SHA256, 32) => hash = Some(HashKind::Sha256),
+                (TLV_SHA384, 48) => hash = Some(HashKind::Sha384),
+                (TLV_SHA512, 64) => hash = Some(HashKind::Sha512),
                 (TLV_SIG_PURE, _) if value == [1] => pure = true,
                 (TLV_ED25519, 64) => eddsa = true,
                 (TLV_ECDSA, 1..) => ecdsa = true,
@@ -273,10 +273,10 @@ impl<'k> Vouchers<'k> {
         let hash = match hash {
             Some(hash) => hash,
             // There need not be one beside a signature over the whole image.
-            None if pure => Hash::sha512(),
+            None if pure => HashKind::Sha512,
             None => return Err(Error::NoDigest),
         };
-        let mut signatures = Signatures { tlvs, hash: &hash, pure, policy, refusal: Error::UnknownKey };
+        let mut signatures = Signatures { tlvs, hash, pure, policy, refusal: Error::UnknownKey };
         let first = signatures.next()?;
         let signed = eddsa || (ecdsa && !pure);
         if signed && first.is_none() {
@@ -297,7 +297,7 @@ impl<'k> Vouchers<'k> {
                 return Err(Error::Digest);
             }
         }
-        let mut signatures = Signatures { tlvs, hash: &self.hash, pure: self.pure, policy, refusal: Error::UnknownKey };
+        let mut signatures = Signatures { tlvs, hash: self.hash, pure: self.pure, policy, refusal: Error::UnknownKey };
         // What was there before the image was read must be there still: flash outside the chip may be swapped meanwhile.
         let mut vouched = !self.signed;
         while let Some((key, signature)) = signatures.next()? {
@@ -316,7 +316,7 @@ type Signed<'k> = (&'k dyn Key, [u8; 64]);
 /// The signatures by trusted keys, one after the other.
 struct Signatures<'a, 'v, 'k> {
     tlvs: Tlvs<'a>,
-    hash: &'v Hash,
+    hash: HashKind,
     pure: bool,
     policy: &'v Policy<'k>,
     /// Why others were skipped.

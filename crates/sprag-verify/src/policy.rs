@@ -5,7 +5,7 @@ use core::ops::Range;
 use embedded_storage_async::nor_flash::ReadNorFlash;
 
 use crate::error::Error;
-use crate::hash::Hash;
+use crate::hash::{Hash, HashKind};
 use crate::key::{Algorithm, Key};
 use crate::reader::Reader;
 use crate::version::Version;
@@ -231,8 +231,8 @@ impl<'k> Policy<'k> {
     }
 
     /// The trusted key of this name, the hash of its DER encoding; an error, where it is unknown or revoked.
-    pub(crate) fn key_named(&self, name: &[u8], hash: &Hash) -> Result<&'k dyn Key, Error> {
-        self.judged(|key| hash.clone().of_key(key).as_bytes() == name)
+    pub(crate) fn key_named(&self, name: &[u8], kind: HashKind) -> Result<&'k dyn Key, Error> {
+        self.judged(|key| Hash::of_key(kind, key).as_bytes() == name)
     }
 
     /// The trusted key of this DER encoding.

@@ -72,10 +72,9 @@ impl From<u32> for Promised<'_> {
 
 /// The whole file, while it is read once.
 pub(crate) struct File<'p, 'k> {
-    size: u32,
-    digest: Option<[u8; 32]>,
+    promised: &'p Promised<'p>,
     /// The signature that has to vouch for it, when the image does not vouch for itself.
-    signature: Option<Signature>,
+    signature: Option<&'p Signature>,
     policy: &'p Policy<'k>,
     sha256: Option<Sha256>,
     /// The first of the keys that it may be, and the hash that its signature is about.
@@ -87,10 +86,10 @@ impl<'p, 'k> File<'p, 'k> {
     ///
     /// # Errors
     /// [`Error::Unsigned`], [`Error::UnknownKey`], [`Error::RevokedKey`].
-    pub(crate) fn new(promised: &Promised<'_>, policy: &'p Policy<'k>, signed: bool) -> Result<Self, Error> {
-        let signature = if signed { None } else { Some(promised.signature.ok_or(Error::Unsigned)?) };
+    pub(crate) fn new(promised: &'p Promised<'p>, policy: &'p Policy<'k>, signed: bool) -> Result<Self, Error> {
+        let signature = if signed { None } else { Some(promised.signature.as_ref().ok_or(Error::Unsigned)?) };
         let (mut ecdsa, mut ed25519) = (false, None);
-        if let Some(signature) = &signature {
+        if let Some(signature) = signature {
             let first = policy.keys_for(signature.algorithm).next();
             let first = first.ok_or_else(|| policy.unknown_for(signature.algorithm))?;
             match signature.algorithm {
@@ -99,7 +98,7 @@ impl<'p, 'k> File<'p, 'k> {
             }
         }
         let sha256 = (ecdsa || promised.digest.is_some()).then(Sha256::new);
-        Ok(Self { size: promised.size, digest: promised.digest, signature, policy, sha256, ed25519 })
+        Ok(Self { promised, signature, policy, sha256, ed25519 })
     }
 
     pub(crate) fn update(&mut self, bytes: &[u8]) {
@@ -118,10 +117,10 @@ impl<'p, 'k> File<'p, 'k> {
     /// [`Error::FileDigest`], [`Error::Signature`], the flash's.
     pub(crate) async fn judge<F: ReadNorFlash>(&mut self, reader: &mut Reader<'_, F>) -> Result<(), Error> {
         let found: Option<[u8; 32]> = self.sha256.take().map(|hash| hash.finalize().into());
-        if self.digest.is_some() && self.digest != found {
+        if self.promised.digest.is_some() && self.promised.digest != found {
             return Err(Error::FileDigest);
         }
-        let Some(Signature { algorithm, bytes: signature }) = &self.signature else { return Ok(()) };
+        let Some(Signature { algorithm, bytes: signature }) = self.signature else { return Ok(()) };
         if let Some((first, hash)) = self.ed25519.take()
             && first.has_signed(&hash.finalize(), signature)
         {
@@ -133,7 +132,7 @@ impl<'p, 'k> File<'p, 'k> {
                 (Algorithm::Ed25519, 0) => false,
                 (Algorithm::Ed25519, _) => {
                     let mut hash = ed25519_hash(key, signature);
-                    reader.feed(0, self.size, &mut |bytes| hash.update(bytes)).await?;
+                    reader.feed(0, self.promised.size, &mut |bytes| hash.update(bytes)).await?;
                     key.has_signed(&hash.finalize(), signature)
                 }
             };
