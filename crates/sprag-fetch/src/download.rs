@@ -12,11 +12,12 @@ use crate::chunked::{Chunked, Malformed};
 use crate::connector::Connector;
 use crate::error::{Error, Waiting};
 use crate::pace::Pace;
+use crate::redirect::{self, Redirect};
 use crate::request::{ByteRange, Request};
 use crate::response::{CodeScanner, ErrorCode, Head, HeadParser};
 use crate::retry::{Decision, Retry, RetryPolicy};
 use crate::session::{AnswerError, RangeIgnored, Session, Span};
-use crate::url::{Origin, Scheme, Url};
+use crate::url::{Origin, Url};
 
 /// How much of an error's body is searched for the service's code.
 const ERROR_BODY_MAX: u32 = 1024;
@@ -231,7 +232,7 @@ impl Body {
         let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(data);
         if skipped > 0 {
             self.skip = self.skip.saturating_sub(u64::try_from(skipped).unwrap_or(u64::MAX));
-            to_front(buf, skipped..data);
+            redirect::to(buf, skipped..data, 0);
         }
         let data = data.saturating_sub(skipped);
         let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(data);
@@ -304,7 +305,7 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
         let mut link = match self.link.take() {
             Some(link) => link,
             None => {
-                let connection = dial(self.connector, self.delay, self.settings.limits, &self.url.origin).await?;
+                let connection = dial(self.connector, self.delay, self.settings.limits, self.url.origin()).await?;
                 self.fruitful = false;
                 self.pace.reconnected();
                 events(Event::Connected);
@@ -357,48 +358,46 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
         let asked = self.session.next_range(self.settings.range_size);
         let limits = self.settings.limits;
         let mut answer = HeadParser::new(limits.head_bytes);
-        // Where the last redirect led: its target lies at the front of `buf`, this many bytes long.
-        let (mut elsewhere, mut target) = (None, 0);
+        let mut redirect: Option<Redirect> = None;
         let mut hops = 0u8;
         let body = loop {
-            let origin = elsewhere.as_ref().unwrap_or(&self.url.origin);
-            let (at_front, scratch) = buf.split_at_mut_checked(target).ok_or(Error::NoBuffer)?;
+            let kept = redirect.map_or(0, |redirect| redirect.length());
+            let (at_front, scratch) = buf.split_at_mut_checked(kept).ok_or(Error::NoBuffer)?;
+            let (origin, target) = match redirect {
+                None => (self.url.origin(), None),
+                Some(redirect) => {
+                    let (origin, target) = redirect.place(self.url.origin(), at_front)?;
+                    *connection = dial(self.connector, self.delay, limits, origin).await?;
+                    events(Event::Connected);
+                    (origin, Some(target))
+                }
+            };
             let request = Request { origin, range: asked, if_match: self.session.if_match() };
-            let mut head = |sent, out: &mut [u8]| match elsewhere {
+            let mut head = |sent, out: &mut [u8]| match target {
                 None => request.write(&mut self.url.target.clone(), sent, out),
-                Some(_) => request.write(&mut at_front.iter().copied(), sent, out),
+                Some(target) => request.write(&mut target.iter().copied(), sent, out),
             };
             send(connection, self.delay, limits, &mut head, scratch).await?;
             events(Event::Requested(asked));
             let body = receive_head(connection, self.delay, limits, &mut answer, scratch, events).await?;
 
-            let (status, location) = (answer.head().status, answer.kept());
-            // The next target, or the body, moves to the front of the whole buffer.
-            let shifted = |at: usize| at.saturating_add(target);
-            if !matches!(status, 301 | 302 | 303 | 307 | 308) || location == 0 {
-                break shifted(body.start)..shifted(body.end);
+            // In the whole buffer.
+            let shifted = |part: Range<usize>| part.start.saturating_add(kept)..part.end.saturating_add(kept);
+            let (status, location) = (answer.head().status, 0..answer.kept());
+            if !matches!(status, 301 | 302 | 303 | 307 | 308) || location.is_empty() {
+                break shifted(body);
             }
             if hops == limits.redirects {
                 return Err(AnswerError::TooManyRedirects.into());
             }
             hops = hops.saturating_add(1);
             events(Event::Redirected { status });
-            let url = scratch.get(..location).unwrap_or_default().iter().copied();
-            let url = Url::parse_at(origin, url).map_err(|_| AnswerError::BadRedirect)?;
-            if (origin.scheme, url.origin.scheme) == (Scheme::Https, Scheme::Http) {
-                return Err(AnswerError::Downgrade.into());
-            }
-            let length = url.target.len();
-            let origin = elsewhere.insert(url.origin);
-            to_front(buf, shifted(location.saturating_sub(length))..shifted(location));
-            target = length;
+            redirect = Some(Redirect::follow(redirect, self.url.origin(), buf, shifted(location))?);
             answer = HeadParser::new(limits.head_bytes);
-            *connection = dial(self.connector, self.delay, limits, origin).await?;
-            events(Event::Connected);
         };
 
         let early = body.len();
-        to_front(buf, body);
+        redirect::to(buf, body, 0);
         let head = answer.head();
         match self.session.accept(asked, head, self.settings.range_ignored) {
             Ok(Span { skip, length, .. }) => {
@@ -534,20 +533,11 @@ async fn dial<'f, C: Connector>(
     connector: &'f C,
     delay: &mut impl DelayNs,
     limits: Limits,
-    Origin { scheme, host, port }: &Origin,
+    Origin { scheme, host, port }: Origin<'_>,
 ) -> Result<C::Connection<'f>, Error<C::Error>> {
-    match select(connector.connect(*scheme, host, *port), delay.delay_ms(limits.connect_ms)).await {
+    match select(connector.connect(scheme, host, port), delay.delay_ms(limits.connect_ms)).await {
         Either::First(dialled) => dialled.map_err(Error::Connect),
         Either::Second(()) => Err(Error::Timeout(Waiting::Connect)),
-    }
-}
-
-/// Moves a part of the buffer to its front.
-fn to_front(buf: &mut [u8], part: Range<usize>) {
-    if let Some(room) = buf.get_mut(..part.end)
-        && part.start <= room.len()
-    {
-        room.copy_within(part.start.., 0);
     }
 }
 

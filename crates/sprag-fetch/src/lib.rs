@@ -24,6 +24,7 @@ mod error;
 pub mod fuzzing;
 mod image;
 mod pace;
+mod redirect;
 mod request;
 mod response;
 mod retry;

@@ -14,7 +14,7 @@ pub struct ByteRange {
 
 /// A `GET` for a range of what lies at `origin` under `target`.
 pub(crate) struct Request<'a> {
-    pub(crate) origin: &'a Origin,
+    pub(crate) origin: Origin<'a>,
     pub(crate) range: ByteRange,
     pub(crate) if_match: Option<&'a str>,
 }
@@ -36,7 +36,7 @@ impl Request<'_> {
         piece.text(" HTTP/1.1\r\nHost: ");
         let is_v6 = self.origin.host.contains(':');
         piece.text(if is_v6 { "[" } else { "" });
-        piece.text(&self.origin.host);
+        piece.text(self.origin.host);
         piece.text(if is_v6 { "]" } else { "" });
         // Bare on the scheme's own port, because that is what a presigned URL signs.
         if let Some(port) = self.origin.unusual_port() {
@@ -105,7 +105,7 @@ mod tests {
     /// The head, when the scratch buffer has so many bytes.
     fn head(url: &str, range: ByteRange, if_match: Option<&str>, room: usize) -> String {
         let url = Url::parse(url.bytes()).unwrap();
-        let request = Request { origin: &url.origin, range, if_match };
+        let request = Request { origin: url.origin(), range, if_match };
         let (mut sent, mut room) = (Vec::new(), vec![0; room]);
         loop {
             match request.write(&mut url.target.clone(), sent.len(), &mut room) {

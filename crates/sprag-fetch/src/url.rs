@@ -40,21 +40,23 @@ impl Scheme {
 /// ```
 #[derive(Clone)]
 pub struct Url<I> {
-    pub(crate) origin: Origin,
+    pub(crate) scheme: Scheme,
+    pub(crate) host: heapless::String<HOST_MAX>,
+    pub(crate) port: u16,
     /// Where path or query start; empty when the URL ends after the authority.
     pub(crate) target: I,
 }
 
 /// Whom to ask: what of a URL stands before its path (RFC 6454).
-#[derive(Clone)]
-pub(crate) struct Origin {
+#[derive(Clone, Copy)]
+pub(crate) struct Origin<'a> {
     pub(crate) scheme: Scheme,
     /// A name or an address, an IPv6 address without its brackets.
-    pub(crate) host: heapless::String<HOST_MAX>,
+    pub(crate) host: &'a str,
     pub(crate) port: u16,
 }
 
-impl Origin {
+impl Origin<'_> {
     /// The port, unless it is the scheme's own.
     pub(crate) fn unusual_port(&self) -> Option<u16> {
         Some(self.port).filter(|port| *port != self.scheme.default_port())
@@ -64,7 +66,13 @@ impl Origin {
 impl<I> fmt::Debug for Url<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Neither path nor query: whoever holds a presigned URL can fetch.
-        f.debug_struct("Url").field("host", &self.origin.host).field("port", &self.origin.port).finish_non_exhaustive()
+        f.debug_struct("Url").field("host", &self.host).field("port", &self.port).finish_non_exhaustive()
+    }
+}
+
+impl<I> Url<I> {
+    pub(crate) fn origin(&self) -> Origin<'_> {
+        Origin { scheme: self.scheme, host: &self.host, port: self.port }
     }
 }
 
@@ -81,33 +89,22 @@ impl<I: Iterator<Item = u8> + Clone> Url<I> {
         let scheme = scheme(&mut rest)?;
         let host = host(&mut rest)?;
         let port = port(&mut rest)?.unwrap_or(scheme.default_port());
-        Ok(Self { origin: Origin { scheme, host, port }, target: rest.text })
-    }
-
-    /// Reads a URL that may leave scheme and host to `base`: what a redirect's `Location` may be. Of the relative forms
-    /// only a path from the root is taken (RFC 9110, section 10.2.2, allows all; servers send this one).
-    pub(crate) fn parse_at(base: &Origin, text: I) -> Result<Self, UrlError> {
-        let mut start = text.clone();
-        if (start.next(), start.next()) == (Some(b'/'), Some(b'/')) || text.clone().next() != Some(b'/') {
-            return Self::parse(text);
-        }
-        check_bytes(text.clone())?;
-        Ok(Self { origin: base.clone(), target: text })
+        Ok(Self { scheme, host, port, target: rest.text })
     }
 
     /// The scheme, which says whether the connection is to be encrypted.
     pub fn scheme(&self) -> Scheme {
-        self.origin.scheme
+        self.scheme
     }
 
     /// The host name or address, an IPv6 address without its brackets.
     pub fn host(&self) -> &str {
-        &self.origin.host
+        &self.host
     }
 
     /// The port named in the URL, or the scheme's own.
     pub fn port(&self) -> u16 {
-        self.origin.port
+        self.port
     }
 }
 
@@ -133,7 +130,7 @@ impl<I: Iterator<Item = u8> + Clone> Cursor<I> {
     }
 }
 
-fn check_bytes(text: impl Iterator<Item = u8>) -> Result<(), UrlError> {
+pub(crate) fn check_bytes(text: impl Iterator<Item = u8>) -> Result<(), UrlError> {
     for (at, byte) in text.enumerate() {
         match byte {
             b'#' => return Err(UrlError { kind: UrlErrorKind::Fragment, at }),
@@ -288,7 +285,7 @@ mod tests {
 
     fn parts(url: &str) -> Result<(Scheme, String, u16, String, String), UrlErrorKind> {
         let url = Url::parse(url.bytes()).map_err(|e| e.kind)?;
-        let request = Request { origin: &url.origin, range: ByteRange { first: 0, last: None }, if_match: None };
+        let request = Request { origin: url.origin(), range: ByteRange { first: 0, last: None }, if_match: None };
         let mut head = [0; 1024];
         let length = request.write(&mut url.target.clone(), 0, &mut head);
         let mut lines = str::from_utf8(&head[..length]).unwrap().lines();

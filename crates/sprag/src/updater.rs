@@ -190,53 +190,29 @@ where
     /// # Cancellation safety
     /// Dropping the future is like a power cut: the next run of the job goes on, and at most one sector is fetched again.
     pub async fn run(&mut self, job: &Job<'_>, events: &mut dyn FnMut(Event)) -> Result_<Outcome, C> {
-        let mut id = [0; ID_MAX];
-        let id = job.id().copy_to(&mut id).map_err(|TooSmall { needed, .. }| Error::JobId { length: needed })?;
-        if self.running.is_none() {
-            return Err(Error::NotStarted);
-        }
-        let state = self.boot.state().await?;
-        if state == State::Trial {
-            return Err(Error::Boot(sprag_boot::Error::OnTrial));
-        }
-        let mut id = heapless::String::try_from(id).map_err(|_| Error::JobId { length: id.len() })?;
-        let mut superseded = None;
-        match self.record().await? {
-            Some(record) if record.is_of(job) => match (record.phase, state) {
-                (Phase::Ended(status), _) => return Ok(Outcome::AlreadyEnded(status)),
-                (Phase::Staging | Phase::Staged | Phase::Restarting, State::Staged(_)) => {
-                    return Ok(Outcome::RebootToTest);
+        let (mut record, begins) = match self.arrived(job).await? {
+            Arrived::AlreadyDone(outcome) => return Ok(outcome),
+            Arrived::Begins(record) => (record, true),
+            Arrived::Supersedes(record) => (record, false),
+        };
+        let error = if begins {
+            match self.update(job, &mut record, events).await {
+                Ok(()) => return Ok(Outcome::RebootToTest),
+                Err(error) if error.is_retryable() => return Err(error),
+                Err(error) => {
+                    record.end(error.status(), error.reason());
+                    error
                 }
-                // Under the name that it has, if one of the two has one.
-                _ if id.is_empty() => id = record.id,
-                _ => {}
-            },
-            Some(record) if !record.has_ended() => superseded = Some(record),
-            Some(JobRecord { reported: false, .. }) => return Err(Error::ReportOwed),
-            _ => {}
-        }
-        let (record, error) = match superseded {
+            }
+        } else {
             // Every job ends with a report: the one that this one takes the place of, too. Its download is kept, for this
             // one may be the same update, sent again.
-            Some(mut record) => {
-                record.end(Status::Failed, "superseded");
-                (record, Error::ReportOwed)
-            }
-            None => {
-                let mut record = JobRecord::of(job, id);
-                match self.update(job, &mut record, events).await {
-                    Ok(()) => return Ok(Outcome::RebootToTest),
-                    Err(error) if error.is_retryable() => return Err(error),
-                    Err(error) => {
-                        record.end(error.status(), error.reason());
-                        (record, error)
-                    }
-                }
-            }
+            record.end(Status::Failed, "superseded");
+            Error::ReportOwed
         };
         self.boot.unstage().await?;
         self.save(&record).await?;
-        if !matches!(error, Error::ReportOwed) {
+        if begins {
             self.slot.forget().await?;
         }
         Err(error)
@@ -379,12 +355,38 @@ where
         Ok(self.set_reported(true).await?)
     }
 
+    /// What the arrival of a job leads to.
+    async fn arrived(&mut self, job: &Job<'_>) -> Result_<Arrived, C> {
+        let mut id = [0; ID_MAX];
+        let id = job.id().copy_to(&mut id).map_err(|TooSmall { needed, .. }| Error::JobId { length: needed })?;
+        if self.running.is_none() {
+            return Err(Error::NotStarted);
+        }
+        let state = self.boot.state().await?;
+        if state == State::Trial {
+            return Err(Error::Boot(sprag_boot::Error::OnTrial));
+        }
+        let mut id = heapless::String::try_from(id).map_err(|_| Error::JobId { length: id.len() })?;
+        match self.record().await? {
+            Some(record) if record.is_of(job) => match (record.phase, state) {
+                (Phase::Ended(status), _) => return Ok(Arrived::AlreadyDone(Outcome::AlreadyEnded(status))),
+                (Phase::Staging | Phase::Staged | Phase::Restarting, State::Staged(_)) => {
+                    return Ok(Arrived::AlreadyDone(Outcome::RebootToTest));
+                }
+                // Under the name that it has, if one of the two has one.
+                _ if id.is_empty() => id = record.id,
+                _ => {}
+            },
+            Some(record) if !record.has_ended() => return Ok(Arrived::Supersedes(record)),
+            Some(JobRecord { reported: false, .. }) => return Err(Error::ReportOwed),
+            _ => {}
+        }
+        Ok(Arrived::Begins(JobRecord::of(job, id)))
+    }
+
     async fn update(&mut self, job: &Job<'_>, record: &mut JobRecord, events: &mut dyn FnMut(Event)) -> Result_<(), C> {
         self.save(record).await?;
-        let own = job.artifacts().filter(|artifact| artifact.tag().is_none());
-        let (Some(artifact), 1) = (own.clone().next(), own.clone().count()) else {
-            return Err(Error::Artifacts { count: own.count() });
-        };
+        let artifact = sole_artifact(job).map_err(|count| Error::Artifacts { count })?;
         let location = artifact.location().ok_or(Error::NoUrl)?;
         let room = self.room()?;
         // Nothing may be staged while the slot is written to.
@@ -443,18 +445,19 @@ where
         room: Range<u32>,
         events: &mut dyn FnMut(Event),
     ) -> Result_<(u32, bool), C> {
-        let saved = self.slot.session().await?.filter(|saved| saved.start == room.start).and_then(|saved| {
-            let (identity, etag) = saved.identity.split_first_chunk::<8>()?;
-            let etag = core::str::from_utf8(etag).ok().and_then(|etag| Etag::try_from(etag).ok())?;
-            // Without a strong ETag nothing tells the object from another one of the same size.
-            let sure = *identity == job.identity().to_le_bytes() && etag.starts_with('"');
-            sure.then_some(etag)
-        });
-        let resumed = saved.is_some();
-        // What the futures hold at the same time is RAM: one download, opened in one place.
-        let transfer = if resumed { Some(self.slot.resume().await?) } else { None };
-        let (offset, total) = transfer.as_ref().map_or((0, size), |it| (it.offset(), Some(it.total().into())));
-        let session = sprag_fetch::Session { offset: offset.into(), total, etag: saved };
+        let saved = self.slot.session().await?.filter(|saved| saved.start == room.start);
+        // What the future holds at the same time is RAM: one download, opened in one place.
+        let (transfer, offset, session) = match saved.and_then(|saved| pinned(job, &saved)) {
+            Some(etag) => {
+                let transfer = self.slot.resume().await?;
+                let (offset, total) = (transfer.offset(), Some(transfer.total().into()));
+                (Some(transfer), offset, sprag_fetch::Session { offset: offset.into(), total, etag: Some(etag) })
+            }
+            None => (None, 0, sprag_fetch::Session { total: size, ..sprag_fetch::Session::default() }),
+        };
+        #[expect(clippy::redundant_pattern_matching)]
+        // `is_some` borrows it, and the future would keep what is borrowed.
+        let resumed = matches!(transfer, Some(_));
         let mut download = self.source.open(location, session)?;
         events(Event::Downloading { offset });
         let mut transfer = match transfer {
@@ -519,6 +522,33 @@ where
             _ => Ok(()),
         }
     }
+}
+
+/// What the arrival of a job leads to.
+enum Arrived {
+    /// Nothing: it was done before.
+    AlreadyDone(Outcome),
+    /// Its beginning, or its going on.
+    Begins(JobRecord),
+    /// The end of this other one.
+    Supersedes(JobRecord),
+}
+
+/// The one artifact that a job has for this device itself, or how many it has.
+fn sole_artifact<'j>(job: &Job<'j>) -> Result<Artifact<'j>, usize> {
+    let mut own = job.artifacts().filter(|artifact| artifact.tag().is_none());
+    match (own.next(), own.count()) {
+        (Some(artifact), 0) => Ok(artifact),
+        (first, others) => Err(others.saturating_add(first.iter().len())),
+    }
+}
+
+/// The ETag of the object that a job's bytes in the slot are of, if they are this job's.
+fn pinned(job: &Job<'_>, saved: &sprag_flash::Session) -> Option<Etag> {
+    let (identity, etag) = saved.identity.split_first_chunk::<8>()?;
+    let etag = core::str::from_utf8(etag).ok().and_then(|etag| Etag::try_from(etag).ok())?;
+    // Without a strong ETag nothing tells the object from another one of the same size.
+    (*identity == job.identity().to_le_bytes() && etag.starts_with('"')).then_some(etag)
 }
 
 /// What a job's document says of a file that has come.
