@@ -17,7 +17,7 @@ use crate::request::{ByteRange, Request};
 use crate::response::{CodeScanner, ErrorCode, Head, HeadParser};
 use crate::retry::{Decision, Retry, RetryPolicy};
 use crate::session::{AnswerError, RangeIgnored, Session, Span};
-use crate::url::{Origin, Url};
+use crate::url::Url;
 
 /// How much of an error's body is searched for the service's code.
 const ERROR_BODY_MAX: u32 = 1024;
@@ -204,6 +204,14 @@ struct Link<T> {
     answer: Option<Body>,
 }
 
+/// What a request led to.
+enum Answer {
+    /// The bytes asked for: so many came along with the head.
+    Body(Body, usize),
+    /// Another request, for what stands there in the buffer.
+    Elsewhere(Range<usize>),
+}
+
 /// What is left of an answer.
 struct Body {
     /// Bytes of the object that come before the one asked for.
@@ -302,25 +310,30 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
     /// One try at the next bytes. The connection is taken out for its time, so that an error or a dropped future
     /// can't leave one behind in an unknown state.
     async fn attempt(&mut self, buf: &mut [u8], events: &mut dyn FnMut(Event)) -> Result<usize, Error<C::Error>> {
-        let mut link = match self.link.take() {
-            Some(link) => link,
-            None => {
-                let connection = dial(self.connector, self.delay, self.settings.limits, self.url.origin()).await?;
-                self.fruitful = false;
-                self.pace.reconnected();
-                events(Event::Connected);
-                Link { connection, answer: None }
+        let mut redirect = Redirect::from(self.url.scheme(), self.url.port());
+        let mut hops = 0u8;
+        let (mut link, mut body, mut arrived) = loop {
+            let mut link = match self.link.take() {
+                Some(link) => link,
+                None => self.connect(&redirect, buf, events).await?,
+            };
+            if let Some(body) = link.answer.take() {
+                break (link, body, 0);
             }
-        };
-        let (mut body, mut arrived) = match link.answer.take() {
-            Some(body) => (body, 0),
-            None => {
-                let (body, early) = self.ask(&mut link.connection, buf, events).await?;
-                if early > 0 {
-                    self.pace.arrived(early);
+            let location = match self.ask(&mut link.connection, &redirect, buf, events).await? {
+                Answer::Body(body, early) => {
+                    if early > 0 {
+                        self.pace.arrived(early);
+                    }
+                    break (link, body, early);
                 }
-                (body, early)
+                Answer::Elsewhere(location) => location,
+            };
+            if hops == self.settings.limits.redirects {
+                return Err(AnswerError::TooManyRedirects.into());
             }
+            hops = hops.saturating_add(1);
+            redirect.follow(buf, location)?;
         };
         let count = loop {
             if arrived == 0 {
@@ -347,67 +360,74 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
         Ok(count)
     }
 
-    /// Sends a request, follows redirects, and reads the answer's head; what came along of its body stands at the front
-    /// of `buf`: so many bytes.
+    /// Connects to whom the last redirect named.
+    async fn connect(
+        &mut self,
+        redirect: &Redirect,
+        buf: &[u8],
+        events: &mut dyn FnMut(Event),
+    ) -> Result<Link<C::Connection<'f>>, Error<C::Error>> {
+        let host = redirect.host(buf).unwrap_or_else(|| self.url.host());
+        let ms = self.settings.limits.connect_ms;
+        let connecting = self.connector.connect(redirect.scheme, &host, redirect.port);
+        let connection = match select(connecting, self.delay.delay_ms(ms)).await {
+            Either::First(connection) => connection.map_err(Error::Connect)?,
+            Either::Second(()) => return Err(Error::Timeout(Waiting::Connect)),
+        };
+        self.fruitful = false;
+        self.pace.reconnected();
+        events(Event::Connected);
+        Ok(Link { connection, answer: None })
+    }
+
+    /// Sends a request and reads the answer's head; what came along of its body stands at the front of `buf` then. What the
+    /// last redirect left there is needed until the answer has come.
     async fn ask(
         &mut self,
         connection: &mut C::Connection<'f>,
+        redirect: &Redirect,
         buf: &mut [u8],
         events: &mut dyn FnMut(Event),
-    ) -> Result<(Body, usize), Error<C::Error>> {
-        let asked = self.session.next_range(self.settings.range_size);
+    ) -> Result<Answer, Error<C::Error>> {
         let limits = self.settings.limits;
-        let mut answer = HeadParser::new(limits.head_bytes);
-        let mut redirect: Option<Redirect> = None;
-        let mut hops = 0u8;
-        let body = loop {
-            let kept = redirect.map_or(0, |redirect| redirect.length());
-            let (at_front, scratch) = buf.split_at_mut_checked(kept).ok_or(Error::NoBuffer)?;
-            let (origin, target) = match redirect {
-                None => (self.url.origin(), None),
-                Some(redirect) => {
-                    let (origin, target) = redirect.place(self.url.origin(), at_front)?;
-                    *connection = dial(self.connector, self.delay, limits, origin).await?;
-                    events(Event::Connected);
-                    (origin, Some(target))
-                }
-            };
-            let request = Request { origin, range: asked, if_match: self.session.if_match() };
-            let mut head = |sent, out: &mut [u8]| match target {
-                None => request.write(&mut self.url.target.clone(), sent, out),
-                Some(target) => request.write(&mut target.iter().copied(), sent, out),
-            };
-            send(connection, self.delay, limits, &mut head, scratch).await?;
-            events(Event::Requested(asked));
-            let body = receive_head(connection, self.delay, limits, &mut answer, scratch, events).await?;
-
-            // In the whole buffer.
-            let shifted = |part: Range<usize>| part.start.saturating_add(kept)..part.end.saturating_add(kept);
-            let (status, location) = (answer.head().status, 0..answer.kept());
-            if !matches!(status, 301 | 302 | 303 | 307 | 308) || location.is_empty() {
-                break shifted(body);
-            }
-            if hops == limits.redirects {
-                return Err(AnswerError::TooManyRedirects.into());
-            }
-            hops = hops.saturating_add(1);
-            events(Event::Redirected { status });
-            redirect = Some(Redirect::follow(redirect, self.url.origin(), buf, shifted(location))?);
-            answer = HeadParser::new(limits.head_bytes);
+        let range = self.session.next_range(self.settings.range_size);
+        let kept = redirect.length();
+        let (at_front, scratch) = buf.split_at_mut_checked(kept).ok_or(Error::NoBuffer)?;
+        let (host, target) = redirect.place(at_front);
+        let request =
+            Request { scheme: redirect.scheme, port: redirect.port, range, if_match: self.session.if_match() };
+        let url = &self.url;
+        let mut head = |sent, out: &mut [u8]| {
+            let (mut first_host, mut first_target) = (url.host_text(), url.target());
+            let (mut host_there, mut target_there) = (host.bytes(), target.iter().copied());
+            request.write(
+                if host.is_empty() { &mut first_host } else { &mut host_there },
+                if redirect.is_elsewhere() { &mut target_there } else { &mut first_target },
+                sent,
+                out,
+            )
         };
+        send(connection, self.delay, limits, &mut head, scratch).await?;
+        events(Event::Requested(range));
+        let mut parser = HeadParser::new(limits.head_bytes);
+        let body = receive_head(connection, self.delay, limits, &mut parser, scratch, events).await?;
 
+        let (head, location) = (parser.head(), parser.kept());
+        if matches!(head.status, 301 | 302 | 303 | 307 | 308) && location > 0 {
+            events(Event::Redirected { status: head.status });
+            return Ok(Answer::Elsewhere(kept..kept.saturating_add(location)));
+        }
         let early = body.len();
-        redirect::to(buf, body, 0);
-        let head = answer.head();
-        match self.session.accept(asked, head, self.settings.range_ignored) {
+        redirect::to(buf, body.start.saturating_add(kept)..body.end.saturating_add(kept), 0);
+        match self.session.accept(range, head, self.settings.range_ignored) {
             Ok(Span { skip, length, .. }) => {
                 if skip > 0 {
                     events(Event::Skipping { bytes: skip });
                 }
                 let chunked = head.chunked.then(Chunked::new);
                 // What was found elsewhere is not remembered: the next request goes to the first URL.
-                let close_after = head.close || hops > 0;
-                Ok((Body { skip, left: length, chunked, close_after }, early))
+                let close_after = head.close || redirect.is_elsewhere();
+                Ok(Answer::Body(Body { skip, left: length, chunked, close_after }, early))
             }
             Err(refusal @ AnswerError::UrlRefused { status }) => {
                 let code = match receive_code(connection, self.delay, limits, head, buf, early).await {
@@ -525,19 +545,6 @@ async fn receive_code<T: Read, E>(
     match select(all, delay.delay_ms(limits.answer_ms)).await {
         Either::First(result) => result,
         Either::Second(()) => Err(Error::Timeout(Waiting::Answer)),
-    }
-}
-
-/// Connects, within the time allowed.
-async fn dial<'f, C: Connector>(
-    connector: &'f C,
-    delay: &mut impl DelayNs,
-    limits: Limits,
-    Origin { scheme, host, port }: Origin<'_>,
-) -> Result<C::Connection<'f>, Error<C::Error>> {
-    match select(connector.connect(scheme, host, port), delay.delay_ms(limits.connect_ms)).await {
-        Either::First(dialled) => dialled.map_err(Error::Connect),
-        Either::Second(()) => Err(Error::Timeout(Waiting::Connect)),
     }
 }
 

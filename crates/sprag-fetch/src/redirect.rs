@@ -3,50 +3,51 @@
 use core::ops::Range;
 
 use crate::session::AnswerError;
-use crate::url::{Origin, Scheme, Url, check_bytes};
+use crate::url::{HOST_MAX, Scheme, Url, check_bytes};
 
 /// The place that a redirect led to. Its host and its target lie at the front of the caller's buffer, one behind the other,
 /// so that it takes no RAM of its own.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Redirect {
-    scheme: Scheme,
-    port: u16,
+    pub(crate) scheme: Scheme,
+    pub(crate) port: u16,
     /// The length of the host; 0 when it is that of the first URL.
     host: usize,
     target: usize,
 }
 
 impl Redirect {
-    /// Follows a redirect, whose `Location` lies there in `buf`: behind what the last one left, if there was one.
+    /// The first URL, from which the first redirect leads on.
+    pub(crate) fn from(scheme: Scheme, port: u16) -> Self {
+        Self { scheme, port, host: 0, target: 0 }
+    }
+
+    /// Follows the next one, whose `Location` lies there in `buf`, behind what the last one left.
     ///
     /// Of the relative forms only a path from the root is taken (RFC 9110, section 10.2.2, allows all; servers send this
     /// one).
-    pub(crate) fn follow(
-        last: Option<Self>,
-        first: Origin<'_>,
-        buf: &mut [u8],
-        location: Range<usize>,
-    ) -> Result<Self, AnswerError> {
-        let base = last.unwrap_or(Self { scheme: first.scheme, port: first.port, host: 0, target: 0 });
+    pub(crate) fn follow(&mut self, buf: &mut [u8], location: Range<usize>) -> Result<(), AnswerError> {
         let text = buf.get(location.clone()).unwrap_or_default();
         let is_path = text.first() == Some(&b'/') && text.get(1) != Some(&b'/');
-        let next = if is_path {
+        if is_path {
             check_bytes(text.iter().copied()).map_err(|_| AnswerError::BadRedirect)?;
-            Self { target: text.len(), ..base }
+            self.target = text.len();
         } else {
             let url = Url::parse(text.iter().copied()).map_err(|_| AnswerError::BadRedirect)?;
-            if (base.scheme, url.scheme) == (Scheme::Https, Scheme::Http) {
+            if (self.scheme, url.scheme()) == (Scheme::Https, Scheme::Http) {
                 return Err(AnswerError::Downgrade);
             }
-            let Url { scheme, host, port, target } = url;
-            let target = target.len();
-            // It stands behind the host in the URL as well: nothing of it is written over before it is moved.
-            to(buf, location.end.saturating_sub(target)..location.end, host.len());
-            buf.iter_mut().zip(host.bytes()).for_each(|(place, byte)| *place = byte);
-            return Ok(Self { scheme, port, host: host.len(), target });
-        };
-        to(buf, location, next.host);
-        Ok(next)
+            let host = url.host_range(location.end);
+            *self = Self { scheme: url.scheme(), port: url.port(), host: host.len(), target: url.target().len() };
+            to(buf, host, 0);
+        }
+        to(buf, location.end.saturating_sub(self.target)..location.end, self.host);
+        Ok(())
+    }
+
+    /// Whether it has led away from the first URL.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.length() > 0
     }
 
     /// How much of the buffer it takes.
@@ -54,16 +55,18 @@ impl Redirect {
         self.host.saturating_add(self.target)
     }
 
-    /// Whom to ask, and for what, when these bytes are what it left at the front of the buffer.
-    pub(crate) fn place<'b>(
-        &self,
-        first: Origin<'b>,
-        at_front: &'b [u8],
-    ) -> Result<(Origin<'b>, &'b [u8]), AnswerError> {
-        let (host, target) = at_front.split_at_checked(self.host).ok_or(AnswerError::BadRedirect)?;
-        let host = core::str::from_utf8(host).map_err(|_| AnswerError::BadRedirect)?;
-        let host = if host.is_empty() { first.host } else { host };
-        Ok((Origin { scheme: self.scheme, host, port: self.port }, target))
+    /// The host to connect to, an IPv6 address without its brackets; `None` when it is that of the first URL.
+    pub(crate) fn host(&self, buf: &[u8]) -> Option<heapless::String<HOST_MAX>> {
+        let host = self.place(buf).0;
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        heapless::String::try_from(host).ok().filter(|host| !host.is_empty())
+    }
+
+    /// Host and target as they stand in the URL, when these bytes begin with what it left. The host is
+    /// empty when it is that of the first URL.
+    pub(crate) fn place<'b>(&self, at_front: &'b [u8]) -> (&'b str, &'b [u8]) {
+        let (host, rest) = at_front.split_at_checked(self.host).unwrap_or_default();
+        (core::str::from_utf8(host).unwrap_or_default(), rest.get(..self.target).unwrap_or_default())
     }
 }
 
@@ -84,18 +87,16 @@ mod tests {
 
     /// Where redirects lead, one after the other, from `http://first:8/x` on.
     fn after(locations: &[&str]) -> Result<String, AnswerError> {
-        let first = Url::parse("http://first:8/x".bytes()).unwrap();
-        let (mut buf, mut redirect) = ([b'?'; 400], None);
+        let (mut buf, mut redirect) = ([b'?'; 400], Redirect::from(Scheme::Http, 8));
         for location in locations {
             // Its bytes stand behind what the last one left.
-            let from = redirect.map_or(0, |redirect: Redirect| redirect.length());
-            let there = from..from + location.len();
-            buf[there.clone()].copy_from_slice(location.as_bytes());
-            redirect = Some(Redirect::follow(redirect, first.origin(), &mut buf, there)?);
+            let from = redirect.length();
+            buf[from..from + location.len()].copy_from_slice(location.as_bytes());
+            redirect.follow(&mut buf, from..from + location.len())?;
         }
-        let redirect = redirect.unwrap();
-        let (Origin { scheme, host, port }, target) = redirect.place(first.origin(), &buf[..redirect.length()])?;
-        Ok(format!("{scheme:?} {host} {port} {}", String::from_utf8_lossy(target)))
+        let (host, target) = redirect.place(&buf[..redirect.length()]);
+        let host = if host.is_empty() { "first" } else { host };
+        Ok(format!("{:?} {host} {} {}", redirect.scheme, redirect.port, String::from_utf8_lossy(target)))
     }
 
     #[test]
@@ -106,7 +107,7 @@ mod tests {
             (&["http://second/a"], "Http second 80 /a"),
             (&["http://second/a", "/b"], "Http second 80 /b"),
             (&["https://second", "/b/c", "https://third:4/d?e=f"], "Https third 4 /d?e=f"),
-            (&["/a", "https://[fe80::1]:9?q", "/longer/than/that", "/a"], "Https fe80::1 9 /a"),
+            (&["/a", "https://[fe80::1]:9?q", "/longer/than/that", "/a"], "Https [fe80::1] 9 /a"),
             (&["http://h/", "http://a-much-longer-name.example/", "http://i/"], "Http i 80 /"),
         ] {
             assert_eq!(after(locations).as_deref(), Ok(place), "{locations:?}");
@@ -130,8 +131,8 @@ mod tests {
                 for target in ["", "/", "?", "/p?q=%2F"] {
                     let url = format!("http://{host}{port}{target}");
                     let parsed = Url::parse(url.bytes()).unwrap();
-                    let rest = String::from_utf8(parsed.target.clone().collect::<Vec<_>>()).unwrap();
-                    let expected = format!("Http {} {} {rest}", parsed.host(), parsed.port());
+                    let rest = String::from_utf8(parsed.target().collect::<Vec<_>>()).unwrap();
+                    let expected = format!("Http {host} {} {rest}", parsed.port());
                     assert_eq!(after(&["/before", &url]), Ok(expected), "{url}");
                 }
             }

@@ -1,6 +1,6 @@
 //! The head of a range request, as bytes to send.
 
-use crate::url::Origin;
+use crate::url::Scheme;
 
 /// The bytes that one request asks for, both ends inclusive as in RFC 9110, section 14.1.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,9 +12,10 @@ pub struct ByteRange {
     pub last: Option<u64>,
 }
 
-/// A `GET` for a range of what lies at `origin` under `target`.
+/// A `GET` for a range of an object.
 pub(crate) struct Request<'a> {
-    pub(crate) origin: Origin<'a>,
+    pub(crate) scheme: Scheme,
+    pub(crate) port: u16,
     pub(crate) range: ByteRange,
     pub(crate) if_match: Option<&'a str>,
 }
@@ -22,9 +23,16 @@ pub(crate) struct Request<'a> {
 impl Request<'_> {
     /// Writes what of the head lies behind its first `sent` bytes to `out`, as far as it fits: how many bytes that are. It
     /// is made anew for each piece from where its parts lie, so that no URL is too long, and nothing is kept in between.
+    /// `host` and `target` are as they stand in the URL.
     ///
     /// Compressed answers are refused up front: offsets into a compressed stream mean nothing to a slot in flash.
-    pub(crate) fn write(&self, target: &mut dyn Iterator<Item = u8>, sent: usize, out: &mut [u8]) -> usize {
+    pub(crate) fn write(
+        &self,
+        host: &mut dyn Iterator<Item = u8>,
+        target: &mut dyn Iterator<Item = u8>,
+        sent: usize,
+        out: &mut [u8],
+    ) -> usize {
         let mut piece = Piece { sent, out, length: 0 };
         piece.text("GET ");
         // An empty path means `/`.
@@ -34,14 +42,11 @@ impl Request<'_> {
         }
         target.for_each(|byte| piece.push(byte));
         piece.text(" HTTP/1.1\r\nHost: ");
-        let is_v6 = self.origin.host.contains(':');
-        piece.text(if is_v6 { "[" } else { "" });
-        piece.text(self.origin.host);
-        piece.text(if is_v6 { "]" } else { "" });
+        host.for_each(|byte| piece.push(byte));
         // Bare on the scheme's own port, because that is what a presigned URL signs.
-        if let Some(port) = self.origin.unusual_port() {
+        if self.port != self.scheme.default_port() {
             piece.text(":");
-            piece.number(port.into());
+            piece.number(self.port.into());
         }
         piece.text("\r\nUser-Agent: sprag\r\nAccept-Encoding: identity\r\nRange: bytes=");
         piece.number(self.range.first);
@@ -105,10 +110,10 @@ mod tests {
     /// The head, when the scratch buffer has so many bytes.
     fn head(url: &str, range: ByteRange, if_match: Option<&str>, room: usize) -> String {
         let url = Url::parse(url.bytes()).unwrap();
-        let request = Request { origin: url.origin(), range, if_match };
+        let request = Request { scheme: url.scheme(), port: url.port(), range, if_match };
         let (mut sent, mut room) = (Vec::new(), vec![0; room]);
         loop {
-            match request.write(&mut url.target.clone(), sent.len(), &mut room) {
+            match request.write(&mut url.host_text(), &mut url.target(), sent.len(), &mut room) {
                 0 => return String::from_utf8(sent).unwrap(),
                 count => sent.extend_from_slice(&room[..count]),
             }

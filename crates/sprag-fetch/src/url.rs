@@ -1,11 +1,14 @@
 //! A URL that is read where it lies: as bytes that can be walked again, never copied, of any length.
 
 use core::fmt;
+use core::ops::Range;
 
 use crate::address;
 
 /// The longest host name that the domain name system can carry (RFC 1035, section 2.3.4).
 pub const HOST_MAX: usize = 253;
+/// The longest IPv6 address as text: six groups, and an IPv4 address in the place of the last two.
+const IPV6_MAX: usize = 45;
 
 /// `http` or `https`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +21,7 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    const fn default_port(self) -> u16 {
+    pub(crate) const fn default_port(self) -> u16 {
         match self {
             Self::Http => 80,
             Self::Https => 443,
@@ -35,44 +38,25 @@ impl Scheme {
 /// ```
 /// # use sprag_fetch::{Scheme, Url};
 /// let url = Url::parse("https://bucket.s3.amazonaws.com/app.bin?X-Amz-Signature=ab%2Fcd".bytes())?;
-/// assert_eq!((url.scheme(), url.host(), url.port()), (Scheme::Https, "bucket.s3.amazonaws.com", 443));
+/// assert_eq!((url.scheme(), url.host().as_str(), url.port()), (Scheme::Https, "bucket.s3.amazonaws.com", 443));
 /// # Ok::<(), sprag_fetch::UrlError>(())
 /// ```
 #[derive(Clone)]
 pub struct Url<I> {
-    pub(crate) scheme: Scheme,
-    pub(crate) host: heapless::String<HOST_MAX>,
-    pub(crate) port: u16,
+    scheme: Scheme,
+    port: u16,
+    /// Where the host starts, with the bracket before an IPv6 address.
+    host: I,
+    /// Its length, brackets included.
+    host_length: usize,
     /// Where path or query start; empty when the URL ends after the authority.
-    pub(crate) target: I,
+    target: I,
 }
 
-/// Whom to ask: what of a URL stands before its path (RFC 6454).
-#[derive(Clone, Copy)]
-pub(crate) struct Origin<'a> {
-    pub(crate) scheme: Scheme,
-    /// A name or an address, an IPv6 address without its brackets.
-    pub(crate) host: &'a str,
-    pub(crate) port: u16,
-}
-
-impl Origin<'_> {
-    /// The port, unless it is the scheme's own.
-    pub(crate) fn unusual_port(&self) -> Option<u16> {
-        Some(self.port).filter(|port| *port != self.scheme.default_port())
-    }
-}
-
-impl<I> fmt::Debug for Url<I> {
+impl<I: Iterator<Item = u8> + Clone> fmt::Debug for Url<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Neither path nor query: whoever holds a presigned URL can fetch.
-        f.debug_struct("Url").field("host", &self.host).field("port", &self.port).finish_non_exhaustive()
-    }
-}
-
-impl<I> Url<I> {
-    pub(crate) fn origin(&self) -> Origin<'_> {
-        Origin { scheme: self.scheme, host: &self.host, port: self.port }
+        f.debug_struct("Url").field("host", &self.host()).field("port", &self.port).finish_non_exhaustive()
     }
 }
 
@@ -87,9 +71,10 @@ impl<I: Iterator<Item = u8> + Clone> Url<I> {
         check_bytes(text.clone())?;
         let mut rest = Cursor { text, at: 0 };
         let scheme = scheme(&mut rest)?;
-        let host = host(&mut rest)?;
+        let host = rest.text.clone();
+        let host_length = host_length(&mut rest)?;
         let port = port(&mut rest)?.unwrap_or(scheme.default_port());
-        Ok(Self { scheme, host, port, target: rest.text })
+        Ok(Self { scheme, port, host, host_length, target: rest.text })
     }
 
     /// The scheme, which says whether the connection is to be encrypted.
@@ -98,13 +83,36 @@ impl<I: Iterator<Item = u8> + Clone> Url<I> {
     }
 
     /// The host name or address, an IPv6 address without its brackets.
-    pub fn host(&self) -> &str {
-        &self.host
+    pub fn host(&self) -> heapless::String<HOST_MAX> {
+        let mut host = heapless::String::new();
+        for byte in self.host_text().filter(|byte| !matches!(byte, b'[' | b']')) {
+            // It has been found to fit.
+            let _ = host.push(char::from(byte));
+        }
+        host
+    }
+
+    /// The host as it stands in the URL, an IPv6 address in brackets.
+    pub(crate) fn host_text(&self) -> impl Iterator<Item = u8> {
+        self.host.clone().take(self.host_length)
+    }
+
+    /// Path and query as they stand.
+    pub(crate) fn target(&self) -> I {
+        self.target.clone()
     }
 
     /// The port named in the URL, or the scheme's own.
     pub fn port(&self) -> u16 {
         self.port
+    }
+}
+
+impl<I: ExactSizeIterator> Url<I> {
+    /// Where the host, as it stands there, lies in the text, when that ends at `end`.
+    pub(crate) fn host_range(&self, end: usize) -> Range<usize> {
+        let start = end.saturating_sub(self.host.len());
+        start..start.saturating_add(self.host_length)
     }
 }
 
@@ -153,7 +161,8 @@ fn scheme<I: Iterator<Item = u8> + Clone>(rest: &mut Cursor<I>) -> Result<Scheme
     Ok(if secure { Scheme::Https } else { Scheme::Http })
 }
 
-fn host<I: Iterator<Item = u8> + Clone>(rest: &mut Cursor<I>) -> Result<heapless::String<HOST_MAX>, UrlError> {
+/// Steps over the host: how many bytes it has.
+fn host_length<I: Iterator<Item = u8> + Clone>(rest: &mut Cursor<I>) -> Result<usize, UrlError> {
     // Whatever stands before an `@` is user information; say so instead of complaining about one of its bytes.
     let authority = rest.text.clone().take_while(|b| !matches!(b, b'/' | b'?'));
     if let Some(at) = authority.clone().position(|b| b == b'@') {
@@ -163,7 +172,7 @@ fn host<I: Iterator<Item = u8> + Clone>(rest: &mut Cursor<I>) -> Result<heapless
     if bracketed {
         rest.next();
     }
-    let mut host = heapless::String::new();
+    let (start, mut literal) = (rest.at, heapless::String::<IPV6_MAX>::new());
     while let Some(byte) = rest.peek() {
         let part = match byte {
             b']' | b'/' | b'?' => break,
@@ -172,18 +181,19 @@ fn host<I: Iterator<Item = u8> + Clone>(rest: &mut Cursor<I>) -> Result<heapless
             b'-' | b'.' | b'_' => !bracketed || byte == b'.',
             _ => byte.is_ascii_alphanumeric(),
         };
-        if !part {
+        if !part || bracketed && literal.push(char::from(byte)).is_err() {
             return rest.error(UrlErrorKind::Host);
         }
-        if host.push(char::from(byte)).is_err() {
+        if rest.at.saturating_sub(start) == HOST_MAX {
             return rest.error(UrlErrorKind::HostTooLong);
         }
         rest.next();
     }
-    if bracketed && (rest.next() != Some(b']') || address::ipv6(&host).is_none()) || host.is_empty() {
+    let length = rest.at.saturating_sub(start);
+    if bracketed && (rest.next() != Some(b']') || address::ipv6(&literal).is_none()) || length == 0 {
         return rest.error(UrlErrorKind::Host);
     }
-    Ok(host)
+    Ok(if bracketed { length.saturating_add(2) } else { length })
 }
 
 fn port<I: Iterator<Item = u8> + Clone>(rest: &mut Cursor<I>) -> Result<Option<u16>, UrlError> {
@@ -285,13 +295,14 @@ mod tests {
 
     fn parts(url: &str) -> Result<(Scheme, String, u16, String, String), UrlErrorKind> {
         let url = Url::parse(url.bytes()).map_err(|e| e.kind)?;
-        let request = Request { origin: url.origin(), range: ByteRange { first: 0, last: None }, if_match: None };
+        let range = ByteRange { first: 0, last: None };
+        let request = Request { scheme: url.scheme(), port: url.port(), range, if_match: None };
         let mut head = [0; 1024];
-        let length = request.write(&mut url.target.clone(), 0, &mut head);
+        let length = request.write(&mut url.host_text(), &mut url.target(), 0, &mut head);
         let mut lines = str::from_utf8(&head[..length]).unwrap().lines();
         let mut line = |before, behind| lines.next()?.strip_prefix(before)?.strip_suffix(behind).map(String::from);
         let (target, host) = (line("GET ", " HTTP/1.1").unwrap(), line("Host: ", "").unwrap());
-        Ok((url.scheme(), url.host().into(), url.port(), target, host))
+        Ok((url.scheme(), url.host().as_str().into(), url.port(), target, host))
     }
 
     #[test]

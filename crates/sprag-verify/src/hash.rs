@@ -21,10 +21,9 @@ pub(crate) enum Hash {
 }
 
 /// Its value.
-pub(crate) enum Digest {
-    Sha256([u8; 32]),
-    Sha384([u8; 48]),
-    Sha512([u8; 64]),
+pub(crate) struct Digest {
+    bytes: [u8; 64],
+    length: usize,
 }
 
 impl Hash {
@@ -44,11 +43,12 @@ impl Hash {
         }
     }
 
-    pub(crate) fn finalize(self) -> Digest {
+    /// The digest. What was hashed is forgotten with it.
+    pub(crate) fn finalize(&mut self) -> Digest {
         match self {
-            Self::Sha256(hash) => Digest::Sha256(hash.finalize().into()),
-            Self::Sha384(hash) => Digest::Sha384(hash.finalize().into()),
-            Self::Sha512(hash) => Digest::Sha512(hash.finalize().into()),
+            Self::Sha256(hash) => Digest::of(&hash.finalize_reset()),
+            Self::Sha384(hash) => Digest::of(&hash.finalize_reset()),
+            Self::Sha512(hash) => Digest::of(&hash.finalize_reset()),
         }
     }
 
@@ -62,11 +62,13 @@ impl Hash {
 }
 
 impl Digest {
+    fn of(value: &[u8]) -> Self {
+        let mut bytes = [0; 64];
+        bytes.iter_mut().zip(value).for_each(|(place, byte)| *place = *byte);
+        Self { bytes, length: value.len() }
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        match self {
-            Self::Sha256(bytes) => bytes,
-            Self::Sha384(bytes) => bytes,
-            Self::Sha512(bytes) => bytes,
-        }
+        self.bytes.get(..self.length).unwrap_or_default()
     }
 }

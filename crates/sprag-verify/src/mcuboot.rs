@@ -125,8 +125,8 @@ pub async fn verify<'p, F: ReadNorFlash>(
     let digest = hash.finalize();
     let tlvs = Tlvs::new(reader.load(header.covered, size).await?, header.covered, INFO_MAGIC)?;
     vouchers.judge(tlvs, digest.as_bytes(), policy)?;
-    if let (Some((key, signature)), Some(hash)) = (vouchers.first, pure)
-        && !key.has_signed(&hash.finalize(), &signature)
+    if let (Some((key, signature)), Some(hash)) = (&vouchers.first, &mut pure)
+        && !key.has_signed(&hash.finalize_reset(), signature)
     {
         return Err(Error::Signature);
     }
@@ -251,6 +251,7 @@ struct Vouchers<'k> {
 }
 
 impl<'k> Vouchers<'k> {
+    #[inline(never)]
     fn read(tlvs: Tlvs<'_>, policy: &Policy<'k>) -> Result<Self, Error> {
         let (mut hash, mut pure, mut eddsa, mut ecdsa) = (None, false, false, false);
         let mut walk = tlvs;

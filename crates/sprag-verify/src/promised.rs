@@ -86,6 +86,7 @@ impl<'p, 'k> File<'p, 'k> {
     ///
     /// # Errors
     /// [`Error::Unsigned`], [`Error::UnknownKey`], [`Error::RevokedKey`].
+    #[inline(never)]
     pub(crate) fn new(promised: &'p Promised<'p>, policy: &'p Policy<'k>, signed: bool) -> Result<Self, Error> {
         let signature = if signed { None } else { Some(promised.signature.as_ref().ok_or(Error::Unsigned)?) };
         let (mut ecdsa, mut ed25519) = (false, None);
@@ -116,13 +117,13 @@ impl<'p, 'k> File<'p, 'k> {
     /// # Errors
     /// [`Error::FileDigest`], [`Error::Signature`], the flash's.
     pub(crate) async fn judge<F: ReadNorFlash>(&mut self, reader: &mut Reader<'_, F>) -> Result<(), Error> {
-        let found: Option<[u8; 32]> = self.sha256.take().map(|hash| hash.finalize().into());
+        let found: Option<[u8; 32]> = self.sha256.as_mut().map(|hash| hash.finalize_reset().into());
         if self.promised.digest.is_some() && self.promised.digest != found {
             return Err(Error::FileDigest);
         }
         let Some(Signature { algorithm, bytes: signature }) = self.signature else { return Ok(()) };
-        if let Some((first, hash)) = self.ed25519.take()
-            && first.has_signed(&hash.finalize(), signature)
+        if let Some((first, hash)) = &mut self.ed25519
+            && first.has_signed(&hash.finalize_reset(), signature)
         {
             return Ok(());
         }
@@ -133,7 +134,7 @@ impl<'p, 'k> File<'p, 'k> {
                 (Algorithm::Ed25519, _) => {
                     let mut hash = ed25519_hash(key, signature);
                     reader.feed(0, self.promised.size, &mut |bytes| hash.update(bytes)).await?;
-                    key.has_signed(&hash.finalize(), signature)
+                    key.has_signed(&hash.finalize_reset(), signature)
                 }
             };
             if signed {

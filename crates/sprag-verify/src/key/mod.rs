@@ -89,14 +89,21 @@ pub trait Key: fmt::Debug + Sync {
     /// SHA-256 of the key's DER encoding, by which images name the key they are signed with and a
     /// [`Policy`](crate::Policy) the keys that it revokes.
     fn hash(&self) -> [u8; 32] {
-        Sha256::new().chain_update(self.algorithm().spki()).chain_update(self.bytes()).finalize().into()
+        let mut hash = Sha256::new();
+        hash.update(self.algorithm().spki());
+        hash.update(self.bytes());
+        hash.finalize_reset().into()
     }
 }
 
 /// Whether `signature` is the key's over a digest: of what is hashed for ECDSA, of the message itself for Ed25519.
 pub(crate) fn has_signed_digest(key: &dyn Key, digest: &[u8], signature: &[u8; 64]) -> bool {
     match key.algorithm() {
-        Algorithm::Ed25519 => key.has_signed(&ed25519_hash(key, signature).chain_update(digest).finalize(), signature),
+        Algorithm::Ed25519 => {
+            let mut hash = ed25519_hash(key, signature);
+            hash.update(digest);
+            key.has_signed(&hash.finalize_reset(), signature)
+        }
         Algorithm::EcdsaP256 => key.has_signed(digest, signature),
     }
 }
@@ -104,5 +111,8 @@ pub(crate) fn has_signed_digest(key: &dyn Key, digest: &[u8], signature: &[u8; 6
 /// The hash that an Ed25519 signature is about, as far as it is known before the message.
 pub(crate) fn ed25519_hash(key: &dyn Key, signature: &[u8; 64]) -> Sha512 {
     let r = signature.split_at(32).0;
-    Sha512::new().chain_update(r).chain_update(key.bytes())
+    let mut hash = Sha512::new();
+    hash.update(r);
+    hash.update(key.bytes());
+    hash
 }
