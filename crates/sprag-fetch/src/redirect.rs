@@ -30,7 +30,7 @@ impl Redirect {
         let text = buf.get(location.clone()).unwrap_or_default();
         let is_path = text.first() == Some(&b'/') && text.get(1) != Some(&b'/');
         if is_path {
-            check_bytes(text.iter().copied()).map_err(|_| AnswerError::BadRedirect)?;
+            check_bytes(&mut text.iter().copied()).map_err(|_| AnswerError::BadRedirect)?;
             self.target = text.len();
         } else {
             let url = Url::parse(text.iter().copied()).map_err(|_| AnswerError::BadRedirect)?;

@@ -1,6 +1,7 @@
 //! A URL that is read where it lies: as bytes that can be walked again, never copied, of any length.
 
 use core::fmt;
+use core::iter::Peekable;
 use core::ops::Range;
 
 use crate::address;
@@ -68,13 +69,14 @@ impl<I: Iterator<Item = u8> + Clone> Url<I> {
     /// into a request, and silently dropping them would fetch something else than was written. So is every byte outside
     /// printable ASCII, which could otherwise smuggle a header line into the request.
     pub fn parse(text: I) -> Result<Self, UrlError> {
-        check_bytes(text.clone())?;
-        let mut rest = Cursor { text, at: 0 };
-        let scheme = scheme(&mut rest)?;
-        let host = rest.text.clone();
-        let host_length = host_length(&mut rest)?;
-        let port = port(&mut rest)?.unwrap_or(scheme.default_port());
-        Ok(Self { scheme, port, host, host_length, target: rest.text })
+        let user_info = check_bytes(&mut text.clone())?;
+        let Front { scheme, port, host, host_length, target } = front(&mut text.clone(), user_info)?;
+        let skip = |bytes: usize| {
+            let mut rest = text.clone();
+            rest.by_ref().take(bytes).for_each(|_| {});
+            rest
+        };
+        Ok(Self { scheme, port, host: skip(host), host_length, target: skip(target) })
     }
 
     /// The scheme, which says whether the connection is to be encrypted.
@@ -116,15 +118,55 @@ impl<I: ExactSizeIterator> Url<I> {
     }
 }
 
+/// Checks every byte of a URL, or of a part of one: where in its authority user information ends, if there is any.
+pub(crate) fn check_bytes(text: &mut dyn Iterator<Item = u8>) -> Result<Option<usize>, UrlError> {
+    let (mut slashes, mut user_info) = (0u8, None);
+    for (at, byte) in text.enumerate() {
+        match byte {
+            b'#' => return Err(UrlError { kind: UrlErrorKind::Fragment, at }),
+            b'/' => slashes = slashes.saturating_add(1),
+            // Behind the authority.
+            b'?' => slashes = u8::MAX,
+            b'@' if slashes == 2 => user_info = user_info.or(Some(at)),
+            0x21..=0x7e => {}
+            _ => return Err(UrlError { kind: UrlErrorKind::Byte, at }),
+        }
+    }
+    Ok(user_info)
+}
+
+/// What stands before the target, and where: offsets in bytes.
+struct Front {
+    scheme: Scheme,
+    port: u16,
+    host: usize,
+    host_length: usize,
+    target: usize,
+}
+
+/// Reads what stands before the target. `user_info`: where it ends, if there is any.
+fn front(text: &mut dyn Iterator<Item = u8>, user_info: Option<usize>) -> Result<Front, UrlError> {
+    let mut rest = Cursor { text: text.peekable(), at: 0 };
+    let scheme = scheme(&mut rest)?;
+    // Say so instead of complaining about one of its bytes.
+    if let Some(at) = user_info {
+        return Err(UrlError { kind: UrlErrorKind::UserInfo, at });
+    }
+    let host = rest.at;
+    let host_length = host_length(&mut rest)?;
+    let port = port(&mut rest)?.unwrap_or(scheme.default_port());
+    Ok(Front { scheme, port, host, host_length, target: rest.at })
+}
+
 /// Bytes with the offset of the next one, for errors that say where.
-struct Cursor<I> {
-    text: I,
+struct Cursor<'t> {
+    text: Peekable<&'t mut dyn Iterator<Item = u8>>,
     at: usize,
 }
 
-impl<I: Iterator<Item = u8> + Clone> Cursor<I> {
-    fn peek(&self) -> Option<u8> {
-        self.text.clone().next()
+impl Cursor<'_> {
+    fn peek(&mut self) -> Option<u8> {
+        self.text.peek().copied()
     }
 
     fn next(&mut self) -> Option<u8> {
@@ -138,18 +180,7 @@ impl<I: Iterator<Item = u8> + Clone> Cursor<I> {
     }
 }
 
-pub(crate) fn check_bytes(text: impl Iterator<Item = u8>) -> Result<(), UrlError> {
-    for (at, byte) in text.enumerate() {
-        match byte {
-            b'#' => return Err(UrlError { kind: UrlErrorKind::Fragment, at }),
-            0x21..=0x7e => {}
-            _ => return Err(UrlError { kind: UrlErrorKind::Byte, at }),
-        }
-    }
-    Ok(())
-}
-
-fn scheme<I: Iterator<Item = u8> + Clone>(rest: &mut Cursor<I>) -> Result<Scheme, UrlError> {
+fn scheme(rest: &mut Cursor<'_>) -> Result<Scheme, UrlError> {
     let mut expect = |word: &str| {
         word.bytes().all(|wanted| rest.peek().is_some_and(|b| b.eq_ignore_ascii_case(&wanted)) && rest.next().is_some())
     };
@@ -162,12 +193,7 @@ fn scheme<I: Iterator<Item = u8> + Clone>(rest: &mut Cursor<I>) -> Result<Scheme
 }
 
 /// Steps over the host: how many bytes it has.
-fn host_length<I: Iterator<Item = u8> + Clone>(rest: &mut Cursor<I>) -> Result<usize, UrlError> {
-    // Whatever stands before an `@` is user information; say so instead of complaining about one of its bytes.
-    let authority = rest.text.clone().take_while(|b| !matches!(b, b'/' | b'?'));
-    if let Some(at) = authority.clone().position(|b| b == b'@') {
-        return Err(UrlError { kind: UrlErrorKind::UserInfo, at: rest.at.saturating_add(at) });
-    }
+fn host_length(rest: &mut Cursor<'_>) -> Result<usize, UrlError> {
     let bracketed = rest.peek() == Some(b'[');
     if bracketed {
         rest.next();
@@ -196,7 +222,7 @@ fn host_length<I: Iterator<Item = u8> + Clone>(rest: &mut Cursor<I>) -> Result<u
     Ok(if bracketed { length.saturating_add(2) } else { length })
 }
 
-fn port<I: Iterator<Item = u8> + Clone>(rest: &mut Cursor<I>) -> Result<Option<u16>, UrlError> {
+fn port(rest: &mut Cursor<'_>) -> Result<Option<u16>, UrlError> {
     match rest.peek() {
         None | Some(b'/' | b'?') => return Ok(None),
         Some(b':') => rest.next(),

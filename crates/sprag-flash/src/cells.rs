@@ -11,7 +11,7 @@ pub(crate) async fn each_piece<F: ReadNorFlash>(
     geometry: Geometry,
     scratch: &mut [u8],
     (from, to): (u32, u32),
-    mut look: impl FnMut(u32, &[u8]) -> bool,
+    look: &mut dyn FnMut(&[u8]) -> bool,
 ) -> Option<()> {
     let piece = u32::try_from(geometry.whole_units(scratch.len())).unwrap_or(u32::MAX);
     let mut at = from;
@@ -19,7 +19,7 @@ pub(crate) async fn each_piece<F: ReadNorFlash>(
         let length = to.saturating_sub(at).min(piece);
         let bytes = scratch.get_mut(..usize::try_from(length).unwrap_or(0))?;
         flash.read(at, bytes).await.ok()?;
-        if !look(at, bytes) {
+        if !look(bytes) {
             break;
         }
         at = at.saturating_add(length);
@@ -35,11 +35,11 @@ pub(crate) async fn is_blank<F: ReadNorFlash>(
     range: (u32, u32),
 ) -> bool {
     let mut blank = true;
-    let read = each_piece(flash, geometry, scratch, range, |_, bytes| {
+    let mut look = |bytes: &[u8]| {
         blank = bytes.iter().all(|byte| *byte == geometry.erased);
         blank
-    });
-    read.await.is_some() && blank
+    };
+    each_piece(flash, geometry, scratch, range, &mut look).await.is_some() && blank
 }
 
 /// How many bytes of `data`, in whole units, lie at `at` already. What can't be read does not match.
@@ -53,13 +53,13 @@ pub(crate) async fn matching<F: ReadNorFlash>(
     let mut same = 0usize;
     let to = at.saturating_add(u32::try_from(data.len()).unwrap_or(u32::MAX));
     let mut rest = data;
-    let read = each_piece(flash, geometry, scratch, (at, to), |_, bytes| {
+    let mut look = |bytes: &[u8]| {
         let (wanted, behind) = rest.split_at_checked(bytes.len()).unwrap_or_default();
         let equal = bytes.iter().zip(wanted).take_while(|(found, wanted)| found == wanted).count();
         same = same.saturating_add(equal);
         rest = behind;
         equal == bytes.len()
-    });
-    let _ = read.await;
+    };
+    let _ = each_piece(flash, geometry, scratch, (at, to), &mut look).await;
     geometry.whole_units(same)
 }

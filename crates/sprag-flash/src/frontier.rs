@@ -94,7 +94,7 @@ async fn last_block<F: ReadNorFlash>(
         let padded = geometry.padded(usize::try_from(block_end.saturating_sub(start)).unwrap_or(usize::MAX));
         let range = (start, start.saturating_add(u32::try_from(padded).unwrap_or(u32::MAX)));
         if !is_blank(flash, geometry, scratch, range).await {
-            let readable = each_piece(flash, geometry, scratch, range, |_, _| true).await.is_some();
+            let readable = each_piece(flash, geometry, scratch, range, &mut |_| true).await.is_some();
             return Some(Block { start, end: block_end, readable });
         }
     }
