@@ -14,6 +14,9 @@ mod chip;
 #[cfg(feature = "edge")]
 #[path = "size/edge.rs"]
 mod edge;
+#[cfg(feature = "esp-hal-ota")]
+#[path = "size/esp_hal_ota.rs"]
+mod esp_hal_ota;
 #[cfg(feature = "fetch")]
 #[path = "size/fetch.rs"]
 mod fetch;
@@ -70,6 +73,8 @@ extern "C" fn _start() -> ! {
     boot::run(input, out);
     #[cfg(feature = "edge")]
     edge::run(input, out);
+    #[cfg(feature = "esp-hal-ota")]
+    esp_hal_ota::run(input, out);
     #[cfg(feature = "fetch")]
     fetch::run(input, out);
     #[cfg(feature = "flash")]
