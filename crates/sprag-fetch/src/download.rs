@@ -240,7 +240,7 @@ impl Body {
         let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(data);
         if skipped > 0 {
             self.skip = self.skip.saturating_sub(u64::try_from(skipped).unwrap_or(u64::MAX));
-            redirect::to(buf, skipped..data, 0);
+            redirect::move_to(buf, skipped..data, 0);
         }
         let data = data.saturating_sub(skipped);
         let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(data);
@@ -418,7 +418,7 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
             return Ok(Answer::Elsewhere(kept..kept.saturating_add(location)));
         }
         let early = body.len();
-        redirect::to(buf, body.start.saturating_add(kept)..body.end.saturating_add(kept), 0);
+        redirect::move_to(buf, body.start.saturating_add(kept)..body.end.saturating_add(kept), 0);
         match self.session.accept(range, head, self.settings.range_ignored) {
             Ok(Span { skip, length, .. }) => {
                 if skip > 0 {

@@ -39,9 +39,9 @@ impl Redirect {
             }
             let host = url.host_range(location.end);
             *self = Self { scheme: url.scheme(), port: url.port(), host: host.len(), target: url.target().len() };
-            to(buf, host, 0);
+            move_to(buf, host, 0);
         }
-        to(buf, location.end.saturating_sub(self.target)..location.end, self.host);
+        move_to(buf, location.end.saturating_sub(self.target)..location.end, self.host);
         Ok(())
     }
 
@@ -71,7 +71,7 @@ impl Redirect {
 }
 
 /// Moves a part of the buffer towards its front.
-pub(crate) fn to(buf: &mut [u8], part: Range<usize>, at: usize) {
+pub(crate) fn move_to(buf: &mut [u8], part: Range<usize>, at: usize) {
     if let Some(room) = buf.get_mut(at..part.end)
         && let Some(start) = part.start.checked_sub(at).filter(|start| *start <= room.len())
     {

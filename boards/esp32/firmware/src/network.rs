@@ -14,9 +14,9 @@ use static_cell::StaticCell;
 
 /// The broker's and the image's server's.
 const SOCKETS: usize = 2;
-const SEND: usize = 1024;
-/// What a server may send ahead: over a round trip of 100 ms, 80 KiB/s.
-const RECEIVE: usize = 8192;
+const SEND: usize = 2048;
+/// What a server may send ahead, in whole segments (see BENCHMARKS.md): over a round trip of 100 ms, 85 KiB/s.
+const RECEIVE: usize = 6 * 1460;
 
 type Tcp = TcpClient<'static, SOCKETS, SEND, RECEIVE>;
 

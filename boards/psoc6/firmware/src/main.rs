@@ -29,8 +29,10 @@ use static_cell::{ConstStaticCell, StaticCell};
 type Driver = Flash<psoc6_02::Silicon, Delay>;
 
 const MAP: Map = Map::PSOC62_2M_INT_SWAP;
-/// Two connections at a time, each with a window that is worth a round trip.
-const WINDOW: usize = 4096;
+/// Sockets: the broker's and the image's server's.
+const SEND: usize = 2048;
+/// What a server may send ahead, in whole segments (see BENCHMARKS.md): over a round trip of 100 ms, 57 KiB/s.
+const RECEIVE: usize = 4 * 1460;
 
 #[embassy_executor::main]
 async fn main(spawner: Spawner) {
@@ -79,7 +81,7 @@ async fn update(
         Err(_) => return "this image has no header",
     };
 
-    static SOCKETS: StaticCell<TcpClientState<2, WINDOW, WINDOW>> = StaticCell::new();
+    static SOCKETS: StaticCell<TcpClientState<2, SEND, RECEIVE>> = StaticCell::new();
     let tcp = TcpClient::new(stack, SOCKETS.init(TcpClientState::new()));
     let dns = DnsSocket::new(stack);
     let board = Board {
