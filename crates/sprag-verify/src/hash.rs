@@ -1,5 +1,6 @@
 //! The SHA-2 digests that images carry.
 
+use sha2::digest::{FixedOutputReset, Output};
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
 use crate::key::Key;
@@ -43,12 +44,12 @@ impl Hash {
         }
     }
 
-    /// The digest. What was hashed is forgotten with it.
+    /// See [`Digest::of`].
     pub(crate) fn finalize(&mut self) -> Digest {
         match self {
-            Self::Sha256(hash) => Digest::of(&hash.finalize_reset()),
-            Self::Sha384(hash) => Digest::of(&hash.finalize_reset()),
-            Self::Sha512(hash) => Digest::of(&hash.finalize_reset()),
+            Self::Sha256(hash) => Digest::of(hash),
+            Self::Sha384(hash) => Digest::of(hash),
+            Self::Sha512(hash) => Digest::of(hash),
         }
     }
 
@@ -62,10 +63,14 @@ impl Hash {
 }
 
 impl Digest {
-    fn of(value: &[u8]) -> Self {
-        let mut bytes = [0; 64];
-        bytes.iter_mut().zip(value).for_each(|(place, byte)| *place = *byte);
-        Self { bytes, length: value.len() }
+    /// Of what was hashed, which is forgotten with it.
+    pub(crate) fn of<D: FixedOutputReset>(hash: &mut D) -> Self {
+        let (mut bytes, length) = ([0; 64], D::output_size());
+        // There is room for the longest.
+        if let Some(out) = bytes.get_mut(..length).and_then(|out| <&mut Output<D>>::try_from(out).ok()) {
+            hash.finalize_into_reset(out);
+        }
+        Self { bytes, length }
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {

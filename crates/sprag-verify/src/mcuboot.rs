@@ -7,7 +7,7 @@ use sha2::Digest as _;
 
 use crate::error::Error;
 use crate::format::Image;
-use crate::hash::{Hash, HashKind};
+use crate::hash::{Digest, Hash, HashKind};
 use crate::key::{Algorithm, Key, ed25519_hash, has_signed_digest};
 use crate::policy::{Claims, Policy};
 use crate::promised::{File, Promised};
@@ -126,7 +126,7 @@ pub async fn verify<'p, F: ReadNorFlash>(
     let tlvs = Tlvs::new(reader.load(header.covered, size).await?, header.covered, INFO_MAGIC)?;
     vouchers.judge(tlvs, digest.as_bytes(), policy)?;
     if let (Some((key, signature)), Some(hash)) = (&vouchers.first, &mut pure)
-        && !key.has_signed(&hash.finalize_reset(), signature)
+        && !key.has_signed(Digest::of(hash).as_bytes(), signature)
     {
         return Err(Error::Signature);
     }

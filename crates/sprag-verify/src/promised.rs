@@ -4,6 +4,7 @@ use embedded_storage_async::nor_flash::ReadNorFlash;
 use sha2::{Digest, Sha256, Sha512};
 
 use crate::error::Error;
+use crate::hash;
 use crate::key::{Algorithm, Key, ed25519_hash};
 use crate::policy::Policy;
 use crate::reader::Reader;
@@ -123,7 +124,7 @@ impl<'p, 'k> File<'p, 'k> {
         }
         let Some(Signature { algorithm, bytes: signature }) = self.signature else { return Ok(()) };
         if let Some((first, hash)) = &mut self.ed25519
-            && first.has_signed(&hash.finalize_reset(), signature)
+            && first.has_signed(hash::Digest::of(hash).as_bytes(), signature)
         {
             return Ok(());
         }
@@ -134,7 +135,7 @@ impl<'p, 'k> File<'p, 'k> {
                 (Algorithm::Ed25519, _) => {
                     let mut hash = ed25519_hash(key, signature);
                     reader.feed(0, self.promised.size, &mut |bytes| hash.update(bytes)).await?;
-                    key.has_signed(&hash.finalize_reset(), signature)
+                    key.has_signed(hash::Digest::of(&mut hash).as_bytes(), signature)
                 }
             };
             if signed {

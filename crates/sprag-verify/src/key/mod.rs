@@ -92,7 +92,7 @@ pub trait Key: fmt::Debug + Sync {
         let mut hash = Sha256::new();
         hash.update(self.algorithm().spki());
         hash.update(self.bytes());
-        hash.finalize_reset().into()
+        hash.finalize().into()
     }
 }
 
@@ -102,7 +102,7 @@ pub(crate) fn has_signed_digest(key: &dyn Key, digest: &[u8], signature: &[u8; 6
         Algorithm::Ed25519 => {
             let mut hash = ed25519_hash(key, signature);
             hash.update(digest);
-            key.has_signed(&hash.finalize_reset(), signature)
+            key.has_signed(crate::hash::Digest::of(&mut hash).as_bytes(), signature)
         }
         Algorithm::EcdsaP256 => key.has_signed(digest, signature),
     }
