@@ -5,6 +5,7 @@ use std::fs;
 use std::ops::{Add, Sub};
 use std::path::Path;
 use std::process::ExitCode;
+use std::thread;
 
 use anyhow::{Context, Result, bail};
 use object::elf::FileHeader32;
@@ -106,16 +107,25 @@ pub(crate) fn measure(workspace: &Workspace, baseline: Baseline) -> Result<Strin
         }
         _ => BTreeMap::new(),
     };
-    let (mut saved, mut grown) = (String::from("target\twhat\ttext\trodata\tdata\tbss\n"), Vec::new());
+    let mut targets = Vec::new();
     for (target, own) in TARGETS {
         let found = BareMetal::find_or_install(workspace, target).with_context(|| toolchain::none_for(target))?;
+        targets.push((target, found, ROWS.iter().chain(own)));
+    }
+    // Linking such a program keeps one core busy, and each target has a folder of its own: both at a time.
+    let sizes: Vec<Result<Vec<Sections>>> = thread::scope(|scope| {
+        let sizes_of = |found, rows| scope.spawn(move || sizes(workspace, found, rows));
+        let threads: Vec<_> = targets.iter().map(|(_, found, rows)| sizes_of(found, rows.clone())).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| bail!("it could not be measured"))).collect()
+    });
+
+    let (mut saved, mut grown) = (String::from("target\twhat\ttext\trodata\tdata\tbss\n"), Vec::new());
+    for ((target, found, rows), sizes) in targets.into_iter().zip(sizes) {
         println!("{target}, {found}:");
-        let empty = sections(workspace, &found, "")?;
         let changed = if baseline == Baseline::Compare { " change |" } else { "" };
         println!("| what | `.text` | `.rodata` | `.data` | `.bss` |{changed}");
         println!("|---|---:|---:|---:|---:|{}", if changed.is_empty() { "" } else { "---:|" });
-        for (what, features) in ROWS.iter().chain(own) {
-            let size = sections(workspace, &found, features)? - empty;
+        for ((what, _), size) in rows.zip(sizes?) {
             let Sections { text, rodata, data, bss } = size;
             print!("| {what} | {text} | {rodata} | {data} | {bss} |");
             if let Some(before) = known.get(&(target.to_owned(), (*what).to_owned())) {
@@ -142,6 +152,12 @@ pub(crate) fn measure(workspace: &Workspace, baseline: Baseline) -> Result<Strin
         }
         grown => format!("GROWN: {}", grown.join(", ")),
     })
+}
+
+/// What each of the rows adds to the empty program.
+fn sizes(workspace: &Workspace, found: &BareMetal, rows: impl Iterator<Item = &'static Row>) -> Result<Vec<Sections>> {
+    let empty = sections(workspace, found, "")?;
+    rows.map(|(_, features)| Ok(sections(workspace, found, features)? - empty)).collect()
 }
 
 /// The sections of a program that count, in bytes.
