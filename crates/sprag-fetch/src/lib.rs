@@ -44,7 +44,7 @@ pub use retry::RetryPolicy;
 pub use session::{AnswerError, RangeIgnored, SESSION_MAX, Session};
 #[cfg(feature = "embedded-tls")]
 pub use tls::{
-    CertificateError, READ_BUFFER_FULL, READ_BUFFER_MIN, Tls, TlsConnectError, TlsConnection, TlsConnector, TlsError,
-    Trust, WRITE_BUFFER_MIN,
+    CertificateError, Identity, IdentityKey, P256IdentityKey, READ_BUFFER_FULL, READ_BUFFER_MIN, Tls, TlsConnectError,
+    TlsConnection, TlsConnector, TlsError, Trust, WRITE_BUFFER_MIN,
 };
 pub use url::{HOST_MAX, Scheme, Url, UrlError, UrlErrorKind};

@@ -13,15 +13,19 @@ use super::trust::CertificateError;
 pub enum TlsError {
     /// The server is not who it says it is.
     Certificate(CertificateError),
-    /// The server refused the handshake with this alert (RFC 8446, section 6).
+    /// The server refused the handshake with this alert (RFC 8446, section 6); or ended the connection with it later, as it
+    /// does at the first read where it wants a client certificate: 116 without one, 42 to 49 or 51 with one that it does not
+    /// take.
     Refused {
         /// The number of the alert.
         alert: u8,
     },
+    /// The [`IdentityKey`](super::IdentityKey) did not sign.
+    Identity,
     /// A record of the server's is longer than the read buffer, and it did not agree to shorter ones; or its certificates
     /// don't fit into one record of the length that it agreed to.
     Record,
-    /// One of the buffers is smaller than this many bytes, which a handshake takes.
+    /// One of the buffers is smaller than this many bytes, which a handshake takes, or the device's own certificate.
     Buffer {
         /// The size that would do.
         needed: usize,
@@ -40,6 +44,7 @@ impl TlsError {
         match self {
             Self::Certificate(error) => error.reason(),
             Self::Refused { .. } => "tls-refused",
+            Self::Identity => "tls-identity-key",
             Self::Record => "tls-record-too-long",
             Self::Buffer { .. } => "tls-buffer-too-small",
             Self::Protocol => "tls-protocol",
@@ -61,6 +66,7 @@ impl fmt::Display for TlsError {
         match self {
             Self::Certificate(error) => error.fmt(f),
             Self::Refused { alert } => write!(f, "the server refused the TLS handshake (alert {alert})"),
+            Self::Identity => f.write_str("the device's own key did not sign the TLS handshake"),
             Self::Record => f.write_str("a TLS record of the server's is longer than the read buffer"),
             Self::Buffer { needed } => write!(f, "a TLS buffer is smaller than {needed} bytes"),
             Self::Protocol => f.write_str("the server does not keep to TLS 1.3"),
@@ -77,6 +83,7 @@ impl embedded_io_async::Error for TlsError {
         match self {
             Self::Certificate(_) => ErrorKind::InvalidData,
             Self::Refused { .. } => ErrorKind::ConnectionRefused,
+            Self::Identity => ErrorKind::Other,
             Self::Record | Self::Buffer { .. } => ErrorKind::Unsupported,
             Self::Protocol | Self::Gone => ErrorKind::ConnectionAborted,
             Self::Io(kind) => *kind,

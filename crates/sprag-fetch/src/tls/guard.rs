@@ -1,7 +1,9 @@
 //! What of TLS's record layer `embedded-tls` 0.19 takes on trust, checked on the way to it.
 //!
 //! It panics at an encrypted record without content, and at a handshake message in the clear once the connection is up:
-//! both can be sent by anybody on the way, whoever the server is. RFC 8446 has them end the connection.
+//! both can be sent by anybody on the way, whoever the server is. RFC 8446 has them end the connection. And of an alert that
+//! comes after the handshake, which is where a server says what it thinks of a client's certificate, it keeps the number to
+//! itself.
 
 use core::cell::Cell;
 
@@ -12,7 +14,8 @@ const HEADER: usize = 5;
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const PROTECTED: u8 = 23;
-/// A tag of 16 bytes and at least the type of what is encrypted (section 5.2).
+const TAG: usize = 16;
+/// A tag and at least the type of what is encrypted (section 5.2).
 const PROTECTED_MIN: u16 = 17;
 
 /// Follows the records of a server.
@@ -21,6 +24,8 @@ pub(crate) struct Records {
     header: heapless::Vec<u8, HEADER>,
     /// Bytes of the present record that are still to come.
     left: u16,
+    /// The length of the present record, if it is an encrypted one.
+    protected: Option<u16>,
     /// A handshake message came in the clear, the `ServerHello`: it was the last.
     greeted: bool,
 }
@@ -41,6 +46,7 @@ impl Records {
             if let [kind, _, _, high, low] = *self.header {
                 self.header.clear();
                 self.left = u16::from_be_bytes([high, low]);
+                self.protected = (kind == PROTECTED).then_some(self.left);
                 if !self.may_come(kind) {
                     return false;
                 }
@@ -60,27 +66,61 @@ impl Records {
     }
 }
 
-/// When the socket is flushed. There are stacks that flush by waiting until all is acknowledged (`embassy-net`), and
-/// `embedded-tls` flushes after each record, its `Finished` included: each would cost a round trip for nothing.
+/// What a session and its socket tell each other.
+///
+/// Of flushes: there are stacks that flush by waiting until all is acknowledged (`embassy-net`), and `embedded-tls` flushes
+/// after each record, its `Finished` included: each would cost a round trip for nothing.
 #[derive(Debug, Default)]
-pub(super) struct Flushes {
-    /// At once, and not before the next read.
+pub(super) struct Wire {
+    /// Flush at once, and not before the next read.
     pub(super) at_once: Cell<bool>,
-    /// One was put off.
+    /// A flush was put off.
     pub(super) owed: Cell<bool>,
+    /// Nothing can be sent any more. No error at once, for what the server said before may still be there to be read.
+    pub(super) broken: Cell<Option<ErrorKind>>,
+    /// The last record, if it was an encrypted one: the address of its end, and its length.
+    last: Cell<Option<(usize, u16)>>,
 }
 
-/// A connection whose incoming records are checked, and whose flushes are put off until an answer is waited for.
+impl Wire {
+    /// The alert in the last record, which `embedded-tls` has decrypted where it lies in the read buffer.
+    pub(super) fn alert(&self, buffer: &[u8]) -> Option<u8> {
+        let (end, length) = self.last.get()?;
+        let end = end.checked_sub(buffer.as_ptr().addr())?;
+        let record = buffer.get(end.checked_sub(length.into())?..end)?;
+        // The alert, its type, as many zeros as the server likes, and the tag (sections 5.2 and 5.4).
+        let inner = record.get(..record.len().checked_sub(TAG)?)?;
+        match inner.get(..=inner.iter().rposition(|byte| *byte != 0)?)? {
+            [_, alert, ALERT] => Some(*alert),
+            _ => None,
+        }
+    }
+
+    fn note<T>(&self, sent: Result<T, impl embedded_io_async::Error>) -> Option<T> {
+        sent.map_err(|error| self.broken.set(Some(error.kind()))).ok()
+    }
+}
+
+/// A connection whose incoming records are checked, whose flushes are put off until an answer is waited for, and which goes on
+/// when nothing can be sent any more, until nothing is left to be read.
 #[derive(Debug)]
-pub(super) struct Guarded<'f, T> {
+pub(super) struct Guarded<'w, T> {
     socket: T,
     records: Records,
-    flushes: &'f Flushes,
+    wire: &'w Wire,
 }
 
-impl<'f, T> Guarded<'f, T> {
-    pub(super) fn new(socket: T, flushes: &'f Flushes) -> Self {
-        Self { socket, records: Records::default(), flushes }
+impl<'w, T> Guarded<'w, T> {
+    pub(super) fn new(socket: T, wire: &'w Wire) -> Self {
+        Self { socket, records: Records::default(), wire }
+    }
+}
+
+impl<T: Write> Guarded<'_, T> {
+    async fn flush_now(&mut self) {
+        if self.wire.broken.get().is_none() && self.wire.note(self.socket.flush().await).is_some() {
+            self.wire.owed.set(false);
+        }
     }
 }
 
@@ -90,26 +130,40 @@ impl<T: ErrorType> ErrorType for Guarded<'_, T> {
 
 impl<T: Read + Write> Read for Guarded<'_, T> {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, ErrorKind> {
-        if self.flushes.owed.get() {
-            self.socket.flush().await.map_err(|error| error.kind())?;
-            self.flushes.owed.set(false);
+        if self.wire.owed.get() {
+            self.flush_now().await;
         }
-        let count = self.socket.read(buf).await.map_err(|error| error.kind())?;
+        let count = match (self.socket.read(buf).await, self.wire.broken.get()) {
+            (Ok(0) | Err(_), Some(broken)) => return Err(broken),
+            (result, _) => result.map_err(|error| error.kind())?,
+        };
         let arrived = buf.get(..count).ok_or(ErrorKind::Other)?;
-        if self.records.follow(arrived) { Ok(count) } else { Err(ErrorKind::ConnectionAborted) }
+        let inside = self.records.left > 0;
+        if !self.records.follow(arrived) {
+            return Err(ErrorKind::ConnectionAborted);
+        }
+        if inside && self.records.left == 0 {
+            // No read goes beyond a record.
+            let end = arrived.as_ptr_range().end.addr();
+            self.wire.last.set(self.records.protected.map(|length| (end, length)));
+        }
+        Ok(count)
     }
 }
 
 impl<T: Write> Write for Guarded<'_, T> {
     async fn write(&mut self, buf: &[u8]) -> Result<usize, ErrorKind> {
-        self.socket.write(buf).await.map_err(|error| error.kind())
+        if self.wire.broken.get().is_some() {
+            return Ok(buf.len());
+        }
+        let sent = self.socket.write(buf).await;
+        Ok(self.wire.note(sent).unwrap_or(buf.len()))
     }
 
     async fn flush(&mut self) -> Result<(), ErrorKind> {
-        self.flushes.owed.set(true);
-        if self.flushes.at_once.get() {
-            self.socket.flush().await.map_err(|error| error.kind())?;
-            self.flushes.owed.set(false);
+        self.wire.owed.set(true);
+        if self.wire.at_once.get() {
+            self.flush_now().await;
         }
         Ok(())
     }
@@ -180,8 +234,8 @@ mod tests {
 
     #[test]
     fn a_flush_is_put_off_until_an_answer_is_waited_for() {
-        let (mut socket, flushes) = (Socket::default(), Flushes::default());
-        let mut guarded = Guarded::new(&mut socket, &flushes);
+        let (mut socket, wire) = (Socket::default(), Wire::default());
+        let mut guarded = Guarded::new(&mut socket, &wire);
         embassy_futures::block_on(async {
             for _ in 0..2 {
                 guarded.write_all(&[1]).await.unwrap();
@@ -190,10 +244,82 @@ mod tests {
             guarded.read(&mut [0]).await.unwrap();
             guarded.read(&mut [0]).await.unwrap();
             guarded.write_all(&[1]).await.unwrap();
-            flushes.at_once.set(true);
+            wire.at_once.set(true);
             guarded.flush().await.unwrap();
             guarded.read(&mut [0]).await.unwrap();
         });
         assert_eq!(socket.0, ["write", "write", "flush", "read", "read", "write", "flush", "read"]);
+    }
+
+    /// Takes so much and then breaks, with an answer that is still there to be read.
+    struct Breaks {
+        takes: usize,
+        answer: &'static [u8],
+    }
+
+    impl ErrorType for Breaks {
+        type Error = ErrorKind;
+    }
+
+    impl Read for Breaks {
+        async fn read(&mut self, buf: &mut [u8]) -> Result<usize, ErrorKind> {
+            self.answer.read(buf).await.map_err(|never| match never {})
+        }
+    }
+
+    impl Write for Breaks {
+        async fn write(&mut self, buf: &[u8]) -> Result<usize, ErrorKind> {
+            self.takes = self.takes.checked_sub(buf.len()).ok_or(ErrorKind::BrokenPipe)?;
+            Ok(buf.len())
+        }
+
+        async fn flush(&mut self) -> Result<(), ErrorKind> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_the_server_said_is_heard_after_the_connection_broke() {
+        let wire = Wire::default();
+        let mut guarded = Guarded::new(Breaks { takes: 4, answer: &[20, 3, 3, 0, 1, 1] }, &wire);
+        embassy_futures::block_on(async {
+            guarded.write_all(&[1; 4]).await.unwrap();
+            assert_eq!(wire.broken.get(), None);
+            guarded.write_all(&[1; 4]).await.unwrap();
+            guarded.flush().await.unwrap();
+            assert_eq!(wire.broken.get(), Some(ErrorKind::BrokenPipe));
+            let mut buf = [0; 6];
+            guarded.read_exact(&mut buf[..5]).await.unwrap();
+            guarded.read_exact(&mut buf[5..]).await.unwrap();
+            assert_eq!(guarded.read(&mut buf).await, Err(ErrorKind::BrokenPipe));
+        });
+    }
+
+    #[test]
+    fn alerts_are_found_in_the_last_record_alone() {
+        let wire = Wire::default();
+        let mut buffer = [0; 64];
+        let mut answer = Vec::new();
+        let inners: [&[u8]; 5] = [&[2, 116, 21], &[2, 48, 21, 0, 0, 0], &[1, 2, 23], &[21], &[0, 0]];
+        let alerts = inners.map(|inner| {
+            answer.clear();
+            answer.extend([PROTECTED, 3, 3, 0, (inner.len() + TAG) as u8]);
+            answer.extend_from_slice(inner);
+            answer.extend([0xee; TAG]);
+            let mut guarded = Guarded::new(Breaks { takes: 0, answer: answer.clone().leak() }, &wire);
+            embassy_futures::block_on(async {
+                guarded.read_exact(&mut [0; HEADER]).await.unwrap();
+                // Not at the beginning, and in two pieces.
+                let record = &mut buffer[7..7 + inner.len() + TAG];
+                let (first, second) = record.split_at_mut(2);
+                guarded.read_exact(first).await.unwrap();
+                guarded.read_exact(second).await.unwrap();
+            });
+            wire.alert(&buffer)
+        });
+        assert_eq!(alerts, [Some(116), Some(48), None, None, None]);
+        assert_eq!(wire.alert(&[0; 64]), None, "another buffer");
+        wire.last.set(Some((buffer.as_ptr().addr() + 65, 19)));
+        assert_eq!(wire.alert(&buffer), None, "beyond it");
     }
 }

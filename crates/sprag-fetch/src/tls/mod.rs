@@ -1,8 +1,9 @@
-//! TLS 1.3 by `embedded-tls`, and what it leaves out: who the server is, and what on the wire can't be.
+//! TLS 1.3 by `embedded-tls`, and what it leaves out: who the server is, who the device is, and what on the wire can't be.
 
 mod connector;
 mod error;
 pub(crate) mod guard;
+mod identity;
 mod rsa;
 mod session;
 mod signatures;
@@ -10,6 +11,7 @@ mod trust;
 
 pub use connector::{TlsConnection, TlsConnector};
 pub use error::{TlsConnectError, TlsError};
+pub use identity::{Identity, IdentityKey, P256IdentityKey};
 pub use session::{READ_BUFFER_FULL, READ_BUFFER_MIN, Tls, WRITE_BUFFER_MIN};
 pub use trust::{CertificateError, Trust};
 

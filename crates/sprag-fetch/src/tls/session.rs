@@ -7,12 +7,13 @@ use core::net::{IpAddr, SocketAddr};
 use core::task::Poll;
 
 use embassy_futures::select::{Either, select};
-use embedded_io_async::Write;
+use embedded_io_async::{Read, Write};
 use embedded_nal_async::{Dns, TcpConnect};
 use embedded_tls::{Aes128GcmSha256, CryptoRngCore, MaxFragmentLength, TlsConfig, TlsContext};
 
 use super::error::{TlsConnectError, TlsError};
-use super::guard::{Flushes, Guarded};
+use super::guard::{Guarded, Wire};
+use super::identity::Identity;
 use super::trust::{Check, Trust};
 use crate::connector::resolve;
 use crate::url::HOST_MAX;
@@ -30,6 +31,8 @@ const FRAGMENT_MAX: usize = 16 * 1024;
 const RECORD_OVERHEAD: usize = 1 + 16;
 /// How much goes over the desk at once.
 const PIECE: usize = 256;
+
+type Connection<'a, S> = embedded_tls::TlsConnection<'a, S, Aes128GcmSha256>;
 
 /// What a connection wants of its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +69,7 @@ pub struct Tls<'s, T: TcpConnect, D: Dns> {
     pub(super) tcp: &'s T,
     pub(super) dns: &'s D,
     trust: Trust<'s>,
+    identity: Option<Identity<'s>>,
     pub(super) desk: RefCell<Desk<T::Error, D::Error>>,
 }
 
@@ -89,14 +93,25 @@ impl<'s, T: TcpConnect, D: Dns> Tls<'s, T, D> {
             taken: 0,
             outgoing: heapless::Vec::new(),
         };
-        Self { tcp, dns, trust, desk: RefCell::new(desk) }
+        Self { tcp, dns, trust, identity: None, desk: RefCell::new(desk) }
+    }
+
+    /// With a client certificate (mutual TLS): shown to every server that asks for one, once it has proved who it is. A server
+    /// that asks in vain decides by itself.
+    ///
+    /// What it thinks of the certificate, it says after the handshake: a refusal is [`TlsError::Refused`] of the first read.
+    #[must_use]
+    pub fn identity(mut self, identity: Identity<'s>) -> Self {
+        self.identity = Some(identity);
+        self
     }
 
     /// Runs the sessions, one at a time: to be pinned, and handed to [`TlsConnector::new`](super::TlsConnector::new).
     ///
     /// `rng` must be one for cryptography, seeded by the chip's true random numbers. `read` holds one record of the
     /// server's: [`READ_BUFFER_FULL`] bytes for every server; with less, servers that agree to it send records of 4096,
-    /// 2048, 1024 or 512 bytes, the most that fit. `write` holds one of ours: [`WRITE_BUFFER_MIN`] bytes and up.
+    /// 2048, 1024 or 512 bytes, the most that fit. `write` holds one of ours: [`WRITE_BUFFER_MIN`] bytes and up, and with an
+    /// identity [`Identity::write_buffer`].
     ///
     /// # Cancellation safety
     /// Dropping it ends the session that is under way, as a cut connection does.
@@ -127,7 +142,8 @@ impl<'s, T: TcpConnect, D: Dns> Tls<'s, T, D> {
         read: &mut [u8],
         write: &mut [u8],
     ) -> Result<Infallible, TlsConnectError<T::Error, D::Error>> {
-        for (length, needed) in [(read.len(), READ_BUFFER_MIN), (write.len(), WRITE_BUFFER_MIN)] {
+        let write_min = self.identity.map_or(WRITE_BUFFER_MIN, |identity| Identity::write_buffer(identity.certificate));
+        for (length, needed) in [(read.len(), READ_BUFFER_MIN), (write.len(), write_min)] {
             if length < needed {
                 return Err(TlsConnectError::Tls(TlsError::Buffer { needed }));
             }
@@ -147,50 +163,72 @@ impl<'s, T: TcpConnect, D: Dns> Tls<'s, T, D> {
         if let Some(length) = fragment_for(read.len()) {
             config = config.with_max_fragment_length(length);
         }
-        let mut check = Check::new(self.trust, &host, rng);
-        let flushes = Flushes::default();
-        let mut connection: embedded_tls::TlsConnection<'_, _, Aes128GcmSha256> =
-            embedded_tls::TlsConnection::new(Guarded::new(&mut socket, &flushes), read, write);
-        if let Err(error) = connection.open(TlsContext::new(&config, &mut check)).await {
-            // The server is to hear why.
-            if flushes.owed.get() {
-                let _ = socket.flush().await;
+        let mut check = Check::new(self.trust, self.identity, &host, rng);
+        let wire = Wire::default();
+        let mut connection = Connection::new(Guarded::new(&mut socket, &wire), read, write);
+        let error = match connection.open(TlsContext::new(&config, &mut check)).await {
+            Ok(()) => {
+                check.passed().map_err(TlsConnectError::Tls)?;
+                let Err(error) = self.serve(&mut connection, &wire).await;
+                error
             }
-            let refused = check.refused().map(TlsError::Certificate);
-            return Err(TlsConnectError::Tls(refused.unwrap_or_else(|| error.into())));
-        }
-        check.proved().map_err(|error| TlsConnectError::Tls(TlsError::Certificate(error)))?;
-        self.done(Order::Dial);
+            Err(error) => {
+                // The server is to hear why.
+                if wire.owed.get() {
+                    let _ = socket.flush().await;
+                }
+                if let Some(refused) = check.refused() {
+                    return Err(TlsConnectError::Tls(TlsError::Certificate(refused)));
+                }
+                error
+            }
+        };
+        // What embedded-tls makes of an alert.
+        let alert = match error {
+            embedded_tls::TlsError::InternalError | embedded_tls::TlsError::InvalidRecord => wire.alert(read),
+            _ => None,
+        };
+        Err(TlsConnectError::Tls(alert.map_or_else(|| error.into(), |alert| TlsError::Refused { alert })))
+    }
 
+    /// Carries out the orders of one connection, whose handshake is over.
+    async fn serve<S: Read + Write>(
+        &self,
+        connection: &mut Connection<'_, Guarded<'_, S>>,
+        wire: &Wire,
+    ) -> Result<Infallible, embedded_tls::TlsError> {
+        use embedded_tls::TlsError as E;
+        let mut order = Order::Dial;
         loop {
-            let order = poll_fn(|_| self.desk.borrow().order.map_or(Poll::Pending, Poll::Ready)).await;
-            let result = match order {
-                Order::Dial => Ok(()),
+            while let Some(kind) = wire.broken.get() {
+                // To the end of what the server has said.
+                match connection.read_buffered().await {
+                    Ok(mut arrived) => arrived.pop_all(),
+                    Err(E::ConnectionClosed) => return Err(E::Io(kind)),
+                    Err(error) => return Err(error),
+                };
+            }
+            self.done(order);
+            order = poll_fn(|_| self.desk.borrow().order.map_or(Poll::Pending, Poll::Ready)).await;
+            match order {
+                Order::Dial => {}
                 Order::Read => match connection.read_buffered().await {
-                    Ok(mut arrived) => {
-                        self.arrived(arrived.pop(PIECE));
-                        Ok(())
-                    }
+                    Ok(mut arrived) => self.arrived(arrived.pop(PIECE)),
                     // The server's own end of the connection.
-                    Err(embedded_tls::TlsError::ConnectionClosed) => {
-                        self.arrived(&[]);
-                        Ok(())
-                    }
-                    Err(error) => Err(error),
+                    Err(E::ConnectionClosed) => self.arrived(&[]),
+                    Err(error) => return Err(error),
                 },
                 Order::Write => {
                     let outgoing = core::mem::take(&mut self.desk.borrow_mut().outgoing);
-                    connection.write_all(&outgoing).await
+                    connection.write_all(&outgoing).await?;
                 }
                 Order::Flush => {
-                    flushes.at_once.set(true);
+                    wire.at_once.set(true);
                     let flushed = connection.flush().await;
-                    flushes.at_once.set(false);
-                    flushed
+                    wire.at_once.set(false);
+                    flushed?;
                 }
-            };
-            result.map_err(|error| TlsConnectError::Tls(error.into()))?;
-            self.done(order);
+            }
         }
     }
 

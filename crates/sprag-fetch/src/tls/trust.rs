@@ -3,15 +3,17 @@
 use core::fmt;
 
 use embedded_tls::{
-    Aes128GcmSha256, CertificateEntryRef, CertificateRef, CertificateVerifyRef, CryptoProvider, CryptoRngCore,
-    SignatureScheme, TlsError, TlsVerifier,
+    Aes128GcmSha256, Certificate, CertificateEntryRef, CertificateRef, CertificateVerifyRef, CryptoProvider,
+    CryptoRngCore, SignatureScheme, TlsError, TlsVerifier,
 };
+use p256_tls::ecdsa::signature::SignerMut;
 use rustls_pki_types::{
     CertificateDer, ServerName, SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer, TrustAnchor, UnixTime,
 };
 use sha2_tls::{Digest, Sha256};
 use webpki::{EndEntityCert, KeyUsage, RawPublicKeyEntity, anchor_from_trusted_cert};
 
+use super::identity::{DerSignature, Identity, Signer};
 use super::signatures;
 
 /// As many certificates as `embedded-tls` takes from a server.
@@ -135,19 +137,21 @@ struct Shown {
     transcript: [u8; 32],
 }
 
-/// Checks one server, in one handshake.
+/// Checks one server, in one handshake; and says who the device is.
 pub(super) struct Check<'a, R> {
     trust: Trust<'a>,
+    identity: Option<Identity<'a>>,
     host: &'a str,
     rng: R,
     shown: Option<Shown>,
     proved: bool,
     refused: Option<CertificateError>,
+    unsigned: bool,
 }
 
 impl<'a, R: CryptoRngCore> Check<'a, R> {
-    pub(super) fn new(trust: Trust<'a>, host: &'a str, rng: R) -> Self {
-        Self { trust, host, rng, shown: None, proved: false, refused: None }
+    pub(super) fn new(trust: Trust<'a>, identity: Option<Identity<'a>>, host: &'a str, rng: R) -> Self {
+        Self { trust, identity, host, rng, shown: None, proved: false, refused: None, unsigned: false }
     }
 
     /// Why the certificate was refused, if it was.
@@ -155,10 +159,14 @@ impl<'a, R: CryptoRngCore> Check<'a, R> {
         self.refused
     }
 
-    /// **That the server has proved who it is.** To be asked after the handshake: `embedded-tls` 0.19 takes one in which the
-    /// server shows no certificate at all for complete.
-    pub(super) fn proved(&self) -> Result<(), CertificateError> {
-        if self.proved { Ok(()) } else { Err(CertificateError::Missing) }
+    /// **That the server has proved who it is**, and so has the device if it was asked. To be asked after the handshake:
+    /// `embedded-tls` 0.19 takes one in which the server shows no certificate at all for complete, and knows no key that
+    /// doesn't sign.
+    pub(super) fn passed(&self) -> Result<(), super::TlsError> {
+        if !self.proved {
+            return Err(super::TlsError::Certificate(CertificateError::Missing));
+        }
+        if self.unsigned { Err(super::TlsError::Identity) } else { Ok(()) }
     }
 
     fn certificate(&mut self, transcript: &Sha256, shown: &CertificateRef<'_>) -> Result<(), CertificateError> {
@@ -222,7 +230,7 @@ impl<R: CryptoRngCore> TlsVerifier<Aes128GcmSha256> for Check<'_, R> {
 
 impl<R: CryptoRngCore> CryptoProvider for Check<'_, R> {
     type CipherSuite = Aes128GcmSha256;
-    type Signature = &'static [u8];
+    type Signature = DerSignature;
 
     fn rng(&mut self) -> impl CryptoRngCore {
         &mut self.rng
@@ -230,6 +238,17 @@ impl<R: CryptoRngCore> CryptoProvider for Check<'_, R> {
 
     fn verifier(&mut self) -> Result<&mut impl TlsVerifier<Aes128GcmSha256>, TlsError> {
         Ok(self)
+    }
+
+    fn signer(&mut self) -> Result<(impl SignerMut<DerSignature>, SignatureScheme), TlsError> {
+        let Identity { key, .. } = self.identity.ok_or(TlsError::InvalidPrivateKey)?;
+        Ok((Signer { key, failed: &mut self.unsigned }, SignatureScheme::EcdsaSecp256r1Sha256))
+    }
+
+    fn client_cert(&mut self) -> Option<Certificate<impl AsRef<[u8]>>> {
+        // Asked for as well where the server has not shown who it is: that one is told nothing.
+        let identity = self.identity.filter(|_| self.proved)?;
+        Some(Certificate::X509(identity.certificate))
     }
 }
 
@@ -316,5 +335,54 @@ impl From<webpki::Error> for CertificateError {
             | E::UnsupportedCertVersion => Self::Unsupported,
             _ => Self::Unfit,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::{IdentityKey, TlsError};
+
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl IdentityKey for Nothing {
+        fn sign(&self, _: &[u8; 32]) -> Option<[u8; 64]> {
+            None
+        }
+    }
+
+    struct NoDice;
+
+    impl rand_core::CryptoRng for NoDice {}
+
+    impl rand_core::RngCore for NoDice {
+        fn next_u32(&mut self) -> u32 {
+            0
+        }
+
+        fn next_u64(&mut self) -> u64 {
+            0
+        }
+
+        fn fill_bytes(&mut self, _: &mut [u8]) {}
+
+        fn try_fill_bytes(&mut self, _: &mut [u8]) -> Result<(), rand_core::Error> {
+            Ok(())
+        }
+    }
+
+    /// `embedded-tls` asks for the device's certificate even where the server showed none; and goes on when the key fails.
+    #[test]
+    fn who_the_device_is_hears_only_who_has_proved_who_it_is() {
+        let identity = Identity::new(&[0x30], &Nothing);
+        let mut check = Check::new(Trust::without_clock(&[]), Some(identity), "a.example", NoDice);
+        assert!(check.client_cert().is_none());
+        assert_eq!(check.passed(), Err(TlsError::Certificate(CertificateError::Missing)));
+        check.proved = true;
+        assert!(check.client_cert().is_some());
+        assert_eq!(check.passed(), Ok(()));
+        assert!(check.signer().is_ok_and(|(mut signer, _)| signer.sign(b"a handshake").is_empty()));
+        assert_eq!(check.passed(), Err(TlsError::Identity));
     }
 }
