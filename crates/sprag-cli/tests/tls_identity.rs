@@ -171,15 +171,15 @@ async fn who_has_none_or_a_wrong_one_hears_why() {
     assert_eq!(bench.answer(Some(client.identity()), 2048).await, Ok(bench.content.clone()));
 }
 
-/// The server has refused the certificate and hung up while the device still signs: what it said is told, not that the device
+/// The server has refused the certificate and hung up (openssl: half a second later) while the device still signs: what it said is told, not that the device
 /// could not go on.
 #[tokio::test]
 async fn a_refusal_outruns_a_slow_key() {
     let bench = Bench::new();
     let stranger = Client::by(&Authority::root(Kind::P256, "A root of theirs"), VALID);
-    let slow = Element { key: Some(&stranger.1), takes: Duration::from_millis(300) };
+    let slow = Element { key: Some(&stranger.1), takes: Duration::from_millis(900) };
     let identity = Identity::new(stranger.0.der(), &slow);
-    for _ in 0..3 {
+    for _ in 0..2 {
         assert_eq!(bench.answer(Some(identity), 2048).await, Err(TlsError::Refused { alert: UNKNOWN_CA }));
     }
     let client = Client::by(&bench.root, VALID);
