@@ -16,7 +16,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use crate::certificates::Authority;
+use crate::certificates::{Authority, Identity};
 
 /// How long it may take to come up.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -88,12 +88,25 @@ impl Mosquitto {
         }
     }
 
+    /// The certificate of who has issued its own and its clients', as PEM.
+    pub fn root(&self) -> &str {
+        &self.authority.pem
+    }
+
+    /// A certificate of that name, with its key.
+    ///
+    /// # Errors
+    /// There is no randomness for a key.
+    pub fn identity(&self, name: &str) -> anyhow::Result<Identity> {
+        self.authority.client(name)
+    }
+
     /// Sockets for a device that comes with a certificate of that name.
     ///
     /// # Errors
     /// There is no randomness for a key.
     pub fn connector(&self, name: &str) -> anyhow::Result<HostConnector> {
-        let identity = self.authority.client(name)?;
+        let identity = self.identity(name)?;
         HostConnector::trusting_pem_as(&self.authority.pem, &identity.certificate, &identity.key)
     }
 
@@ -110,7 +123,7 @@ impl Mosquitto {
     /// # Errors
     /// There is no randomness for a key.
     pub fn options(&self, name: &str) -> anyhow::Result<MqttOptions> {
-        let identity = self.authority.client(name)?;
+        let identity = self.identity(name)?;
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.authority.pem.as_bytes())?)?;
         let chain = vec![CertificateDer::from_pem_slice(identity.certificate.as_bytes())?];

@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
 use rand_core::OsRng;
-use rustls_pki_types::CertificateDer;
+use rumqttc::v5::MqttOptions;
 use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sprag::boot::McuBoot;
-use sprag::fetch::Scheme;
+use sprag::fetch::{P256IdentityKey, Scheme};
 use sprag::job::iotconnect::IotConnect as Conversation;
 use sprag::mqtt::{Event, IotConnectCloud, Reset};
 use sprag::verify::{self, Ed25519Key, Version};
 use sprag_cli::net::{HostStack, TokioDelay, unix_seconds};
 use sprag_cli::s3::{Config, Server};
-use sprag_road::{Board, Broker, Buffers, PublicKey, Settings};
+use sprag_road::{Board, Broker, Buffers, Device, PublicKey, Settings};
 use sprag_stm32::{Flash, Map};
 use sprag_testkit::flash::{Part, SimFlash};
 use sprag_testkit::image::{self, McuBootImage};
@@ -23,6 +24,7 @@ use sprag_testkit::mcuboot::{Bootloader, Method};
 use sprag_tests::bench::{ack, job};
 use sprag_tests::broker;
 use sprag_tests::cloud::iotconnect::{IotConnect, is_final};
+use sprag_tests::mosquitto::Mosquitto;
 use tempfile::TempDir;
 
 const MAP: Map = Map::H563_MCUBOOT;
@@ -51,34 +53,62 @@ struct Fleet {
     part: SimFlash,
     cloud: IotConnect,
     broker: Broker,
-    roots: &'static [u8],
+    /// Certificate and key, in DER.
+    identity: Option<(&'static [u8], PrivateKeyDer<'static>)>,
+    roots: Vec<&'static [u8]>,
     events: Vec<Event>,
     _server: Arc<Server>,
     _objects: TempDir,
+    _mosquitto: Option<Mosquitto>,
+}
+
+fn certificate(pem: &str) -> &'static [u8] {
+    CertificateDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec().leak()
 }
 
 impl Fleet {
+    /// At a broker in the clear, which takes anybody.
     async fn new(thing: &'static str, new: Vec<u8>) -> Self {
+        let address = broker::embedded().unwrap();
+        let host = address.ip().to_string().leak();
+        let options = MqttOptions::new(format!("cloud-of-{thing}"), &*host, address.port());
+        Self::at(Broker { scheme: Scheme::Http, host, port: address.port() }, options, thing, new).await
+    }
+
+    /// At a broker that takes who has a certificate.
+    async fn with_certificates(thing: &'static str, new: Vec<u8>) -> Self {
+        let mosquitto = Mosquitto::start().unwrap();
+        let broker = Broker { scheme: Scheme::Https, host: "localhost", port: mosquitto.port };
+        let mut fleet = Self::at(broker, mosquitto.options("iotconnect").unwrap(), thing, new).await;
+        let identity = mosquitto.identity(thing).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
+        fleet.identity = Some((certificate(&identity.certificate), key));
+        fleet.roots.push(certificate(mosquitto.root()));
+        fleet._mosquitto = Some(mosquitto);
+        fleet
+    }
+
+    async fn at(broker: Broker, options: MqttOptions, thing: &'static str, new: Vec<u8>) -> Self {
         let part = SimFlash::of(Part::stm32h5());
         part.load(MAP.active.start, &firmware(OLD, 20_000, MAP.addresses().start + 0x801)).unwrap();
 
         let objects = tempfile::tempdir().unwrap();
         let server = Arc::new(Server::start(Config::new(objects.path())).await.unwrap());
         server.put("firmware", "app.bin", new).await.unwrap();
-        let root = CertificateDer::from_pem_slice(server.ca_pem().unwrap().as_bytes()).unwrap();
 
-        let address = broker::embedded().unwrap();
-        let cloud = IotConnect::new(thing, &address.ip().to_string(), address.port()).await;
+        let cloud = IotConnect::with(thing, options).await;
         cloud.command(job(&server.presign("firmware", "app.bin", Duration::from_secs(3600))));
         Self {
             thing,
             part,
             cloud,
-            broker: Broker { scheme: Scheme::Http, host: address.ip().to_string().leak(), port: address.port() },
-            roots: root.to_vec().leak(),
+            broker,
+            identity: None,
+            roots: vec![certificate(server.ca_pem().unwrap())],
             events: Vec::new(),
             _server: server,
             _objects: objects,
+            _mosquitto: None,
         }
     }
 
@@ -122,7 +152,11 @@ impl Fleet {
             broker: self.broker,
             thing: self.thing,
             login: None,
-            roots: heapless::Vec::from_slice(&[self.roots]).unwrap(),
+            device: self.identity.as_ref().map(|(certificate, key)| Device {
+                certificate,
+                key: P256IdentityKey::from_der(key.secret_der()).unwrap(),
+            }),
+            roots: heapless::Vec::from_slice(&self.roots).unwrap(),
             key: PublicKey::Ed25519(Ed25519Key::new(key().verifying_key().to_bytes())),
         };
         let (cloud, events) = (&self.cloud, &mut self.events);
@@ -146,10 +180,8 @@ impl Fleet {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_image_by_the_firmwares_own_road() {
-    let new = firmware(NEW, 300_003, MAP.addresses().start + 0x1001);
-    let mut fleet = Fleet::new("road-1", new.clone()).await;
+/// From the job to the image that is confirmed.
+async fn updates(mut fleet: Fleet, new: &[u8]) {
     assert_eq!(fleet.live(async || panic!("nothing to test")).await, Some(Reset));
     let mut tested = false;
     assert_eq!(
@@ -165,9 +197,31 @@ async fn a_new_image_by_the_firmwares_own_road() {
     assert_eq!(fleet.finals(), [ack(3, "1.1.0 runs and is confirmed")]);
     // It stays, and lies where it was swapped to.
     assert_eq!((fleet.boot(), fleet.boot()), (NEW, NEW));
-    assert!(fleet.part.contents()[MAP.active.start as usize..].starts_with(&new));
+    assert!(fleet.part.contents()[MAP.active.start as usize..].starts_with(new));
     assert_eq!(fleet.part.violations(), []);
     assert!(fleet.events.contains(&Event::SelfTest { passed: true }), "{:?}", fleet.events);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_image_by_the_firmwares_own_road() {
+    let new = firmware(NEW, 300_003, MAP.addresses().start + 0x1001);
+    updates(Fleet::new("road-1", new.clone()).await, &new).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_image_through_a_broker_that_wants_a_certificate() {
+    let new = firmware(NEW, 100_000, MAP.addresses().start + 0x1001);
+    updates(Fleet::with_certificates("road-4", new.clone()).await, &new).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_its_certificate_a_device_is_not_let_in() {
+    let mut fleet = Fleet::with_certificates("road-5", firmware(NEW, 20_000, MAP.addresses().start + 0x1001)).await;
+    fleet.identity = None;
+    let life = fleet.live(async || panic!("nothing to test"));
+    tokio::time::timeout(Duration::from_secs(3), life).await.unwrap_err();
+    let refused = |event: &Event| matches!(event, Event::Disconnected { during: "connect", .. });
+    assert!(!fleet.events.is_empty() && fleet.events.iter().all(refused), "{:?}", fleet.events);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

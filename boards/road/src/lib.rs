@@ -30,7 +30,7 @@ use sprag::mqtt::{self, Agent, Cloud, Event, Limits, Reset, RustMqtt};
 use sprag::verify::{Format, Policy, Version};
 
 pub use cloud::{aws, iotconnect};
-pub use settings::{BadSetting, Broker, PublicKey, Settings, Wifi};
+pub use settings::{BadSetting, Broker, Device, PublicKey, Settings, Wifi};
 
 use memory::Memory;
 use random::Shared;
@@ -38,6 +38,10 @@ use random::Shared;
 /// How long a new image may take to show that it works: to pass its self-test, and to reach the broker. Without the broker
 /// it could never be replaced, so an image that does not find it is given up.
 const TRIAL_MS: u32 = 5 * 60 * 1000;
+
+/// The write buffer for the broker: a certificate of the device's of up to 1,501 bytes goes out in one record; AWS's have
+/// some 900.
+pub const BROKER_WRITE_BUFFER: usize = 1536;
 
 /// What a board gives.
 pub struct Board<'b, T, N, S, J, B, F, R, D> {
@@ -84,7 +88,8 @@ impl<T, N, S, J, B, F, R, D> fmt::Debug for Board<'_, T, N, S, J, B, F, R, D> {
 pub struct Buffers {
     /// TLS records, for the broker and for the image's server: both connections are open during a download.
     read: [[u8; READ_BUFFER_FULL]; 2],
-    write: [[u8; WRITE_BUFFER_MIN]; 2],
+    write_broker: [u8; BROKER_WRITE_BUFFER],
+    write_server: [u8; WRITE_BUFFER_MIN],
     /// What arrives is programmed from one page while the other one fills.
     pages: [[u8; 1024]; 2],
     /// A record of the journal, or one write unit.
@@ -103,7 +108,8 @@ impl Buffers {
     pub const fn new() -> Self {
         Self {
             read: [[0; READ_BUFFER_FULL]; 2],
-            write: [[0; WRITE_BUFFER_MIN]; 2],
+            write_broker: [0; BROKER_WRITE_BUFFER],
+            write_server: [0; WRITE_BUFFER_MIN],
             pages: [[0; 1024]; 2],
             record: [0; 512],
             document: [0; 4096],
@@ -187,10 +193,14 @@ where
         Some(clock) => Trust::new(&settings.roots, clock),
         None => Trust::without_clock(&settings.roots),
     };
-    let [to_broker, to_server] = [(); 2].map(|()| Tls::new(board.tcp, board.dns, trust));
-    let ([read_broker, read_server], [write_broker, write_server]) = (&mut buffers.read, &mut buffers.write);
-    let broker_sessions = pin!(to_broker.sessions(Shared(&random), read_broker, write_broker));
-    let server_sessions = pin!(to_server.sessions(Shared(&random), read_server, write_server));
+    let [mut to_broker, to_server] = [(); 2].map(|()| Tls::new(board.tcp, board.dns, trust));
+    // Who the device is, is the broker's business alone.
+    if let Some(device) = &settings.device {
+        to_broker = to_broker.identity(device.identity());
+    }
+    let [read_broker, read_server] = &mut buffers.read;
+    let broker_sessions = pin!(to_broker.sessions(Shared(&random), read_broker, &mut buffers.write_broker));
+    let server_sessions = pin!(to_server.sessions(Shared(&random), read_server, &mut buffers.write_server));
 
     let connector = TlsConnector::new(&to_broker, broker_sessions);
     let memory = Memory::new(&mut buffers.message);

@@ -2,7 +2,7 @@
 
 use core::{fmt, hint};
 
-use sprag::fetch::Scheme;
+use sprag::fetch::{Identity, P256IdentityKey, Scheme};
 use sprag::mqtt::Account;
 #[cfg(feature = "ed25519")]
 use sprag::verify::Ed25519Key;
@@ -10,7 +10,7 @@ use sprag::verify::Key;
 #[cfg(feature = "p256")]
 use sprag::verify::P256Key;
 
-use crate::pem;
+use crate::{BROKER_WRITE_BUFFER, pem};
 
 const BROKER: Option<&str> = option_env!("SPRAG_BROKER");
 const THING: Option<&str> = option_env!("SPRAG_THING");
@@ -18,6 +18,8 @@ const MQTT_USER: Option<&str> = option_env!("SPRAG_MQTT_USER");
 const MQTT_PASSWORD: Option<&str> = option_env!("SPRAG_MQTT_PASSWORD");
 const ROOTS: Option<&str> = option_env!("SPRAG_ROOTS");
 const KEY: Option<&str> = option_env!("SPRAG_KEY");
+const DEVICE_CERT: Option<&str> = option_env!("SPRAG_DEVICE_CERT");
+const DEVICE_KEY: Option<&str> = option_env!("SPRAG_DEVICE_KEY");
 const WIFI_SSID: Option<&str> = option_env!("SPRAG_WIFI_SSID");
 const WIFI_PASSWORD: Option<&str> = option_env!("SPRAG_WIFI_PASSWORD");
 
@@ -28,6 +30,14 @@ const ROOTS_MAX: usize = 8;
 static KEY_DER: [u8; pem::decode::<0>(or_empty(KEY)).1] = pem::decode(or_empty(KEY)).0;
 /// The root certificates in DER, one after the other.
 static ROOTS_DER: [u8; pem::decode::<0>(or_empty(ROOTS)).1] = pem::decode(or_empty(ROOTS)).0;
+/// The device's certificate and its key in DER.
+static DEVICE_CERT_DER: [u8; pem::decode::<0>(or_empty(DEVICE_CERT)).1] = pem::decode(or_empty(DEVICE_CERT)).0;
+static DEVICE_KEY_DER: [u8; pem::decode::<0>(or_empty(DEVICE_KEY)).1] = pem::decode(or_empty(DEVICE_KEY)).0;
+
+const _: () = assert!(
+    Identity::write_buffer(&DEVICE_CERT_DER) <= BROKER_WRITE_BUFFER,
+    "SPRAG_DEVICE_CERT is too long for sprag_road::BROKER_WRITE_BUFFER"
+);
 
 const fn or_empty(setting: Option<&'static str>) -> &'static str {
     match setting {
@@ -64,9 +74,12 @@ impl core::error::Error for BadSetting {}
 /// | `SPRAG_BROKER` | `mqtts://host[:8883]`; `mqtt://host[:1883]` in the clear, for a desk |
 /// | `SPRAG_THING` | the device's name: AWS's thing, IoTConnect's client id; the client id at the broker |
 /// | `SPRAG_MQTT_USER`, `SPRAG_MQTT_PASSWORD` | where the broker wants them |
+/// | `SPRAG_DEVICE_CERT`, `SPRAG_DEVICE_KEY` | where the broker wants a client certificate: the device's, and its key, both in PEM |
 /// | `SPRAG_ROOTS` | root certificates of the broker and of where images lie, in PEM, up to 8: `"$(cat roots.pem)"` |
 /// | `SPRAG_KEY` | the public key that images are signed with, in PEM: `"$(cat key.pub.pem)"`, of `sprag keygen` |
 /// | `SPRAG_WIFI_SSID`, `SPRAG_WIFI_PASSWORD` | the network, for boards with Wi-Fi |
+///
+/// The device's certificate comes without intermediates, and its key is one over P-256. The broker sees it, and nobody else.
 pub struct Settings {
     /// Where the broker is.
     pub broker: Broker,
@@ -74,6 +87,8 @@ pub struct Settings {
     pub thing: &'static str,
     /// Name and password for the broker.
     pub login: Option<(&'static str, &'static [u8])>,
+    /// What the device shows to the broker where that asks who it is.
+    pub device: Option<Device>,
     /// Root certificates in DER.
     pub roots: heapless::Vec<&'static [u8], ROOTS_MAX>,
     /// The key that images are signed with.
@@ -89,6 +104,16 @@ pub struct Broker {
     pub host: &'static str,
     /// Its port.
     pub port: u16,
+}
+
+/// The device's certificate, and the key to it. A key in a secure element takes the place of this one in
+/// [`Identity`]: an [`IdentityKey`](sprag::fetch::IdentityKey) of yours.
+#[derive(Debug)]
+pub struct Device {
+    /// The certificate in DER.
+    pub certificate: &'static [u8],
+    /// Its key.
+    pub key: P256IdentityKey,
 }
 
 /// The key that images are signed with.
@@ -121,11 +146,17 @@ impl Settings {
         let broker = Broker::parse(broker).ok_or(BadSetting::Wrong("SPRAG_BROKER"))?;
         let thing = required("SPRAG_THING", THING)?;
         let login = MQTT_USER.map(|user| (user, or_empty(MQTT_PASSWORD).as_bytes()));
+        let device = match (or_empty(DEVICE_CERT), or_empty(DEVICE_KEY)) {
+            ("", "") => None,
+            ("", _) => return Err(BadSetting::Missing("SPRAG_DEVICE_CERT")),
+            (_, "") => return Err(BadSetting::Missing("SPRAG_DEVICE_KEY")),
+            (_, _) => Some(Device::from_der(&DEVICE_CERT_DER, &DEVICE_KEY_DER)?),
+        };
         required("SPRAG_ROOTS", ROOTS)?;
         let roots = roots(at_run_time(&ROOTS_DER)).ok_or(BadSetting::Wrong("SPRAG_ROOTS"))?;
         required("SPRAG_KEY", KEY)?;
         let key = PublicKey::from_der(at_run_time(&KEY_DER)).ok_or(BadSetting::Wrong("SPRAG_KEY"))?;
-        Ok(Self { broker, thing, login, roots, key })
+        Ok(Self { broker, thing, login, device, roots, key })
     }
 
     /// How to come to the broker.
@@ -157,6 +188,23 @@ impl Broker {
             None => (authority, port),
         };
         (!host.is_empty() && !host.contains('/')).then_some(Self { scheme, host, port })
+    }
+}
+
+impl Device {
+    fn from_der(certificate: &'static [u8], key: &[u8]) -> Result<Self, BadSetting> {
+        let Some((certificate, [])) = pem::split_certificate(certificate) else {
+            return Err(BadSetting::Wrong("SPRAG_DEVICE_CERT"));
+        };
+        // What openssl puts before the key: the name of the curve (RFC 5480, section 2.1.1.1), in a block of its own.
+        const P256: [u8; 10] = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+        let key = P256IdentityKey::from_der(key.strip_prefix(&P256).unwrap_or(key));
+        Ok(Self { certificate, key: key.ok_or(BadSetting::Wrong("SPRAG_DEVICE_KEY"))? })
+    }
+
+    /// The two together, to be given to [`Tls`](sprag::fetch::Tls).
+    pub fn identity(&self) -> Identity<'_> {
+        Identity::new(self.certificate, &self.key)
     }
 }
 
@@ -251,5 +299,28 @@ mod tests {
         assert_eq!(roots(&ONE).unwrap(), [&ONE[..]]);
         assert_eq!(roots(&TWO).unwrap(), [&TWO[..8], &TWO[8..]]);
         assert_eq!((roots(&TWO[..15]), roots(&[])), (None, None));
+    }
+
+    #[test]
+    fn devices() {
+        static CERTIFICATE: [u8; 8] = [0x30, 0x82, 0, 4, 1, 2, 3, 4];
+        static TWO: [u8; 16] = [0x30, 0x82, 0, 4, 1, 2, 3, 4, 0x30, 0x82, 0, 4, 5, 6, 7, 8];
+        // As `openssl ecparam -genkey` writes it: the curve, then the key, which names it again.
+        let curve = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+        let key: heapless::Vec<u8, 61> = curve
+            .into_iter()
+            .chain([0x30, 0x31, 2, 1, 1, 4, 32])
+            .chain([7; 32])
+            .chain([0xa0, 10])
+            .chain(curve)
+            .collect();
+        let error = |certificate, key: &[u8]| Device::from_der(certificate, key).err();
+        assert_eq!((error(&CERTIFICATE, &key), error(&CERTIFICATE, &key[10..])), (None, None));
+        for wrong in [&TWO[..], &TWO[..7], &[]] {
+            assert_eq!(error(wrong, &key), Some(BadSetting::Wrong("SPRAG_DEVICE_CERT")), "{wrong:?}");
+        }
+        for wrong in [&key[..10], &key[11..], &[]] {
+            assert_eq!(error(&CERTIFICATE, wrong), Some(BadSetting::Wrong("SPRAG_DEVICE_KEY")), "{wrong:?}");
+        }
     }
 }
