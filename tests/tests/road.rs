@@ -200,6 +200,8 @@ async fn updates(mut fleet: Fleet, new: &[u8]) {
     assert!(fleet.part.contents()[MAP.active.start as usize..].starts_with(new));
     assert_eq!(fleet.part.violations(), []);
     assert!(fleet.events.contains(&Event::SelfTest { passed: true }), "{:?}", fleet.events);
+    let broken = |event: &Event| matches!(event, Event::Disconnected { .. });
+    assert!(!fleet.events.iter().any(broken), "{:?}", fleet.events);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

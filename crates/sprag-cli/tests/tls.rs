@@ -297,6 +297,36 @@ async fn one_connection_after_the_other_through_the_same_buffers() {
     }
 }
 
+/// As MQTT does it: a read that waits for whatever may come is dropped, for there is something to be said.
+#[tokio::test]
+async fn a_write_does_not_wait_for_a_read_that_was_dropped() {
+    use embedded_io_async::{Read, Write};
+    use sprag::fetch::{Connector, Scheme};
+    use std::time::Duration;
+    let root = Authority::root(Kind::P256, "A root");
+    let roots = [root.der()];
+    let leaf = root.leaf(Kind::P256, &Leaf::default());
+    let server = OpenSsl::start(&[&leaf], &bytes(1, SIZE), &["-tls1_3"]);
+    let (stack, mut read, mut write) = (HostStack::default(), vec![0; READ_BUFFER_FULL], [0; WRITE_BUFFER_MIN]);
+    let tls = Tls::new(&stack, &Here, Trust::new(&roots, &unix_seconds));
+    let sessions = pin!(tls.sessions(OsRng, &mut read, &mut write));
+    let connector = TlsConnector::new(&tls, sessions);
+    let mut connection = connector.connect(Scheme::Https, "localhost", server.port()).await.expect("a connection");
+    let mut buffer = [0; 16];
+    for part in ["GET /app", ".bin HTTP/1.1\r\n\r\n"] {
+        // The server's session tickets, and then nothing.
+        let waits = tokio::time::timeout(Duration::from_millis(100), connection.read(&mut buffer));
+        assert!(waits.await.is_err(), "it says something");
+        let written = async {
+            connection.write_all(part.as_bytes()).await.expect("sent");
+            connection.flush().await.expect("sent");
+        };
+        tokio::time::timeout(Duration::from_secs(5), written).await.expect("it waits for the read");
+    }
+    connection.read_exact(&mut buffer).await.expect("an answer");
+    assert_eq!(&buffer, b"HTTP/1.1 200 OK\r");
+}
+
 /// Reads through TLS that are dropped, at each of the first polls: the next ones go on, and no byte is lost or doubled.
 #[tokio::test]
 async fn a_dropped_read_loses_nothing() {

@@ -78,6 +78,8 @@ pub(super) struct Wire {
     pub(super) owed: Cell<bool>,
     /// Nothing can be sent any more. No error at once, for what the server said before may still be there to be read.
     pub(super) broken: Cell<Option<ErrorKind>>,
+    /// Bytes of a record have come, and not all: a read that is dropped now would lose them.
+    pub(super) inside: Cell<bool>,
     /// The last record, if it was an encrypted one: the address of its end, and its length.
     last: Cell<Option<(usize, u16)>>,
 }
@@ -142,6 +144,7 @@ impl<T: Read + Write> Read for Guarded<'_, T> {
         if !self.records.follow(arrived) {
             return Err(ErrorKind::ConnectionAborted);
         }
+        self.wire.inside.set(self.records.left > 0 || !self.records.header.is_empty());
         if inside && self.records.left == 0 {
             // No read goes beyond a record.
             let end = arrived.as_ptr_range().end.addr();

@@ -212,12 +212,20 @@ impl<'s, T: TcpConnect, D: Dns> Tls<'s, T, D> {
             order = poll_fn(|_| self.desk.borrow().order.map_or(Poll::Pending, Poll::Ready)).await;
             match order {
                 Order::Dial => {}
-                Order::Read => match connection.read_buffered().await {
-                    Ok(mut arrived) => self.arrived(arrived.pop(PIECE)),
-                    // The server's own end of the connection.
-                    Err(E::ConnectionClosed) => self.arrived(&[]),
-                    Err(error) => return Err(error),
-                },
+                Order::Read => {
+                    // Whoever dropped a read to write something is not kept waiting until the server says a word.
+                    let other = poll_fn(|_| match self.desk.borrow().order {
+                        Some(Order::Write | Order::Flush) if !wire.inside.get() => Poll::Ready(()),
+                        _ => Poll::Pending,
+                    });
+                    match select(connection.read_buffered(), other).await {
+                        Either::First(Ok(mut arrived)) => self.arrived(arrived.pop(PIECE)),
+                        // The server's own end of the connection.
+                        Either::First(Err(E::ConnectionClosed)) => self.arrived(&[]),
+                        Either::First(Err(error)) => return Err(error),
+                        Either::Second(()) => {}
+                    }
+                }
                 Order::Write => {
                     let outgoing = core::mem::take(&mut self.desk.borrow_mut().outgoing);
                     connection.write_all(&outgoing).await?;
