@@ -81,6 +81,9 @@ impl<T: TcpConnect, D: Dns> core::fmt::Debug for Tls<'_, T, D> {
 
 impl<'s, T: TcpConnect, D: Dns> Tls<'s, T, D> {
     /// TLS that resolves names with `dns`, dials with `tcp` and believes what `trust` says.
+    ///
+    /// A read of the stack's that is dropped must lose nothing, as is so with `embassy-net`: a connection that waits for what
+    /// may come is interrupted when there is something to send.
     pub fn new(tcp: &'s T, dns: &'s D, trust: Trust<'s>) -> Self {
         let desk = Desk {
             number: 0,
