@@ -146,11 +146,13 @@ impl Settings {
         let broker = Broker::parse(broker).ok_or(BadSetting::Wrong("SPRAG_BROKER"))?;
         let thing = required("SPRAG_THING", THING)?;
         let login = MQTT_USER.map(|user| (user, or_empty(MQTT_PASSWORD).as_bytes()));
-        let device = match (or_empty(DEVICE_CERT), or_empty(DEVICE_KEY)) {
+        let device = match (at_run_time(or_empty(DEVICE_CERT)), at_run_time(or_empty(DEVICE_KEY))) {
             ("", "") => None,
+            // Nobody would ask for it.
+            (_, _) if broker.scheme == Scheme::Http => return Err(BadSetting::Wrong("SPRAG_BROKER")),
             ("", _) => return Err(BadSetting::Missing("SPRAG_DEVICE_CERT")),
             (_, "") => return Err(BadSetting::Missing("SPRAG_DEVICE_KEY")),
-            (_, _) => Some(Device::from_der(&DEVICE_CERT_DER, &DEVICE_KEY_DER)?),
+            (_, _) => Some(Device::from_der(at_run_time(&DEVICE_CERT_DER), at_run_time(&DEVICE_KEY_DER))?),
         };
         required("SPRAG_ROOTS", ROOTS)?;
         let roots = roots(at_run_time(&ROOTS_DER)).ok_or(BadSetting::Wrong("SPRAG_ROOTS"))?;

@@ -108,7 +108,7 @@ impl<W: Write> Narrator<W> {
                 self.line("  verifying what lies in flash");
             }
             sprag::Event::Fetch(sprag::fetch::Event::Refused { status, code }) => {
-                self.line(&format!("  the server refuses the URL: {status} {code}"));
+                self.line(format!("  the server refuses the URL: {status} {code}").trim_end());
             }
             sprag::Event::Fetch(sprag::fetch::Event::Retrying { reason, after_ms, .. }) if *after_ms > 0 => {
                 self.line(&format!("  {reason}: trying again in {after_ms} ms"));

@@ -40,7 +40,10 @@ impl Tally {
     pub fn count_fetch(&mut self, event: &sprag::fetch::Event) {
         match event {
             sprag::fetch::Event::Connected => self.connections += 1,
-            sprag::fetch::Event::Requested(_) => self.requests += 1,
+            sprag::fetch::Event::Requested(_) => {
+                self.requests += 1;
+                self.refusal.clear();
+            }
             sprag::fetch::Event::Retrying { .. } => self.retries += 1,
             sprag::fetch::Event::Redirected { .. } => self.redirects += 1,
             sprag::fetch::Event::Refused { code, .. } => code.as_str().clone_into(&mut self.refusal),

@@ -59,7 +59,17 @@ impl Bench {
         identity: Option<Identity<'_>>,
         write: usize,
     ) -> [Result<Vec<u8>, TlsError>; N] {
-        let (stack, mut read, mut write) = (HostStack::default(), vec![0; READ_BUFFER_FULL], vec![0; write]);
+        self.answers_to(identity, READ_BUFFER_FULL, write, b"GET /app.bin HTTP/1.1\r\n\r\n").await
+    }
+
+    async fn answers_to<const N: usize>(
+        &self,
+        identity: Option<Identity<'_>>,
+        read: usize,
+        write: usize,
+        request: &[u8],
+    ) -> [Result<Vec<u8>, TlsError>; N] {
+        let (stack, mut read, mut write) = (HostStack::default(), vec![0; read], vec![0; write]);
         let roots = [self.root.der()];
         let mut tls = Tls::new(&stack, &stack, Trust::new(&roots, &unix_seconds));
         if let Some(identity) = identity {
@@ -75,7 +85,7 @@ impl Bench {
                     TlsConnectError::Tls(error) => error,
                     error => panic!("{error}"),
                 })?;
-                connection.write_all(b"GET /app.bin HTTP/1.1\r\n\r\n").await?;
+                connection.write_all(request).await?;
                 connection.flush().await?;
                 let (mut bytes, mut buffer) = (Vec::new(), [0; 1024]);
                 while let count @ 1.. = connection.read(&mut buffer).await? {
@@ -152,6 +162,34 @@ async fn a_write_buffer_as_small_as_the_certificate_allows() {
     assert_eq!(Identity::write_buffer(&[]), WRITE_BUFFER_MIN);
 }
 
+/// A device that asks for short records keeps to them as well, with its certificate and with what it sends.
+#[tokio::test]
+async fn short_records_bind_both_sides() {
+    let long = |bench: &Bench, length: usize| {
+        let usage = ExtendedKeyUsagePurpose::ClientAuth;
+        let leaf = bench.root.leaf(Kind::P256, &Leaf { name: &"a".repeat(length), days: VALID, usage });
+        let key = P256IdentityKey::from_der(leaf.key().serialized_der()).unwrap();
+        Client(leaf, key)
+    };
+    let request = format!("GET /app.bin HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(3000));
+    for kind in [Kind::P256, Kind::Rsa(2048)] {
+        let bench = Bench::of(kind);
+        for client in [Client::by(&bench.root, VALID), long(&bench, 63)] {
+            let length = client.0.der().len() + 13;
+            let enough = [512, 1024, 2048, 4096].into_iter().find(|fragment| length <= *fragment).unwrap() + 17;
+            for read in [512, 1024, 2048, 4096].map(|fragment| fragment + 17) {
+                let [answer] = bench.answers_to(Some(client.identity()), read, 8192, request.as_bytes()).await;
+                match answer {
+                    Err(TlsError::Buffer { needed }) if read < enough => assert_eq!(needed, enough),
+                    // The server's own certificate has to fit as well.
+                    Err(TlsError::Record) if read <= 1024 + 17 => {}
+                    answer => assert!(answer == Ok(bench.content.clone()), "{length} bytes, {read}: {answer:?}"),
+                }
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn who_has_none_or_a_wrong_one_hears_why() {
     let bench = Bench::new();
@@ -171,8 +209,8 @@ async fn who_has_none_or_a_wrong_one_hears_why() {
     assert_eq!(bench.answer(Some(client.identity()), 2048).await, Ok(bench.content.clone()));
 }
 
-/// The server has refused the certificate and hung up (openssl: half a second later) while the device still signs: what it said is told, not that the device
-/// could not go on.
+/// The server has refused the certificate and hung up (openssl: half a second later) while the device still signs: what it
+/// said is told, not that the device could not go on.
 #[tokio::test]
 async fn a_refusal_outruns_a_slow_key() {
     let bench = Bench::new();

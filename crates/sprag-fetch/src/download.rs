@@ -208,8 +208,8 @@ struct Link<T> {
 enum Answer {
     /// The bytes asked for: so many came along with the head.
     Body(Body, usize),
-    /// Another request, for what stands there in the buffer.
-    Elsewhere(Range<usize>),
+    /// Another request: its `Location` stands there in the buffer.
+    Elsewhere { status: u16, location: Range<usize> },
 }
 
 /// What is left of an answer.
@@ -320,19 +320,20 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
             if let Some(body) = link.answer.take() {
                 break (link, body, 0);
             }
-            let location = match self.ask(&mut link.connection, &redirect, buf, events).await? {
+            let (status, location) = match self.ask(&mut link.connection, &redirect, buf, events).await? {
                 Answer::Body(body, early) => {
                     if early > 0 {
                         self.pace.arrived(early);
                     }
                     break (link, body, early);
                 }
-                Answer::Elsewhere(location) => location,
+                Answer::Elsewhere { status, location } => (status, location),
             };
             if hops == self.settings.limits.redirects {
                 return Err(AnswerError::TooManyRedirects.into());
             }
             hops = hops.saturating_add(1);
+            events(Event::Redirected { status });
             redirect.follow(buf, location)?;
         };
         let count = loop {
@@ -414,8 +415,8 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
 
         let (head, location) = (parser.head(), parser.kept());
         if matches!(head.status, 301 | 302 | 303 | 307 | 308) && location > 0 {
-            events(Event::Redirected { status: head.status });
-            return Ok(Answer::Elsewhere(kept..kept.saturating_add(location)));
+            let location = kept..kept.saturating_add(location);
+            return Ok(Answer::Elsewhere { status: head.status, location });
         }
         let early = body.len();
         redirect::move_to(buf, body.start.saturating_add(kept)..body.end.saturating_add(kept), 0);

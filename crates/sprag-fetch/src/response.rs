@@ -64,7 +64,7 @@ impl fmt::Display for HeadError {
         match self {
             Self::NotHttp => f.write_str("the answer is not HTTP/1"),
             Self::Malformed => f.write_str("the answer's header is malformed"),
-            Self::TooLong => f.write_str("the answer's header is longer than the limit that is set for it"),
+            Self::TooLong => f.write_str("the answer's header is longer than `Limits::head_bytes`"),
             Self::EtagTooLong => write!(f, "the answer's ETag is longer than {ETAG_MAX} bytes"),
         }
     }
@@ -445,6 +445,8 @@ mod tests {
         .unwrap()
         .unwrap();
         assert_eq!((head.retry_after, head.content_length, head.close), (NonZeroU32::new(7), Some(3), true));
+        let (head, _) = parse("HTTP/1.1 503 x\r\nRetry-After: 0\r\n\r\n").unwrap().unwrap();
+        assert_eq!(head.retry_after, None);
         let later = "Retry-After: Fri, 27 Nov 2026 07:28:00 GMT";
         let (head, _) = parse(&format!("HTTP/1.1 503 x\r\n{later}\r\n\r\n")).unwrap().unwrap();
         assert_eq!((head.retry_after, head.close), (None, false), "nobody knows what time it is");

@@ -188,7 +188,7 @@ pub enum AnswerError {
     Status {
         /// The status code.
         status: u16,
-        /// What `Retry-After` asked for, in seconds.
+        /// What `Retry-After` asked for, in seconds from the answer on; `None` for 0 as well, and for a date that has passed.
         retry_after: Option<NonZeroU32>,
     },
     /// 400, 401 or 403: the URL has expired, or its signature or token does not fit. A fresh URL may do. Why, in the storage

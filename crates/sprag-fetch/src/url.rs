@@ -390,6 +390,31 @@ mod tests {
     }
 
     #[test]
+    fn an_error_says_where() {
+        let longest = std::format!("https://[{}]/", "1".repeat(IPV6_MAX + 1));
+        for (url, at) in [
+            ("ftp://h/", 0),
+            ("https:/h", 7),
+            ("https://", 8),
+            ("https://user:pw@h/", 15),
+            ("https://h/@", 11),
+            ("https://h/#top", 10),
+            ("https://h/a b", 11),
+            ("https://h:0/", 11),
+            ("https://h:65536/", 14),
+            ("https://h:8x/", 11),
+            ("https://h%41/", 9),
+            ("https://[::1/", 13),
+            ("https://[1.2.3]/", 15),
+            ("https://[::1]x/", 13),
+            (&longest, 9 + IPV6_MAX),
+        ] {
+            let found = Url::parse(url.bytes()).map_or_else(|error| error.at, |_| url.len());
+            assert_eq!(found, at, "{url}");
+        }
+    }
+
+    #[test]
     fn a_host_may_be_as_long_as_dns_allows() {
         let host = |n| std::format!("https://{}/p", "a".repeat(n));
         assert_eq!(parts(&host(HOST_MAX)).unwrap().1.len(), HOST_MAX);

@@ -166,8 +166,74 @@ fn redirects_that_lead_nowhere_end() {
     assert_eq!(refused("http://elsewhere/there", 20), (Error::NoBuffer, 1));
     // No target is the end of this location: round and round.
     let loops = HttpServer::new(object()).redirecting_to("http://h/a ");
-    let result = download(&loops, 0, 64, Session::default()).result;
-    assert_eq!((result, loops.requests().len()), (Err(Error::Answer(AnswerError::TooManyRedirects)), 5));
+    let done = download(&loops, 0, 64, Session::default());
+    assert_eq!((done.result, loops.requests().len()), (Err(Error::Answer(AnswerError::TooManyRedirects)), 5));
+    let followed = done.events.iter().filter(|event| matches!(event, Event::Redirected { .. })).count();
+    assert_eq!(followed, 4, "{:?}", done.events);
+}
+
+/// Absolute, relative and absolute again, to a name and to an address: whom it asks for what, with any buffer that the longest
+/// of them fits into, and with the answers in pieces that end anywhere.
+#[test]
+fn redirects_lead_from_one_to_the_next() {
+    const HOPS: [(&str, &str, &str); 5] = [
+        ("/object?X-Amz-Signature=a%2Fb", "http://second.example:81/a?b=%2F", "host"),
+        ("/a?b=%2F", "/c", "second.example:81"),
+        ("/c", "http://[2001:db8::1]:8080", "second.example:81"),
+        ("/", "/e", "[2001:db8::1]:8080"),
+        ("/e", "", "[2001:db8::1]:8080"),
+    ];
+    let script = |request: &sprag_testkit::http::Request| {
+        let (_, location, _) = HOPS.into_iter().find(|(target, ..)| *target == request.target()).expect("asked for");
+        let head = format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+        (!location.is_empty()).then(|| Answer::new(head))
+    };
+    for buffer in 60..120 {
+        let server = HttpServer::new(object()).scripted(script);
+        let done = download(&server, 0, buffer, Session::default());
+        assert_eq!((done.bytes, done.result), (object(), Ok(())), "buffer {buffer}");
+        let asked: Vec<_> = server.requests();
+        let asked: Vec<_> = asked.iter().map(|request| (request.target(), request.header("Host").unwrap())).collect();
+        assert_eq!(asked, HOPS.map(|(target, _, host)| (target, host)), "buffer {buffer}");
+    }
+    // A byte too few for the host and what comes behind it.
+    let server = HttpServer::new(object()).scripted(script);
+    assert_eq!(download(&server, 0, 20, Session::default()).result, Err(Error::NoBuffer));
+}
+
+/// The service's own word is told once, whatever becomes of it; and is none where the service gave none.
+#[test]
+fn a_refusal_is_told_in_the_services_own_word() {
+    let expired = "<Error><Code>ExpiredToken</Code></Error>";
+    let long = format!("<Code>{}</Code>", "x".repeat(41));
+    for (status, body, code, error) in [
+        (403, "<Error><Code>AccessDenied</Code></Error>", "AccessDenied", AnswerError::UrlRefused { status: 403 }),
+        (401, "no", "", AnswerError::UrlRefused { status: 401 }),
+        (403, &long, "", AnswerError::UrlRefused { status: 403 }),
+        (400, expired, "ExpiredToken", AnswerError::UrlRefused { status: 400 }),
+        (
+            400,
+            "<Code>InvalidArgument</Code>",
+            "InvalidArgument",
+            AnswerError::Status { status: 400, retry_after: None },
+        ),
+    ] {
+        let answer = format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        for buffer in BUFFERS {
+            let answer = answer.clone();
+            let server = HttpServer::new(object()).scripted(move |_| Some(Answer::new(answer.clone())));
+            let done = download(&server, 0, buffer, Session::default());
+            assert_eq!(done.result, Err(Error::Answer(error)), "{body}");
+            let told: Vec<_> = done.events.iter().filter(|event| matches!(event, Event::Refused { .. })).collect();
+            assert_eq!(told, [&Event::Refused { status, code: code.try_into().unwrap() }], "{body}, buffer {buffer}");
+        }
+    }
+    // Cut off in its explanation, a refusal stays one.
+    let cut = "HTTP/1.1 403 x\r\nContent-Length: 100\r\n\r\n<Code>Access";
+    let server = HttpServer::new(object()).scripted(move |_| Some(Answer::last(cut)));
+    let done = download(&server, 0, 64, Session::default());
+    assert_eq!(done.result, Err(Error::Answer(AnswerError::UrlRefused { status: 403 })));
+    assert!(done.events.contains(&Event::Refused { status: 403, code: "".try_into().unwrap() }), "{:?}", done.events);
 }
 
 /// What was asked for through TLS is not taken in the clear.

@@ -105,6 +105,7 @@ impl Tip<'_> {
         journal: &mut Journal<'_, J>,
         sector: Sector,
     ) -> Result<(), Error> {
+        // Before and after, in one place: each is a future of its own.
         for erasing in [true, false] {
             self.record(journal, sector.start, erasing).await?;
             if erasing {

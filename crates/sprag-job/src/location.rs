@@ -50,7 +50,7 @@ impl Scheme {
 pub enum Location<'a> {
     /// A whole URL, as [`Artifact::url`](crate::Artifact::url).
     Url(Text<'a>),
-    /// The parts of one.
+    /// The parts of one: with the feature `ota-update`.
     #[cfg(feature = "ota-update")]
     Parts {
         /// From `Connection`.
@@ -82,7 +82,7 @@ impl fmt::Debug for Location<'_> {
 impl<'a> Location<'a> {
     /// The URL's bytes, without a buffer. Percent escapes stay, JSON's are undone.
     ///
-    /// Without a host (see [`served_by`](Self::served_by)) it is a URL without one, which no fetcher takes.
+    /// Without a host (ota-update, see `served_by`) it is a URL without one, which no fetcher takes.
     pub fn bytes(&self) -> LocationBytes<'a> {
         match *self {
             Self::Url(url) => LocationBytes {

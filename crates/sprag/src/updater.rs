@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::record::{ID_MAX, JobRecord, Phase};
 use crate::report::Report;
 
-/// How often an object may change under the reader within one run.
+/// How often one run may begin anew: because the object changed under the reader, or what lay in the slot had gone bad.
 const STARTS_MAX: u8 = 3;
 
 /// The longest name of a board that a job may give, in bytes.
@@ -196,6 +196,7 @@ where
             Arrived::Supersedes(record) => (record, false),
         };
         let error = if begins {
+            self.save(&record).await?;
             match self.update(job, &mut record, events).await {
                 Ok(()) => return Ok(Outcome::RebootToTest),
                 Err(error) if error.is_retryable() => return Err(error),
@@ -385,7 +386,6 @@ where
     }
 
     async fn update(&mut self, job: &Job<'_>, record: &mut JobRecord, events: &mut dyn FnMut(Event)) -> Result_<(), C> {
-        self.save(record).await?;
         let artifact = sole_artifact(job).map_err(|count| Error::Artifacts { count })?;
         let location = artifact.location().ok_or(Error::NoUrl)?;
         let room = self.room()?;
@@ -424,6 +424,7 @@ where
         events(Event::Verified { version: image.version });
 
         record.version = image.version;
+        // In one place, like all that is written to the journal here: each is a future of its own.
         for phase in [Phase::Staging, Phase::Staged] {
             record.phase = phase;
             self.save(record).await?;

@@ -13,7 +13,9 @@ use super::session::WRITE_BUFFER_MIN;
 /// What a certificate's record has beside the certificate (RFC 8446): the header of the record, and type and tag of what is
 /// encrypted (section 5.2); the header of the message (section 4); the lengths of context, list, certificate and extensions
 /// (section 4.4.2).
-const AROUND_CERTIFICATE: usize = (5 + 1 + 16) + 4 + (1 + 3 + 3 + 2);
+const AROUND_CERTIFICATE: usize = (5 + 1 + 16) + AROUND_IN_FRAGMENT;
+/// What of it counts where records have been agreed to be short (RFC 6066, section 4): all that is encrypted.
+pub(super) const AROUND_IN_FRAGMENT: usize = 4 + (1 + 3 + 3 + 2);
 
 /// The private key of a device's certificate, for ECDSA over NIST P-256 with SHA-256 (FIPS 186-5).
 ///

@@ -13,7 +13,7 @@ use embedded_tls::{Aes128GcmSha256, CryptoRngCore, MaxFragmentLength, TlsConfig,
 
 use super::error::{TlsConnectError, TlsError};
 use super::guard::{Guarded, Wire};
-use super::identity::Identity;
+use super::identity::{AROUND_IN_FRAGMENT, Identity};
 use super::trust::{Check, Trust};
 use crate::connector::resolve;
 use crate::url::HOST_MAX;
@@ -145,8 +145,12 @@ impl<'s, T: TcpConnect, D: Dns> Tls<'s, T, D> {
         read: &mut [u8],
         write: &mut [u8],
     ) -> Result<Infallible, TlsConnectError<T::Error, D::Error>> {
-        let write_min = self.identity.map_or(WRITE_BUFFER_MIN, |identity| Identity::write_buffer(identity.certificate));
-        for (length, needed) in [(read.len(), READ_BUFFER_MIN), (write.len(), write_min)] {
+        // What is asked of the server binds the device as well: its certificate goes out in one record.
+        let (read_min, write_min) = self.identity.map_or((READ_BUFFER_MIN, WRITE_BUFFER_MIN), |identity| {
+            let length = identity.certificate.len();
+            (read_buffer_for(length.saturating_add(AROUND_IN_FRAGMENT)), Identity::write_buffer(identity.certificate))
+        });
+        for (length, needed) in [(read.len(), read_min), (write.len(), write_min)] {
             if length < needed {
                 return Err(TlsConnectError::Tls(TlsError::Buffer { needed }));
             }
@@ -163,8 +167,11 @@ impl<'s, T: TcpConnect, D: Dns> Tls<'s, T, D> {
         if host.parse::<IpAddr>().is_err() {
             config = config.with_server_name(&host);
         }
-        if let Some(length) = fragment_for(read.len()) {
+        let mut write = write;
+        if let Some((length, most)) = fragment_for(read.len()) {
             config = config.with_max_fragment_length(length);
+            let most = most.saturating_add(embedded_tls::TLS_RECORD_OVERHEAD).min(write.len());
+            write = write.get_mut(..most).unwrap_or_default();
         }
         let mut check = Check::new(self.trust, self.identity, &host, rng);
         let wire = Wire::default();
@@ -260,13 +267,22 @@ impl<'s, T: TcpConnect, D: Dns> Tls<'s, T, D> {
     }
 }
 
+/// The lengths of records that can be asked for.
+const FRAGMENTS: [(MaxFragmentLength, usize); 4] = [
+    (MaxFragmentLength::Bits9, 512),
+    (MaxFragmentLength::Bits10, 1024),
+    (MaxFragmentLength::Bits11, 2048),
+    (MaxFragmentLength::Bits12, 4096),
+];
+
 /// The longest records to ask for that a read buffer of this size takes; `None` where it takes all.
-fn fragment_for(buffer: usize) -> Option<MaxFragmentLength> {
-    match buffer.saturating_sub(RECORD_OVERHEAD) {
-        FRAGMENT_MAX.. => None,
-        4096.. => Some(MaxFragmentLength::Bits12),
-        2048.. => Some(MaxFragmentLength::Bits11),
-        1024.. => Some(MaxFragmentLength::Bits10),
-        _ => Some(MaxFragmentLength::Bits9),
-    }
+fn fragment_for(buffer: usize) -> Option<(MaxFragmentLength, usize)> {
+    let room = buffer.saturating_sub(RECORD_OVERHEAD);
+    FRAGMENTS.into_iter().rfind(|(_, length)| *length <= room).filter(|_| room < FRAGMENT_MAX)
+}
+
+/// The smallest read buffer with which messages of so many bytes may go out in one record.
+fn read_buffer_for(message: usize) -> usize {
+    let fits = FRAGMENTS.into_iter().find(|(_, length)| message <= *length);
+    fits.map_or(READ_BUFFER_FULL, |(_, length)| length.saturating_add(RECORD_OVERHEAD))
 }
