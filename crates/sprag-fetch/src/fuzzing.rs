@@ -1,7 +1,11 @@
 //! What the fuzz targets reach: parsers that are private, and what must hold of them for any bytes.
 
+extern crate std;
+
 use crate::chunked::Chunked;
+use crate::redirect::Redirect;
 use crate::response::HeadParser;
+use crate::url::{Scheme, Url};
 
 /// The head of an answer, in pieces of every size as in one: the same verdict, and nothing kept beyond what came.
 pub fn response_head(bytes: &[u8], piece: usize, room: &mut [u8]) {
@@ -42,6 +46,36 @@ pub fn chunked(bytes: &[u8], piece: usize, room: &mut [u8]) {
         Some(Some((count, sum, chunked.is_done())))
     };
     assert_eq!(decode(bytes.len(), room), decode(piece, room), "in pieces of {piece}");
+}
+
+/// Redirects, one after the other, through a buffer of any size: each leads where a URL of its own would, or a path leads on
+/// from the last one.
+pub fn redirects<'l>(locations: impl Iterator<Item = &'l [u8]>, room: &mut [u8]) {
+    let mut redirect = Redirect::from(Scheme::Https, 443);
+    for location in locations {
+        let from = redirect.length();
+        let end = from.saturating_add(location.len());
+        let Some(place) = room.get_mut(from..end) else { return };
+        place.copy_from_slice(location);
+        let before = (redirect.scheme, redirect.port, std::string::String::from(redirect.place(room).0));
+        if redirect.follow(room, from..end).is_err() {
+            return;
+        }
+        let (host, target) = redirect.place(room);
+        match Url::parse(location.iter().copied()) {
+            Ok(url) => {
+                assert!((redirect.scheme, redirect.port) == (url.scheme(), url.port()), "another server");
+                assert!(host.bytes().eq(url.host_text()), "another host");
+                assert!(target.iter().copied().eq(url.target()), "another target");
+                assert_eq!(redirect.host(room), Some(url.host()));
+            }
+            Err(_) => {
+                assert!((redirect.scheme, redirect.port, host) == (before.0, before.1, &*before.2), "another server");
+                assert_eq!(target, location);
+            }
+        }
+        assert!(redirect.is_elsewhere() && redirect.length() <= end, "more was kept than came");
+    }
 }
 
 /// The records of a TLS server, in pieces of every size as in one.

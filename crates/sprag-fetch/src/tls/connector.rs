@@ -156,6 +156,9 @@ impl<T: TcpConnect, D: Dns, F: Future<Output = Infallible>> ErrorType for TlsCon
     type Error = TlsError;
 }
 
+/// A write that the stack fails ends when nothing is left to be read, for what the server said before is told rather than that
+/// nothing could be sent: it is for the caller to bound that, as [`Fetcher`](crate::Fetcher) does.
+///
 /// # Cancellation safety
 /// A read that is dropped loses nothing; a write or flush that is dropped may have been carried out in part: drop the
 /// connection then.

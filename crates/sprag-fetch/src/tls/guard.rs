@@ -298,6 +298,43 @@ mod tests {
         });
     }
 
+    /// The flush that was put off fails in the middle of a read: what the server said comes first.
+    #[test]
+    fn what_the_server_said_is_heard_when_a_late_flush_fails() {
+        struct NoFlush(Breaks);
+
+        impl ErrorType for NoFlush {
+            type Error = ErrorKind;
+        }
+
+        impl Read for NoFlush {
+            async fn read(&mut self, buf: &mut [u8]) -> Result<usize, ErrorKind> {
+                self.0.read(buf).await
+            }
+        }
+
+        impl Write for NoFlush {
+            async fn write(&mut self, buf: &[u8]) -> Result<usize, ErrorKind> {
+                Ok(buf.len())
+            }
+
+            async fn flush(&mut self) -> Result<(), ErrorKind> {
+                Err(ErrorKind::ConnectionReset)
+            }
+        }
+
+        let wire = Wire::default();
+        let mut guarded = Guarded::new(NoFlush(Breaks { takes: 0, answer: &[20, 3, 3, 0, 1, 1] }), &wire);
+        embassy_futures::block_on(async {
+            guarded.write_all(&[1; 4]).await.unwrap();
+            guarded.flush().await.unwrap();
+            let mut buf = [0; 6];
+            guarded.read_exact(&mut buf).await.unwrap();
+            assert_eq!(wire.broken.get(), Some(ErrorKind::ConnectionReset));
+            assert_eq!(guarded.read(&mut buf).await, Err(ErrorKind::ConnectionReset));
+        });
+    }
+
     #[test]
     fn alerts_are_found_in_the_last_record_alone() {
         let wire = Wire::default();
