@@ -110,8 +110,12 @@ struct Client(pki::Server, P256IdentityKey);
 
 impl Client {
     fn by(authority: &Authority, days: (i64, i64)) -> Self {
+        Self::named("pump-7", authority, days)
+    }
+
+    fn named(name: &str, authority: &Authority, days: (i64, i64)) -> Self {
         let usage = ExtendedKeyUsagePurpose::ClientAuth;
-        let leaf = authority.leaf(Kind::P256, &Leaf { name: "pump-7", days, usage });
+        let leaf = authority.leaf(Kind::P256, &Leaf { name, days, usage });
         let key = P256IdentityKey::from_der(leaf.key().serialized_der()).unwrap();
         Self(leaf, key)
     }
@@ -150,12 +154,9 @@ async fn who_has_a_certificate_is_served_again_and_again() {
 async fn a_write_buffer_as_small_as_the_certificate_allows() {
     // As AWS has it: a key over P-256, and Amazon's signature by RSA.
     let bench = Bench::of(Kind::Rsa(2048));
-    let name = "a".repeat(63);
-    let usage = ExtendedKeyUsagePurpose::ClientAuth;
-    let leaf = bench.root.leaf(Kind::P256, &Leaf { name: &name, days: VALID, usage });
-    let key = P256IdentityKey::from_der(leaf.key().serialized_der()).unwrap();
-    let identity = Some(Identity::new(leaf.der(), &key));
-    let needed = Identity::write_buffer(leaf.der());
+    let client = Client::named(&"a".repeat(63), &bench.root, VALID);
+    let identity = Some(client.identity());
+    let needed = Identity::write_buffer(client.0.der());
     assert!(needed > WRITE_BUFFER_MIN, "{needed} bytes");
     assert_eq!(bench.answer(identity, needed).await, Ok(bench.content.clone()));
     assert_eq!(bench.answer(identity, needed - 1).await, Err(TlsError::Buffer { needed }));
@@ -165,16 +166,10 @@ async fn a_write_buffer_as_small_as_the_certificate_allows() {
 /// A device that asks for short records keeps to them as well, with its certificate and with what it sends.
 #[tokio::test]
 async fn short_records_bind_both_sides() {
-    let long = |bench: &Bench, length: usize| {
-        let usage = ExtendedKeyUsagePurpose::ClientAuth;
-        let leaf = bench.root.leaf(Kind::P256, &Leaf { name: &"a".repeat(length), days: VALID, usage });
-        let key = P256IdentityKey::from_der(leaf.key().serialized_der()).unwrap();
-        Client(leaf, key)
-    };
     let request = format!("GET /app.bin HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(3000));
     for kind in [Kind::P256, Kind::Rsa(2048)] {
         let bench = Bench::of(kind);
-        for client in [Client::by(&bench.root, VALID), long(&bench, 63)] {
+        for client in [Client::by(&bench.root, VALID), Client::named(&"a".repeat(63), &bench.root, VALID)] {
             let length = client.0.der().len() + 13;
             let enough = [512, 1024, 2048, 4096].into_iter().find(|fragment| length <= *fragment).unwrap() + 17;
             for read in [512, 1024, 2048, 4096].map(|fragment| fragment + 17) {

@@ -400,7 +400,7 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
         let url = &self.url;
         let mut head = |sent, out: &mut [u8]| {
             let (mut first_host, mut first_target) = (url.host_text(), url.target());
-            let (mut host_there, mut target_there) = (host.bytes(), target.iter().copied());
+            let (mut host_there, mut target_there) = (host.iter().copied(), target.iter().copied());
             request.write(
                 if host.is_empty() { &mut first_host } else { &mut host_there },
                 if redirect.is_elsewhere() { &mut target_there } else { &mut first_target },

@@ -57,7 +57,7 @@ pub fn redirects<'l>(locations: impl Iterator<Item = &'l [u8]>, room: &mut [u8])
         let end = from.saturating_add(location.len());
         let Some(place) = room.get_mut(from..end) else { return };
         place.copy_from_slice(location);
-        let before = (redirect.scheme, redirect.port, std::string::String::from(redirect.place(room).0));
+        let before = (redirect.scheme, redirect.port, redirect.place(room).0.to_vec());
         if redirect.follow(room, from..end).is_err() {
             return;
         }
@@ -65,7 +65,7 @@ pub fn redirects<'l>(locations: impl Iterator<Item = &'l [u8]>, room: &mut [u8])
         match Url::parse(location.iter().copied()) {
             Ok(url) => {
                 assert!((redirect.scheme, redirect.port) == (url.scheme(), url.port()), "another server");
-                assert!(host.bytes().eq(url.host_text()), "another host");
+                assert!(host.iter().copied().eq(url.host_text()), "another host");
                 assert!(target.iter().copied().eq(url.target()), "another target");
                 assert_eq!(redirect.host(room), Some(url.host()));
             }

@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use crate::session::AnswerError;
-use crate::url::{HOST_MAX, Scheme, Url, check_bytes};
+use crate::url::{self, HOST_MAX, Scheme, Url, check_bytes};
 
 /// The place that a redirect led to. Its host and its target lie at the front of the caller's buffer, one behind the other,
 /// so that it takes no RAM of its own.
@@ -57,16 +57,14 @@ impl Redirect {
 
     /// The host to connect to, an IPv6 address without its brackets; `None` when it is that of the first URL.
     pub(crate) fn host(&self, buf: &[u8]) -> Option<heapless::String<HOST_MAX>> {
-        let host = self.place(buf).0;
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        heapless::String::try_from(host).ok().filter(|host| !host.is_empty())
+        Some(url::name(&mut self.place(buf).0.iter().copied())).filter(|name| !name.is_empty())
     }
 
     /// Host and target as they stand in the URL, when these bytes begin with what it left. The host is
     /// empty when it is that of the first URL.
-    pub(crate) fn place<'b>(&self, at_front: &'b [u8]) -> (&'b str, &'b [u8]) {
+    pub(crate) fn place<'b>(&self, at_front: &'b [u8]) -> (&'b [u8], &'b [u8]) {
         let (host, rest) = at_front.split_at_checked(self.host).unwrap_or_default();
-        (core::str::from_utf8(host).unwrap_or_default(), rest.get(..self.target).unwrap_or_default())
+        (host, rest.get(..self.target).unwrap_or_default())
     }
 }
 
@@ -95,8 +93,9 @@ mod tests {
             redirect.follow(&mut buf, from..from + location.len())?;
         }
         let (host, target) = redirect.place(&buf[..redirect.length()]);
-        let host = if host.is_empty() { "first" } else { host };
-        Ok(format!("{:?} {host} {} {}", redirect.scheme, redirect.port, String::from_utf8_lossy(target)))
+        let host = if host.is_empty() { b"first" } else { host };
+        let [host, target] = [host, target].map(String::from_utf8_lossy);
+        Ok(format!("{:?} {host} {} {target}", redirect.scheme, redirect.port))
     }
 
     #[test]

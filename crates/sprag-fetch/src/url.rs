@@ -86,12 +86,7 @@ impl<I: Iterator<Item = u8> + Clone> Url<I> {
 
     /// The host name or address, an IPv6 address without its brackets.
     pub fn host(&self) -> heapless::String<HOST_MAX> {
-        let mut host = heapless::String::new();
-        for byte in self.host_text().filter(|byte| !matches!(byte, b'[' | b']')) {
-            // It has been found to fit.
-            let _ = host.push(char::from(byte));
-        }
-        host
+        name(&mut self.host_text())
     }
 
     /// The host as it stands in the URL, an IPv6 address in brackets.
@@ -116,6 +111,16 @@ impl<I: ExactSizeIterator> Url<I> {
         let start = end.saturating_sub(self.host.len());
         start..start.saturating_add(self.host_length)
     }
+}
+
+/// A host as it is connected to, made of what has been found to be one in a URL: an IPv6 address without its brackets.
+pub(crate) fn name(host: &mut dyn Iterator<Item = u8>) -> heapless::String<HOST_MAX> {
+    let mut name = heapless::String::new();
+    for byte in host.filter(|byte| !matches!(byte, b'[' | b']')) {
+        // It has been found to fit.
+        let _ = name.push(char::from(byte));
+    }
+    name
 }
 
 /// Checks every byte of a URL, or of a part of one: where in its authority user information ends, if there is any.

@@ -423,15 +423,11 @@ where
         }
         events(Event::Verified { version: image.version });
 
-        record.version = image.version;
-        // In one place, like all that is written to the journal here: each is a future of its own.
-        for phase in [Phase::Staging, Phase::Staged] {
-            record.phase = phase;
-            self.save(record).await?;
-            if phase == Phase::Staging {
-                self.boot.stage(Swap::Test).await?;
-            }
-        }
+        (record.phase, record.version) = (Phase::Staging, image.version);
+        self.save(record).await?;
+        self.boot.stage(Swap::Test).await?;
+        record.phase = Phase::Staged;
+        self.save(record).await?;
         // From the reset on, the slot holds the old image.
         self.slot.forget().await?;
         Ok(())
@@ -448,19 +444,16 @@ where
     ) -> Result_<(u32, bool), C> {
         let saved = self.slot.session().await?.filter(|saved| saved.start == room.start);
         // What the future holds at the same time is RAM: one download, opened in one place.
-        let (transfer, offset, session) = match saved.and_then(|saved| pinned(job, &saved)) {
+        let (transfer, resumed_at, session) = match saved.and_then(|saved| pinned(job, &saved)) {
             Some(etag) => {
                 let transfer = self.slot.resume().await?;
                 let (offset, total) = (transfer.offset(), Some(transfer.total().into()));
-                (Some(transfer), offset, sprag_fetch::Session { offset: offset.into(), total, etag: Some(etag) })
+                (Some(transfer), Some(offset), sprag_fetch::Session { offset: offset.into(), total, etag: Some(etag) })
             }
-            None => (None, 0, sprag_fetch::Session { total: size, ..sprag_fetch::Session::default() }),
+            None => (None, None, sprag_fetch::Session { total: size, ..sprag_fetch::Session::default() }),
         };
-        #[expect(clippy::redundant_pattern_matching)]
-        // `is_some` borrows it, and the future would keep what is borrowed.
-        let resumed = matches!(transfer, Some(_));
         let mut download = self.source.open(location, session)?;
-        events(Event::Downloading { offset });
+        events(Event::Downloading { offset: resumed_at.unwrap_or(0) });
         let mut transfer = match transfer {
             Some(transfer) => transfer,
             None => {
@@ -487,7 +480,7 @@ where
         })?;
         let total = transfer.total();
         transfer.finish()?;
-        Ok((total, resumed))
+        Ok((total, resumed_at.is_some()))
     }
 
     /// Where the bootloader wants the image, in the slot writer's flash. The two must have been told of the same flash.
@@ -540,7 +533,7 @@ fn sole_artifact<'j>(job: &Job<'j>) -> Result<Artifact<'j>, usize> {
     let mut own = job.artifacts().filter(|artifact| artifact.tag().is_none());
     match (own.next(), own.count()) {
         (Some(artifact), 0) => Ok(artifact),
-        (first, others) => Err(others.saturating_add(first.iter().len())),
+        (first, others) => Err(others.saturating_add(usize::from(first.is_some()))),
     }
 }
 

@@ -254,9 +254,10 @@ mod tests {
         assert_eq!(socket.0, ["write", "write", "flush", "read", "read", "write", "flush", "read"]);
     }
 
-    /// Takes so much and then breaks, with an answer that is still there to be read.
+    /// Takes so much and then breaks, or does so when it is flushed, with an answer that is still there to be read.
     struct Breaks {
         takes: usize,
+        flush: Result<(), ErrorKind>,
         answer: &'static [u8],
     }
 
@@ -277,14 +278,14 @@ mod tests {
         }
 
         async fn flush(&mut self) -> Result<(), ErrorKind> {
-            Ok(())
+            self.flush
         }
     }
 
     #[test]
     fn what_the_server_said_is_heard_after_the_connection_broke() {
         let wire = Wire::default();
-        let mut guarded = Guarded::new(Breaks { takes: 4, answer: &[20, 3, 3, 0, 1, 1] }, &wire);
+        let mut guarded = Guarded::new(Breaks { takes: 4, flush: Ok(()), answer: &[20, 3, 3, 0, 1, 1] }, &wire);
         embassy_futures::block_on(async {
             guarded.write_all(&[1; 4]).await.unwrap();
             assert_eq!(wire.broken.get(), None);
@@ -301,30 +302,9 @@ mod tests {
     /// The flush that was put off fails in the middle of a read: what the server said comes first.
     #[test]
     fn what_the_server_said_is_heard_when_a_late_flush_fails() {
-        struct NoFlush(Breaks);
-
-        impl ErrorType for NoFlush {
-            type Error = ErrorKind;
-        }
-
-        impl Read for NoFlush {
-            async fn read(&mut self, buf: &mut [u8]) -> Result<usize, ErrorKind> {
-                self.0.read(buf).await
-            }
-        }
-
-        impl Write for NoFlush {
-            async fn write(&mut self, buf: &[u8]) -> Result<usize, ErrorKind> {
-                Ok(buf.len())
-            }
-
-            async fn flush(&mut self) -> Result<(), ErrorKind> {
-                Err(ErrorKind::ConnectionReset)
-            }
-        }
-
         let wire = Wire::default();
-        let mut guarded = Guarded::new(NoFlush(Breaks { takes: 0, answer: &[20, 3, 3, 0, 1, 1] }), &wire);
+        let socket = Breaks { takes: 4, flush: Err(ErrorKind::ConnectionReset), answer: &[20, 3, 3, 0, 1, 1] };
+        let mut guarded = Guarded::new(socket, &wire);
         embassy_futures::block_on(async {
             guarded.write_all(&[1; 4]).await.unwrap();
             guarded.flush().await.unwrap();
@@ -346,7 +326,7 @@ mod tests {
             answer.extend([PROTECTED, 3, 3, 0, (inner.len() + TAG) as u8]);
             answer.extend_from_slice(inner);
             answer.extend([0xee; TAG]);
-            let mut guarded = Guarded::new(Breaks { takes: 0, answer: answer.clone().leak() }, &wire);
+            let mut guarded = Guarded::new(Breaks { takes: 0, flush: Ok(()), answer: answer.clone().leak() }, &wire);
             embassy_futures::block_on(async {
                 guarded.read_exact(&mut [0; HEADER]).await.unwrap();
                 // Not at the beginning, and in two pieces.

@@ -101,6 +101,7 @@ impl IdentityKey for P256IdentityKey {
 /// `ECDSA-Sig-Value` in DER (RFC 3279, section 2.2.3), the longest of which has 72 bytes.
 pub(super) type DerSignature = heapless::Vec<u8, 72>;
 
+/// Not by `ecdsa`, whose own has a path that panics.
 fn to_der(signature: &[u8; 64]) -> Option<DerSignature> {
     const SEQUENCE: u8 = 0x30;
     const INTEGER: u8 = 0x02;

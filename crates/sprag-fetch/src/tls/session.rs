@@ -143,7 +143,7 @@ impl<'s, T: TcpConnect, D: Dns> Tls<'s, T, D> {
         &self,
         rng: &mut impl CryptoRngCore,
         read: &mut [u8],
-        write: &mut [u8],
+        mut write: &mut [u8],
     ) -> Result<Infallible, TlsConnectError<T::Error, D::Error>> {
         // What is asked of the server binds the device as well: its certificate goes out in one record.
         let (read_min, write_min) = self.identity.map_or((READ_BUFFER_MIN, WRITE_BUFFER_MIN), |identity| {
@@ -167,7 +167,6 @@ impl<'s, T: TcpConnect, D: Dns> Tls<'s, T, D> {
         if host.parse::<IpAddr>().is_err() {
             config = config.with_server_name(&host);
         }
-        let mut write = write;
         if let Some((length, most)) = fragment_for(read.len()) {
             config = config.with_max_fragment_length(length);
             let most = most.saturating_add(embedded_tls::TLS_RECORD_OVERHEAD).min(write.len());
