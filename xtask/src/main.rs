@@ -34,6 +34,8 @@ enum Command {
     Demo(program::Args),
     /// Cut the power in every flash operation of whole updates (try `cargo xtask powercut --help`)
     Powercut(program::Args),
+    /// Compare the models with what real bootloaders did (try `cargo xtask vectors --help`)
+    Vectors(program::Args),
     /// Check everything: set-up, formatting, lints, tests, docs, licences, the bare-metal build
     Test(test::Args),
     /// Run the fuzz targets, or one of them
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(args) => Program::Demo.run(&args),
         Command::Powercut(args) => Program::Powercut.run(&args),
+        Command::Vectors(args) => Program::Vectors.run(&args),
         Command::Test(args) => test::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Stack => stack::run(),

@@ -23,6 +23,8 @@ pub(crate) enum Program {
     Powercut,
     /// Downloads over a simulated link, built for speed.
     Link,
+    /// The vectors of real bootloaders, built for speed.
+    Vectors,
 }
 
 impl Program {
@@ -38,6 +40,7 @@ impl Program {
             Self::Demo => ("sprag-tests", "demo", "dev"),
             Self::Powercut => ("sprag-powercut", "powercut", "powercut"),
             Self::Link => ("sprag-link-bench", "link", "release"),
+            Self::Vectors => ("sprag-vectors", "vectors", "powercut"),
         };
         let mut command = workspace.cargo();
         command.args(["run", "--quiet", "--profile", profile, "--manifest-path"]);

@@ -22,6 +22,10 @@ pub enum State {
     Staged(Swap),
     /// The running image is on trial: the next reset brings the old one back, unless this one is confirmed.
     Trial,
+    /// The bootloader was cut off in the middle of a swap and completes it at the next reset. No firmware runs in this
+    /// state: it is seen only in a copy of a device's flash. Every call that writes is refused with
+    /// [`Error::SwapInterrupted`].
+    Interrupted,
 }
 
 /// Where an image goes: in bytes from the start of the flash that updates are written to.

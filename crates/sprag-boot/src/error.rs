@@ -54,6 +54,8 @@ pub enum Error {
     OnTrial,
     /// There is no image on trial that could be given up.
     NotOnTrial,
+    /// The bootloader was cut off in the middle of a swap: it must complete it at a reset before anything else is done.
+    SwapInterrupted,
     /// The bootloader runs no image for good that was not tried.
     NoPermanent,
     /// The bootloader runs the newest image, and the one in the other slot is not newer than the running one.
@@ -81,6 +83,7 @@ impl Error {
             Self::Buffer { .. } => "buffer-too-small",
             Self::OnTrial => "on-trial",
             Self::NotOnTrial => "not-on-trial",
+            Self::SwapInterrupted => "swap-interrupted",
             Self::NoPermanent => "no-permanent-swap",
             Self::NotNewest => "not-newest",
             Self::Table { .. } => "partition-table",
@@ -103,6 +106,9 @@ impl fmt::Display for Error {
             Self::Buffer { needed } => write!(f, "the buffer is too small: {needed} bytes are needed"),
             Self::OnTrial => f.write_str("the running image is on trial and not confirmed yet"),
             Self::NotOnTrial => f.write_str("no image is on trial"),
+            Self::SwapInterrupted => f.write_str(
+                "the bootloader was cut off in the middle of a swap: let it complete the swap at a reset first",
+            ),
             Self::NoPermanent => f.write_str("this bootloader runs no image for good that was not tried"),
             Self::NotNewest => f.write_str("the bootloader runs the newest image, and the new one is not newer"),
             Self::Table { at } => write!(f, "the partition table is malformed at byte {at}"),

@@ -359,6 +359,7 @@ pub fn state_words(state: State) -> &'static str {
         State::Staged(Swap::Test) => "staged for a test",
         State::Staged(Swap::Permanent) => "staged for good",
         State::Trial => "on trial",
+        State::Interrupted => "interrupted swap",
     }
 }
 

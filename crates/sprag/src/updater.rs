@@ -136,6 +136,10 @@ where
     pub async fn start(&mut self, running: Version) -> Result_<Startup, C> {
         self.running = Some(running);
         let state = self.boot.state().await?;
+        if state == State::Interrupted {
+            // A bootloader completes its swap before it starts a firmware: this flash is not the one that runs.
+            return Err(Error::Boot(sprag_boot::Error::SwapInterrupted));
+        }
         let Some(mut record) = self.record().await? else {
             // What somebody else staged is somebody else's.
             return Ok(if state == State::Trial { Startup::Trial } else { Startup::Idle });
@@ -167,7 +171,7 @@ where
                 Startup::Idle
             }
             (Phase::Started | Phase::Staging, _) => Startup::Unfinished,
-            (Phase::Ended(_), _) => Startup::Idle,
+            (Phase::Ended(_), _) | (_, State::Interrupted) => Startup::Idle,
         };
         if record.phase != before {
             self.save(&record).await?;
