@@ -46,6 +46,10 @@ pub(crate) fn run() -> Result<ExitCode> {
         finish(Program::Link.command(&workspace).arg("--short"))?;
         Ok(Done::Well(None))
     })?;
+    journal.step("vectors", "what real bootloaders did, against the models", "cargo xtask vectors", || {
+        finish(&mut Program::Vectors.command(&workspace))?;
+        Ok(Done::Well(None))
+    })?;
     journal.step("powercut", "a sample of the campaign, seed 1", "cargo xtask powercut", || {
         finish(&mut Program::Powercut.command(&workspace))?;
         Ok(Done::Well(None))
