@@ -1,40 +1,177 @@
-//! A model of MCUboot: what it decides at a reset and what the flash looks like when the application starts.
+//! A model of MCUboot, step by step: what it decides at a reset, and every operation that it does on the flash.
 //!
-//! Written from MCUboot's `docs/design.md` ("Image trailer", "Boot swap types") and `boot/bootutil/src/bootutil_public.c`,
-//! and independent of `sprag-boot`, which it judges. [`Bootloader::boot`] models a swap by moving, the stricter one: an
-//! image that leaves no sector free below the trailer is left lying, its magic in place. The result of a swap by scratch
-//! does not differ. [`Bootloader::boot_by`] has the other methods, [`Xip`] runs images where they lie, and [`Cypress`] is
-//! Infineon's line. The swap itself happens at once: MCUboot's own power safety is proved by MCUboot's simulator.
+//! Written from MCUboot's `docs/design.md` and `boot/bootutil/src`, v1.9.0 to v2.4.0 and after, and independent of
+//! `sprag-boot` and `sprag-verify`, which it judges. The power may be cut inside its own work: the next
+//! [`boot`](Bootloader::boot) recovers as MCUboot does. MCUboot's own C code is the judge of the model, through test
+//! vectors (`cargo xtask vectors`): the same image boots, and every byte of the flash is the same afterwards.
+//!
+//! | module | what | MCUboot's file |
+//! |---|---|---|
+//! | `run` | the course of a boot | `loader.c` |
+//! | `trailer` | fields, magic, flags, the decision | `bootutil_public.c`, `bootutil_misc.c` |
+//! | `image` | header, TLVs, digest, signature | `image_validate.c`, `tlv.c` |
+//! | `status` | the progress of a swap | `swap_misc.c` |
+//! | `scratch`, `moving`, `offset` | the swaps | `swap_scratch.c`, `swap_move.c`, `swap_offset.c` |
+//! | `overwrite` | the new image over the old one | `loader.c` |
+//! | [`Xip`] | images that run where they lie | `loader.c` |
+//! | [`Cypress`] | Infineon's line | |
+//!
+//! # Limits
+//! One pair of slots on one flash. Built with validation of the primary slot, without encryption, compression, downgrade
+//! prevention, bootstrapping, rollback counters and hooks. Signatures are Ed25519 and ECDSA P-256 over SHA-256. Images are
+//! not loaded to RAM.
+//!
+//! A crash of the C code (a memory fault, an endless loop) is [`BootError::Crash`]: the device does not boot. MCUboot writes
+//! units that stay erased as well; the model leaves them out, because they change nothing.
 
+mod area;
 mod cypress;
+mod image;
+mod moving;
+mod offset;
+mod overwrite;
+mod run;
+mod scratch;
+mod status;
+mod trailer;
 mod xip;
 
 use std::fmt;
 
-use ed25519_dalek::{Signature, VerifyingKey};
-use sha2::{Digest, Sha256};
-
 pub use cypress::Cypress;
+pub use image::check_image;
+pub use trailer::{Mark, Trailer};
 pub use xip::{Selected, Xip};
 
-use crate::flash::{FlashError, Region};
-use crate::image::{Version, key_hash};
+use crate::flash::{FlashError, Region, SimFlash};
+use crate::image::{PublicKey, Version};
+use area::Area;
+use image::Header;
+use run::Run;
+use trailer::{Fields, swap_type};
 
-/// MCUboot, built for one pair of slots and one signing key.
+/// A release of MCUboot. Behaviour that differs between them follows this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Release {
+    /// v1.9.0.
+    V1_9_0,
+    /// v2.0.0.
+    V2_0_0,
+    /// v2.1.0.
+    V2_1_0,
+    /// v2.2.0, the first one that swaps by offset.
+    V2_2_0,
+    /// v2.3.0.
+    V2_3_0,
+    /// v2.4.0 and later, up to the commit 2d4bacc3 of the main line.
+    V2_4_0,
+}
+
+impl Release {
+    /// The latest release.
+    pub const LATEST: Self = Self::V2_4_0;
+
+    /// Whether `MCUBOOT_USE_TLV_ALLOW_LIST` cannot be switched off.
+    fn has_allow_list(self) -> bool {
+        matches!(self, Self::V2_1_0 | Self::V2_2_0)
+    }
+}
+
+/// How a bootloader was built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// `flash_area_align`: the write unit in bytes.
+    pub align: u32,
+    /// `MCUBOOT_BOOT_MAX_ALIGN`: 8 at least, and `align` at least.
+    pub max_align: u32,
+    /// `MCUBOOT_MAX_IMG_SECTORS`.
+    pub max_img_sectors: u32,
+    /// The key whose signatures it takes; `None` checks digests only.
+    pub key: Option<PublicKey>,
+    /// The release of MCUboot.
+    pub release: Release,
+    /// `MCUBOOT_USE_TLV_ALLOW_LIST`: no other TLVs than key hash, digest, signature and encrypted keys where no signature
+    /// covers them. v2.1.0 and v2.2.0 always have it.
+    pub tlv_allow_list: bool,
+    /// Whether reads of torn units fail, on a part with ECC. Otherwise the bootloader reads past the ECC, as one with a
+    /// fault handler does.
+    pub read_errors: bool,
+}
+
+impl Settings {
+    /// Returns the usual settings for a flash: its write unit, 128 sectors, the latest release, no key.
+    pub fn of(flash: &SimFlash) -> Self {
+        let align = flash.geometry().write_size;
+        Self { align, max_align: align.max(8), ..Self::default() }
+    }
+
+    fn fields(&self, states: u32, by_offset: bool) -> Fields {
+        Fields {
+            align: self.align,
+            max_align: self.max_align,
+            entries: self.max_img_sectors,
+            states,
+            tlv_sizes: by_offset && offset::keeps_tlv_sizes(self.release),
+            short_scratch: self.release >= Release::V2_2_0,
+        }
+    }
+}
+
+impl Default for Settings {
+    /// Returns those for a flash that is written byte by byte.
+    fn default() -> Self {
+        Self {
+            align: 1,
+            max_align: 8,
+            max_img_sectors: 128,
+            key: None,
+            release: Release::LATEST,
+            tlv_allow_list: false,
+            read_errors: false,
+        }
+    }
+}
+
+/// How MCUboot was built to bring the new image to run.
+#[derive(Debug, Clone)]
+pub enum Method {
+    /// The images are swapped through this scratch area: `MCUBOOT_SWAP_USING_SCRATCH`.
+    Scratch(Region),
+    /// The images are swapped, the old one being moved up first: `MCUBOOT_SWAP_USING_MOVE`.
+    Move,
+    /// The images are swapped, the new one lying one sector up: `MCUBOOT_SWAP_USING_OFFSET`.
+    Offset,
+    /// The new slot is copied over the old one: `MCUBOOT_OVERWRITE_ONLY`.
+    Overwrite,
+    /// The new image is copied over the old one: `MCUBOOT_OVERWRITE_ONLY_FAST`.
+    OverwriteFast,
+}
+
+impl Method {
+    fn overwrites(&self) -> bool {
+        matches!(self, Self::Overwrite | Self::OverwriteFast)
+    }
+}
+
+impl PartialEq for Method {
+    /// Compares the methods, whatever their scratch areas.
+    fn eq(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+}
+
+/// MCUboot with a slot that runs and one that updates are put into.
 #[derive(Debug, Clone)]
 pub struct Bootloader {
     /// The slot that runs.
     pub primary: Region,
-    /// The slot that updates are put into. Of the same size as the primary one.
+    /// The slot that updates are put into.
     pub secondary: Region,
-    /// `flash_area_align` of the slots, 1 to 32: the size of a trailer's cells is this, and at least 8.
-    pub align: u32,
-    /// The key whose signatures it takes; `None` checks digests only.
-    pub key: Option<[u8; 32]>,
+    /// How the new image is brought to run.
+    pub method: Method,
+    /// How the bootloader was built.
+    pub settings: Settings,
 }
-
-/// `BOOT_MAX_IMG_SECTORS` as MCUboot ships it; more where the slots have more.
-const SECTORS: u32 = 128;
 
 /// What a reset led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,21 +182,10 @@ pub struct Boot {
     pub running: Version,
 }
 
-/// How MCUboot was built to bring the new image to run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Method {
-    /// The images are swapped, through a scratch area or by moving.
-    Move,
-    /// The images are swapped, the new one lying one sector up.
-    Offset,
-    /// The new image is copied over the old one.
-    Overwrite,
-}
-
 /// MCUboot's swap types that lead to a running image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Swap {
-    /// Nothing was asked for.
+    /// Nothing was done.
     None,
     /// The new image runs until the next reset, unless it confirms itself.
     Test,
@@ -67,30 +193,50 @@ pub enum Swap {
     Permanent,
     /// The tested image did not confirm itself: the old one is back.
     Revert,
-    /// What was to be tested is no image that may run: the secondary slot was wiped, the old image runs.
+    /// What was to be brought to run is no image that may run. It was erased, or its trailer was; the old image runs.
     Refused,
+}
+
+impl Swap {
+    fn of(swap_type: u8) -> Self {
+        match swap_type {
+            swap_type::TEST => Self::Test,
+            swap_type::PERMANENT => Self::Permanent,
+            swap_type::REVERT => Self::Revert,
+            _ => Self::None,
+        }
+    }
 }
 
 /// Why nothing runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BootError {
-    /// The primary slot holds no image that may run: the device is bricked.
+    /// No slot holds an image that may run: the device is bricked.
     NoBootableImage(&'static str),
-    /// The flash failed.
+    /// MCUboot stops at an assertion, and again at every reset.
+    Assert(&'static str),
+    /// MCUboot's C code runs into a memory fault or an endless loop, and again at every reset.
+    Crash(&'static str),
+    /// The flash failed where MCUboot asserts that it does not. It is tried again at the next reset.
     Flash(FlashError),
 }
 
 impl From<FlashError> for BootError {
     fn from(error: FlashError) -> Self {
-        Self::Flash(error)
+        match error {
+            FlashError::OutOfBounds { .. } => Self::Assert("an access that leaves its area"),
+            error => Self::Flash(error),
+        }
     }
 }
 
 impl fmt::Display for BootError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoBootableImage(why) => write!(f, "the primary slot holds no bootable image: {why}"),
+            Self::NoBootableImage(why) => write!(f, "no bootable image: {why}"),
+            Self::Assert(what) => write!(f, "the bootloader stops: {what}"),
+            Self::Crash(what) => write!(f, "the bootloader crashes: {what}"),
             Self::Flash(error) => error.fmt(f),
         }
     }
@@ -98,454 +244,77 @@ impl fmt::Display for BootError {
 
 impl std::error::Error for BootError {}
 
-/// The magic of a trailer, or a flag in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mark {
-    /// As it should be when set.
-    Good,
-    /// Erased.
-    Unset,
-    /// Neither: torn or foreign.
-    Bad,
-}
-
-/// What a slot's trailer says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Trailer {
-    /// Whether there is a trailer at all.
-    pub magic: Mark,
-    /// The image is confirmed.
-    pub image_ok: Mark,
-    /// A swap was completed.
-    pub copy_done: Mark,
-}
-
-impl Trailer {
-    fn read(slot: &Region, align: u32) -> Result<Self, FlashError> {
-        let erased = slot.flash().geometry().erased;
-        let cells = Cells::new(slot_size(slot), align);
-        let mut magic = [0; 16];
-        slot.read_now(cells.magic, &mut magic)?;
-        let flag = |offset| {
-            let mut flag = [0];
-            slot.read_now(offset, &mut flag)?;
-            Ok(match flag[0] {
-                1 => Mark::Good,
-                byte if byte == erased => Mark::Unset,
-                _ => Mark::Bad,
-            })
-        };
-        Ok(Self {
-            magic: match magic {
-                magic if magic == cells.magic_bytes() => Mark::Good,
-                magic if magic == [erased; 16] => Mark::Unset,
-                _ => Mark::Bad,
-            },
-            image_ok: flag(cells.image_ok)?,
-            copy_done: flag(cells.copy_done)?,
-        })
-    }
-}
-
-/// `boot_swap_tables`: the first row that matches decides.
-pub fn decide(method: Method, primary: Trailer, secondary: Trailer) -> Swap {
-    const REVERTING: Trailer = Trailer { magic: Mark::Good, image_ok: Mark::Unset, copy_done: Mark::Good };
-    match (primary, secondary) {
-        (_, REVERTING) if method == Method::Offset => Swap::Revert,
-        (_, Trailer { magic: Mark::Good, image_ok: Mark::Unset, .. }) => Swap::Test,
-        (_, Trailer { magic: Mark::Good, image_ok: Mark::Good, .. }) => Swap::Permanent,
-        (Trailer { magic: Mark::Good, image_ok: Mark::Unset, copy_done: Mark::Good }, _) => Swap::Revert,
-        _ => Swap::None,
-    }
-}
-
 impl Bootloader {
-    /// A reset: decides, swaps, and starts what lies in the primary slot.
+    /// Returns a bootloader with the usual [`Settings`] for its flash, without a key.
+    pub fn new(primary: Region, secondary: Region, method: Method) -> Self {
+        let settings = Settings::of(primary.flash());
+        Self { primary, secondary, method, settings }
+    }
+
+    /// A reset: completes what was cut off, decides, swaps or copies, and starts what lies in the primary slot.
     ///
     /// # Errors
     /// See [`BootError`].
+    ///
+    /// # Panics
+    /// A slot or the scratch area does not consist of whole sectors.
     pub fn boot(&self) -> Result<Boot, BootError> {
-        self.boot_by(Method::Move)
+        let flash = self.primary.flash().clone();
+        flash.atomically(|| Run::new(self).boot())
     }
 
-    /// A reset of a bootloader that was built for another method.
+    /// Returns what `boot_swap_type` says of the trailers: the swap that would be begun. It does not see one that was cut
+    /// off. Never [`Swap::Refused`].
     ///
     /// # Errors
     /// See [`BootError`].
-    pub fn boot_by(&self, method: Method) -> Result<Boot, BootError> {
-        let flash = self.primary.flash().clone();
-        flash.atomically(|| {
-            let mut swap = decide(method, self.trailer(&self.primary)?, self.trailer(&self.secondary)?);
-            let sector = self.primary.flash().geometry().erase_size;
-            let from = if method == Method::Offset { sector } else { 0 };
-            if matches!(swap, Swap::Test | Swap::Permanent) && self.check_at(&self.secondary, from).is_err() {
-                let size = slot_size(&self.secondary);
-                self.secondary.erase_now(0, size)?;
-                swap = Swap::Refused;
-            }
-            swap = match (swap, method) {
-                (Swap::Test | Swap::Permanent, Method::Overwrite) => {
-                    self.overwrite()?;
-                    Swap::Permanent
-                }
-                (Swap::Revert, Method::Overwrite) => Swap::None,
-                (Swap::Test | Swap::Permanent | Swap::Revert, _) if self.has_room(method, swap)? => {
-                    self.swap(method, swap)?;
-                    swap
-                }
-                (Swap::Refused, _) => swap,
-                _ => Swap::None,
-            };
-            let running = self.check(&self.primary).map_err(BootError::NoBootableImage)?;
-            Ok(Boot { swap, running })
-        })
+    pub fn swap_type(&self) -> Result<Swap, BootError> {
+        Ok(Swap::of(Run::new(self).swap_type()?))
     }
 
-    /// What a slot's trailer says at this moment.
+    /// Returns what two trailers lead to, the primary slot's first. Never [`Swap::Refused`].
+    pub fn decide(&self, primary: Trailer, secondary: Trailer) -> Swap {
+        Swap::of(trailer::decide(self.method == Method::Offset, self.settings.release, primary, secondary))
+    }
+
+    /// Returns what a slot's trailer says.
     ///
     /// # Errors
     /// The flash's.
     pub fn trailer(&self, slot: &Region) -> Result<Trailer, FlashError> {
-        Trailer::read(slot, self.align)
+        self.fields().read(&Area::new(slot, self.settings.read_errors))
     }
 
-    /// The version of the image in a slot, if it is one that may run.
+    /// Returns the swap type that the field `swap_info` of a slot's trailer names, as a number: 2 test, 3 permanent, 4
+    /// revert. `None` is an erased field.
+    ///
+    /// # Errors
+    /// The flash's.
+    pub fn swap_info(&self, slot: &Region) -> Result<Option<u8>, FlashError> {
+        self.fields().read_swap_info(&Area::new(slot, self.settings.read_errors))
+    }
+
+    /// Returns the version of the image at the beginning of a slot, if it is one that may run.
     ///
     /// # Errors
     /// What is wrong with it, in a few words.
     pub fn check(&self, slot: &Region) -> Result<Version, &'static str> {
-        self.check_at(slot, 0)
-    }
-
-    fn check_at(&self, slot: &Region, from: u32) -> Result<Version, &'static str> {
-        check_image(&slot.contents()[from as usize..], self.key)
-    }
-
-    /// `swap_run`: whatever is in the slots ends before the trailer, and leaves the sector that the method needs.
-    fn has_room(&self, method: Method, swap: Swap) -> Result<bool, FlashError> {
-        let sector = self.primary.flash().geometry().erase_size;
-        let end = self.images_end(method) - sector;
-        let mut fits = true;
-        for (slot, from) in [(&self.primary, 0), (&self.secondary, sector)] {
-            let from = if method == Method::Offset && swap != Swap::Revert { from } else { 0 };
-            let mut header = [0; 32];
-            slot.read_now(from, &mut header)?;
-            let size = u32::from_le_bytes([header[12], header[13], header[14], header[15]]);
-            let [header_size, protected] = [8, 10].map(|at| u16::from_le_bytes([header[at], header[at + 1]]));
-            let covered = u64::from(size) + u64::from(header_size) + u64::from(protected);
-            let mut info = [0; 4];
-            if u64::from(from) + covered + 4 <= slot_size(slot).into() {
-                slot.read_now(from + covered as u32, &mut info)?;
-            }
-            let tlvs = u16::from_le_bytes([info[2], info[3]]);
-            fits &= covered + u64::from(tlvs) <= end.into();
+        let area = Area::new(slot, self.settings.read_errors);
+        let header = Header::new(area.bytes(0).map_err(|_| "cannot be read")?);
+        if !header.is_valid(area.size(), self.settings.release) {
+            return Err(if header.has_magic() { "no valid header" } else { "no image magic" });
         }
-        Ok(fits)
+        header.validate(&area, 0, u32::MAX, &self.settings)?;
+        Ok(header.version())
     }
 
-    /// Where the sectors of the trailer begin.
-    fn images_end(&self, method: Method) -> u32 {
-        let (size, erase_size) = (slot_size(&self.primary), self.primary.flash().geometry().erase_size);
-        let sectors = SECTORS.max(size / erase_size);
-        Cells::new(size, self.align).trailer_start(method, sectors) / erase_size * erase_size
+    fn fields(&self) -> Fields {
+        let by_offset = self.method == Method::Offset;
+        self.settings.fields(if by_offset { 2 } else { 3 }, by_offset)
     }
-
-    fn swap(&self, method: Method, swap: Swap) -> Result<(), FlashError> {
-        let size = slot_size(&self.primary);
-        let geometry = self.primary.flash().geometry();
-        let cells = Cells::new(size, self.align);
-        let images_end = self.images_end(method) as usize;
-        let (old, new) = (self.primary.contents(), self.secondary.contents());
-        // By offset, the new image comes from one sector up; the old one goes to where the slot begins. A revert is the
-        // same the other way round.
-        let up = if method == Method::Offset { geometry.erase_size } else { 0 };
-        let (from, to) = if swap == Swap::Revert { (0, up) } else { (up, 0) };
-        let room = images_end - up as usize;
-        for (slot, bytes, at) in
-            [(&self.primary, &new[from as usize..][..room], 0), (&self.secondary, &old[..room], to)]
-        {
-            slot.erase_now(0, size)?;
-            self.program(slot, at, bytes, geometry.erased)?;
-        }
-        let image_ok = if swap == Swap::Test { geometry.erased } else { 1 };
-        let info = match swap {
-            Swap::Test => 2,
-            Swap::Permanent => 3,
-            _ => 4,
-        };
-        for (offset, value) in [(cells.swap_info, info), (cells.copy_done, 1), (cells.image_ok, image_ok)] {
-            self.program(&self.primary, offset, &[value], geometry.erased)?;
-        }
-        self.program(&self.primary, cells.magic, &cells.magic_bytes(), geometry.erased)
-    }
-
-    /// Copies image and trailer, and takes header and trailer away from the secondary slot.
-    fn overwrite(&self) -> Result<(), FlashError> {
-        let (size, geometry) = (slot_size(&self.primary), self.primary.flash().geometry());
-        let new = self.secondary.contents();
-        self.primary.erase_now(0, size)?;
-        self.program(&self.primary, 0, &new, geometry.erased)?;
-        let trailer = Cells::new(size, self.align).swap_info / geometry.erase_size * geometry.erase_size;
-        self.secondary.erase_now(trailer, size)?;
-        self.secondary.erase_now(0, geometry.erase_size)
-    }
-
-    /// Programs whole units, leaving those that stay erased alone.
-    fn program(&self, slot: &Region, offset: u32, bytes: &[u8], erased: u8) -> Result<(), FlashError> {
-        let unit = slot.flash().geometry().write_size;
-        let start = offset / unit * unit;
-        let mut padded = vec![erased; (offset - start) as usize];
-        padded.extend(bytes);
-        padded.resize(padded.len().next_multiple_of(unit as usize), erased);
-        for (at, data) in (start..).step_by(unit as usize).zip(padded.chunks(unit as usize)) {
-            if data.iter().any(|byte| *byte != erased) {
-                slot.write_now(at, data)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The version of the image that `bytes` begin with, if it may run: whole, and signed by the key where there is one.
-///
-/// # Errors
-/// What is wrong with it, in a few words.
-pub fn check_image(bytes: &[u8], key: Option<[u8; 32]>) -> Result<Version, &'static str> {
-    let u16_at = |at: usize| Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
-    let u32_at = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-    if u32_at(0) != Some(0x96f3_b83d) {
-        return Err("no image magic");
-    }
-    let header = u16_at(8).ok_or("short")? as usize;
-    let protected = u16_at(10).ok_or("short")? as usize;
-    let payload = u32_at(12).ok_or("short")? as usize;
-    let covered = header + payload + protected;
-    let digest: [u8; 32] = Sha256::digest(bytes.get(..covered).ok_or("larger than the slot")?).into();
-    if u16_at(covered) != Some(0x6907) {
-        return Err("no TLVs");
-    }
-    let end = covered + u16_at(covered + 2).ok_or("short")? as usize;
-    let (mut at, mut intact, mut known, mut signed) = (covered + 4, false, false, false);
-    while at < end {
-        let kind = u16_at(at).ok_or("TLVs cut off")?;
-        let length = u16_at(at + 2).ok_or("TLVs cut off")? as usize;
-        let value = bytes.get(at + 4..at + 4 + length).ok_or("TLVs cut off")?;
-        at += 4 + length;
-        match kind {
-            0x10 => intact = value == digest,
-            0x01 => known = key.is_some_and(|key| key_hash(&key) == value),
-            0x24 => signed = known && signed_by(key, &digest, value),
-            _ => {}
-        }
-    }
-    match (intact, signed || key.is_none()) {
-        (true, true) => Ok(Version {
-            major: bytes[20],
-            minor: bytes[21],
-            revision: u16_at(22).ok_or("short")?,
-            build: u32_at(24).ok_or("short")?,
-        }),
-        (false, _) => Err("the digest does not match"),
-        (true, false) => Err("not signed by the key"),
-    }
-}
-
-fn signed_by(key: Option<[u8; 32]>, digest: &[u8; 32], signature: &[u8]) -> bool {
-    let key = key.and_then(|key| VerifyingKey::from_bytes(&key).ok());
-    let signature = Signature::from_slice(signature).ok();
-    key.zip(signature).is_some_and(|(key, signature)| key.verify_strict(digest, &signature).is_ok())
 }
 
 fn slot_size(slot: &Region) -> u32 {
     let range = slot.range();
     range.end - range.start
-}
-
-/// Where the fields of a trailer lie: from the end of the slot down, each in a cell of its own.
-struct Cells {
-    cell: u32,
-    align: u32,
-    magic: u32,
-    image_ok: u32,
-    copy_done: u32,
-    swap_info: u32,
-}
-
-impl Cells {
-    fn new(slot: u32, align: u32) -> Self {
-        let cell = align.max(8);
-        let magic = slot - 16;
-        let image_ok = (magic - cell) / cell * cell;
-        Self { cell, align, magic, image_ok, copy_done: image_ok - cell, swap_info: image_ok - 2 * cell }
-    }
-
-    fn magic_bytes(&self) -> [u8; 16] {
-        if self.cell == 8 {
-            return [0x77, 0xc2, 0x95, 0xf3, 0x60, 0xd2, 0xef, 0x7f, 0x35, 0x52, 0x50, 0x0f, 0x2c, 0xb6, 0x79, 0x80];
-        }
-        let mut magic = [0, 0, 0x2d, 0xe1, 0x5d, 0x29, 0x41, 0x0b, 0x8d, 0x77, 0x67, 0x9c, 0x11, 0x0f, 0x1f, 0x8a];
-        magic[..2].copy_from_slice(&(self.cell as u16).to_le_bytes());
-        magic
-    }
-
-    /// Below the flags and the swap size lie status cells for each sector; by offset there are fewer of them, and a field
-    /// more before them.
-    fn trailer_start(&self, method: Method, sectors: u32) -> u32 {
-        match method {
-            Method::Move => self.swap_info - self.cell - sectors * 3 * self.align,
-            Method::Offset => self.swap_info - 2 * self.cell - sectors * 2 * self.align,
-            Method::Overwrite => self.swap_info,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::flash::{Geometry, SimFlash};
-    use crate::image::McuBootImage;
-    use ed25519_dalek::SigningKey;
-
-    const SLOT: u32 = 32 * 1024;
-
-    fn version(major: u8) -> Version {
-        Version { major, minor: 0, revision: 0, build: 0 }
-    }
-
-    fn device(align: u32, erased: u8) -> (Bootloader, SigningKey) {
-        let key = SigningKey::from_bytes(&[7; 32]);
-        let geometry = Geometry { capacity: 2 * SLOT, write_size: align, erase_size: 4096, erased };
-        let flash = SimFlash::in_memory(geometry);
-        let image = |n| McuBootImage { version: version(n), header_size: 0x200, payload: &[n; 700] }.sign(&key);
-        flash.load(0, &image(1)).unwrap();
-        flash.load(SLOT, &image(2)).unwrap();
-        let (primary, secondary) = (flash.region(0..SLOT), flash.region(SLOT..2 * SLOT));
-        (Bootloader { primary, secondary, align, key: Some(key.verifying_key().to_bytes()) }, key)
-    }
-
-    #[test]
-    fn every_row_of_the_table_for_every_alignment() {
-        let marks = [Mark::Good, Mark::Unset, Mark::Bad];
-        let all =
-            marks.map(|magic| marks.map(|image_ok| marks.map(|copy_done| Trailer { magic, image_ok, copy_done })));
-        for (align, erased) in [1, 2, 4, 8, 16, 32].into_iter().flat_map(|align| [(align, 0xFF), (align, 0)]) {
-            for (p, s) in
-                all.iter().flatten().flatten().flat_map(|p| all.iter().flatten().flatten().map(move |s| (p, s)))
-            {
-                let (bootloader, _) = device(align, erased);
-                for (slot, trailer) in [(&bootloader.primary, p), (&bootloader.secondary, s)] {
-                    let cells = Cells::new(SLOT, align);
-                    let byte = |mark| if mark == Mark::Good { 1 } else { 0xAA };
-                    for (offset, mark) in [(cells.image_ok, trailer.image_ok), (cells.copy_done, trailer.copy_done)] {
-                        if mark != Mark::Unset {
-                            slot.flash().load(slot.range().start + offset, &[byte(mark)]).unwrap();
-                        }
-                    }
-                    let mut magic = cells.magic_bytes();
-                    magic[15] ^= u8::from(trailer.magic == Mark::Bad);
-                    if trailer.magic != Mark::Unset {
-                        slot.flash().load(slot.range().start + cells.magic, &magic).unwrap();
-                    }
-                    assert_eq!(bootloader.trailer(slot).unwrap(), *trailer);
-                }
-                let expected = match (s.magic, s.image_ok, p.magic, p.image_ok, p.copy_done) {
-                    (Mark::Good, Mark::Unset, ..) => (Swap::Test, 2),
-                    (Mark::Good, Mark::Good, ..) => (Swap::Permanent, 2),
-                    (_, _, Mark::Good, Mark::Unset, Mark::Good) => (Swap::Revert, 2),
-                    _ => (Swap::None, 1),
-                };
-                let boot = bootloader.boot().unwrap();
-                assert_eq!((boot.swap, boot.running), (expected.0, version(expected.1)));
-            }
-        }
-    }
-
-    /// By offset there is a row before all others; and where the image is copied over the old one nothing is reverted.
-    #[test]
-    fn the_rows_of_the_other_methods_for_every_alignment() {
-        let set = |magic, image_ok, copy_done| [magic, image_ok, copy_done];
-        let rows = [
-            (set(false, false, false), set(true, false, true), [Swap::Revert, Swap::Permanent]),
-            (set(false, false, false), set(true, false, false), [Swap::Test, Swap::Permanent]),
-            (set(true, false, true), set(true, false, false), [Swap::Test, Swap::Permanent]),
-            (set(true, false, true), set(true, true, true), [Swap::Permanent, Swap::Permanent]),
-            (set(true, false, true), set(false, false, false), [Swap::Revert, Swap::None]),
-            (set(true, true, true), set(false, true, true), [Swap::None, Swap::None]),
-            (set(true, false, false), set(false, false, true), [Swap::None, Swap::None]),
-        ];
-        for (align, erased) in [1, 2, 4, 8, 16, 32].into_iter().flat_map(|align| [(align, 0xFF), (align, 0)]) {
-            for (primary, secondary, expected) in rows {
-                for (method, expected) in [Method::Offset, Method::Overwrite].into_iter().zip(expected) {
-                    let (bootloader, _) = device(align, erased);
-                    let cells = Cells::new(SLOT, align);
-                    let flash = bootloader.primary.flash();
-                    // What is to be reverted lies where the slot begins, what is new one sector up.
-                    if method == Method::Offset && expected != Swap::Revert {
-                        let new = bootloader.secondary.contents();
-                        flash.load(SLOT + 4096, &new[..2048]).unwrap();
-                    }
-                    for (slot, [magic, image_ok, copy_done]) in [(0, primary), (SLOT, secondary)] {
-                        let fields: [(bool, u32, &[u8]); 3] = [
-                            (magic, cells.magic, &cells.magic_bytes()),
-                            (image_ok, cells.image_ok, &[1]),
-                            (copy_done, cells.copy_done, &[1]),
-                        ];
-                        for (_, at, bytes) in fields.into_iter().filter(|(set, ..)| *set) {
-                            flash.load(slot + at, bytes).unwrap();
-                        }
-                    }
-                    let boot = bootloader.boot_by(method).unwrap();
-                    let running = if expected == Swap::None { 1 } else { 2 };
-                    assert_eq!((boot.swap, boot.running), (expected, version(running)), "{method:?}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn an_unconfirmed_image_is_reverted_and_a_confirmed_one_stays() {
-        for confirm in [false, true] {
-            let (bootloader, _) = device(8, 0xFF);
-            let cells = Cells::new(SLOT, 8);
-            bootloader.secondary.write_now(cells.magic, &cells.magic_bytes()).unwrap();
-            assert_eq!(bootloader.boot().unwrap(), Boot { swap: Swap::Test, running: version(2) });
-            if confirm {
-                bootloader.primary.write_now(cells.image_ok, &[1, 255, 255, 255, 255, 255, 255, 255]).unwrap();
-            }
-            let expected = if confirm { (Swap::None, version(2)) } else { (Swap::Revert, version(1)) };
-            let boot = bootloader.boot().unwrap();
-            assert_eq!((boot.swap, boot.running), expected);
-            let boot = bootloader.boot().unwrap();
-            assert_eq!((boot.swap, boot.running), (Swap::None, expected.1), "and that is that");
-        }
-    }
-
-    /// As large as it may be it is swapped; a byte more, and it is left lying with its magic.
-    #[test]
-    fn an_image_without_a_sector_to_spare_is_left_lying() {
-        let (bootloader, key) = device(8, 0xFF);
-        let limit = bootloader.images_end(Method::Move) - 4096;
-        let overhead = McuBootImage { version: version(2), header_size: 32, payload: &[] }.sign(&key).len();
-        for (size, expected) in [(limit, (Swap::Test, 2)), (limit + 1, (Swap::None, 1))] {
-            let (bootloader, key) = device(8, 0xFF);
-            let payload = vec![2; size as usize - overhead];
-            let image = McuBootImage { version: version(2), header_size: 32, payload: &payload }.sign(&key);
-            bootloader.secondary.flash().load(SLOT, &image).unwrap();
-            let cells = Cells::new(SLOT, 8);
-            bootloader.secondary.write_now(cells.magic, &cells.magic_bytes()).unwrap();
-            let boot = bootloader.boot().unwrap();
-            assert_eq!((boot.swap, boot.running.major), expected);
-        }
-    }
-
-    #[test]
-    fn a_forged_image_is_refused_and_an_empty_device_says_so() {
-        let (bootloader, _) = device(8, 0xFF);
-        let cells = Cells::new(SLOT, 8);
-        bootloader.secondary.write_now(cells.magic, &cells.magic_bytes()).unwrap();
-        bootloader.secondary.flash().load(SLOT + 600, &[0]).unwrap();
-        assert_eq!(bootloader.boot().unwrap(), Boot { swap: Swap::Refused, running: version(1) });
-        bootloader.primary.erase_now(0, SLOT).unwrap();
-        assert_eq!(bootloader.boot(), Err(BootError::NoBootableImage("no image magic")));
-    }
 }

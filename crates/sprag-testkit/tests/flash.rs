@@ -31,6 +31,7 @@ fn every_part_keeps_its_rules() {
             }
             ProgramRule::Once => assert_eq!((again, rest), (twice.clone(), twice)),
             ProgramRule::OnceOrAll => assert_eq!((again, rest), (twice, Ok(()))),
+            ProgramRule::Unchecked => unreachable!("no part is so"),
         }
         region.erase_now(0, part.sectors[0].size).unwrap();
         let programs = flash.stats().programs * part.timing.program_ns;

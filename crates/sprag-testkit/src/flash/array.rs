@@ -87,6 +87,9 @@ impl Array {
             // Nothing tells a torn unit that reads as erased.
             return Err((FlashError::ProgrammedTwice { offset: at as u32 }, mark & PROGRAMMED != 0));
         }
+        if self.rule == ProgramRule::Unchecked {
+            return Ok(());
+        }
         // What programming can't do is bring a bit back to its erased state.
         let kept = |(old, new): (&u8, &u8)| (old ^ erased) & !(new ^ erased) != 0;
         match self.bytes[at..at + data.len()].iter().zip(data).position(kept) {
@@ -96,7 +99,16 @@ impl Array {
     }
 
     pub(super) fn program(&mut self, at: usize, data: &[u8], torn: Option<Torn>) {
-        torn.unwrap_or(Torn::Whole).apply(&mut self.bytes[at..at + data.len()], data, at);
+        let current = &mut self.bytes[at..at + data.len()];
+        let merged: Vec<u8>;
+        let data = if self.rule == ProgramRule::Unchecked {
+            let keep = |(old, new): (&u8, &u8)| if self.part.erased == 0 { old | new } else { old & new };
+            merged = current.iter().zip(data).map(keep).collect();
+            &merged[..]
+        } else {
+            data
+        };
+        torn.unwrap_or(Torn::Whole).apply(current, data, at);
         let mark = match torn {
             Some(Torn::Nothing) => return,
             None | Some(Torn::Whole) => PROGRAMMED,

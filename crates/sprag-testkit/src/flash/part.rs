@@ -16,6 +16,8 @@ pub struct Sectors {
 pub enum ProgramRule {
     /// Whatever only takes bits away from the erased state.
     Nor,
+    /// Anything, by a driver that does not check: bits that are programmed already stay so.
+    Unchecked,
     /// Nothing: each unit is programmed once, as its ECC is.
     Once,
     /// Only with all bits programmed, which has a valid ECC.

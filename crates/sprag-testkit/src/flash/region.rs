@@ -28,6 +28,21 @@ impl Region {
         self.range.clone()
     }
 
+    /// Returns the sectors that the region consists of, addressed from its beginning.
+    ///
+    /// # Panics
+    /// The region does not begin and end with a sector.
+    pub fn sectors(&self) -> Vec<Range<u32>> {
+        let state = self.flash.state();
+        let ends = [self.range.start, self.range.end].map(|at| state.array.sector_at(at as usize));
+        let [Some(first), Some(end)] = ends else {
+            panic!("{:?} does not consist of whole sectors", self.range);
+        };
+        let starts = &state.array.starts[first..=end];
+        let relative = |at: usize| at as u32 - self.range.start;
+        starts.windows(2).map(|pair| relative(pair[0])..relative(pair[1])).collect()
+    }
+
     /// Everything that lies in the region, past all ECC.
     pub fn contents(&self) -> Vec<u8> {
         self.flash.state().array.bytes[self.range.start as usize..self.range.end as usize].to_vec()
@@ -44,6 +59,14 @@ impl Region {
     /// See [`FlashError`].
     pub fn read_now(&self, offset: u32, bytes: &mut [u8]) -> Result<(), FlashError> {
         self.read_bytes(offset, bytes, false)
+    }
+
+    /// Reads without `await`, and fails where a unit's ECC does: as a bootloader without a fault handler does.
+    ///
+    /// # Errors
+    /// See [`FlashError`].
+    pub fn read_checked_now(&self, offset: u32, bytes: &mut [u8]) -> Result<(), FlashError> {
+        self.read_bytes(offset, bytes, true)
     }
 
     fn read_bytes(&self, offset: u32, bytes: &mut [u8], ecc: bool) -> Result<(), FlashError> {

@@ -2,7 +2,10 @@
 //!
 //! Written from MCUboot's `docs/design.md` ("Direct-xip") and `boot/bootutil/src/loader.c`.
 
-use super::{BootError, Cells, Mark, Trailer, check_image, slot_size};
+use super::area::Area;
+use super::image::Header;
+use super::trailer::Fields;
+use super::{BootError, Mark, Settings, Trailer};
 use crate::flash::{FlashError, Region};
 use crate::image::Version;
 
@@ -11,12 +14,10 @@ use crate::image::Version;
 pub struct Xip {
     /// Both slots, the primary one first.
     pub slots: [Region; 2],
-    /// `flash_area_align` of the slots, 1 to 32.
-    pub align: u32,
-    /// The key whose signatures it takes; `None` checks digests only.
-    pub key: Option<[u8; 32]>,
     /// `MCUBOOT_DIRECT_XIP_REVERT`: only images with a magic run, and once only unless they confirm themselves.
     pub revert: bool,
+    /// How the bootloader was built.
+    pub settings: Settings,
 }
 
 /// What a reset led to.
@@ -29,126 +30,99 @@ pub struct Selected {
 }
 
 impl Xip {
+    /// Returns a bootloader with the usual [`Settings`] for its flash, without a key.
+    pub fn new(slots: [Region; 2], revert: bool) -> Self {
+        let settings = Settings::of(slots[0].flash());
+        Self { slots, revert, settings }
+    }
+
     /// A reset: selects the newest image that may run. Those that may not are erased on the way.
     ///
     /// # Errors
     /// See [`BootError`].
+    ///
+    /// # Panics
+    /// A slot does not consist of whole sectors.
     pub fn boot(&self) -> Result<Selected, BootError> {
-        let mut available = [true, true];
-        loop {
-            let Some((slot, _)) = self.newest(available)? else {
-                return Err(BootError::NoBootableImage("neither slot has one"));
-            };
-            let region = &self.slots[slot];
-            let may_run = !self.revert || self.select(region)?;
-            match check_image(&region.contents(), self.key) {
-                Ok(running) if may_run => return Ok(Selected { slot, running }),
-                _ => {
-                    region.erase_now(0, slot_size(region))?;
-                    available[slot] = false;
+        let areas = [&self.slots[0], &self.slots[1]].map(|slot| Area::new(slot, self.settings.read_errors));
+        let mut headers = [Header::default(); 2];
+        for (header, area) in headers.iter_mut().zip(&areas) {
+            match area.bytes(0) {
+                Ok(bytes) => *header = Header::new(bytes),
+                Err(FlashError::PowerLost) => return Err(FlashError::PowerLost.into()),
+                // The other slot is tried only when it is the secondary one that cannot be read.
+                Err(_) if std::ptr::eq(area, &areas[0]) => {
+                    return Err(BootError::NoBootableImage("the header cannot be read"));
                 }
+                Err(_) => {}
             }
+        }
+        let mut available = [0, 1].map(|slot| headers[slot].is_valid(areas[slot].size(), self.settings.release));
+        loop {
+            let slot = match available {
+                [true, true] => usize::from(headers[1].is_newer_than(&headers[0])),
+                [true, false] => 0,
+                [false, true] => 1,
+                [false, false] => return Err(BootError::NoBootableImage("neither slot has one")),
+            };
+            if self.try_slot(&areas[slot], &headers[slot])? {
+                return Ok(Selected { slot, running: headers[slot].version() });
+            }
+            available[slot] = false;
         }
     }
 
-    /// What a slot's trailer says at this moment.
+    /// Returns what a slot's trailer says.
     ///
     /// # Errors
     /// The flash's.
     pub fn trailer(&self, slot: &Region) -> Result<Trailer, FlashError> {
-        Trailer::read(slot, self.align)
+        self.fields().read(&Area::new(slot, self.settings.read_errors))
     }
 
-    /// `find_slot_with_highest_version`: by the headers alone, the primary slot's where they are equal.
-    fn newest(&self, available: [bool; 2]) -> Result<Option<(usize, [u8; 4])>, FlashError> {
-        let mut newest: Option<(usize, [u8; 4])> = None;
-        for (slot, region) in self.slots.iter().enumerate().filter(|(slot, _)| available[*slot]) {
-            let mut header = [0; 32];
-            region.read_now(0, &mut header)?;
-            let sizes = u64::from(u32::from_le_bytes([header[12], header[13], header[14], header[15]]))
-                + u64::from(u16::from_le_bytes([header[8], header[9]]))
-                + u64::from(u16::from_le_bytes([header[10], header[11]]));
-            let valid = header[..4] == [0x3d, 0xb8, 0xf3, 0x96] && header[16] & 0x10 == 0;
-            if !valid || sizes >= slot_size(region).into() {
-                continue;
-            }
-            // Big-endian, so that the order of bytes is that of versions: major, minor, revision.
-            let version = [header[20], header[21], header[23], header[22]];
-            if newest.is_none_or(|(_, other)| version > other) {
-                newest = Some((slot, version));
-            }
-        }
-        Ok(newest)
+    /// Returns the swap type that the field `swap_info` of a slot's trailer names; see
+    /// [`Bootloader::swap_info`](super::Bootloader::swap_info).
+    ///
+    /// # Errors
+    /// The flash's.
+    pub fn swap_info(&self, slot: &Region) -> Result<Option<u8>, FlashError> {
+        self.fields().read_swap_info(&Area::new(slot, self.settings.read_errors))
     }
 
-    /// `boot_select_or_erase`: whether the image may be tried, and notes that it was.
-    fn select(&self, slot: &Region) -> Result<bool, FlashError> {
-        let trailer = self.trailer(slot)?;
-        if trailer.magic != Mark::Good || (trailer.copy_done == Mark::Good && trailer.image_ok != Mark::Good) {
+    fn fields(&self) -> Fields {
+        self.settings.fields(3, false)
+    }
+
+    /// One round of `boot_load_and_validate_images`: whether the image runs.
+    fn try_slot(&self, area: &Area, header: &Header) -> Result<bool, BootError> {
+        if header.fixed_address().is_some_and(|address| address != area.address()) {
             return Ok(false);
         }
-        if trailer.copy_done == Mark::Unset {
-            let erased = slot.flash().geometry().erased;
-            let mut unit = vec![erased; self.align as usize];
-            unit[0] = 1;
-            // MCUboot warns when this fails, and goes on.
-            let _ = slot.write_now(Cells::new(slot_size(slot), self.align).copy_done, &unit);
+        if self.revert && !self.select(area)? {
+            return Ok(false);
+        }
+        if header.is_non_bootable() {
+            return Ok(false);
+        }
+        if header.validate(area, 0, self.fields().swap_info(area), &self.settings).is_err() {
+            super::status::unless_power_lost(area.erase_all(false))?;
+            return Ok(false);
         }
         Ok(true)
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::flash::{Geometry, SimFlash};
-    use crate::image::McuBootImage;
-    use ed25519_dalek::SigningKey;
-
-    const SLOT: u32 = 8192;
-
-    fn device(versions: [u8; 2], revert: bool) -> Xip {
-        let flash = SimFlash::in_memory(Geometry { capacity: 2 * SLOT, write_size: 8, erase_size: 1024, erased: 0xFF });
-        for (at, major) in [(0, versions[0]), (SLOT, versions[1])] {
-            let version = Version { major, minor: 0, revision: 0, build: 0 };
-            let image = McuBootImage { version, header_size: 32, payload: &[major; 100] };
-            flash.load(at, &image.sign(&SigningKey::from_bytes(&[1; 32]))).unwrap();
+    /// `boot_select_or_erase`: whether the image may be tried, and notes that it was.
+    fn select(&self, area: &Area) -> Result<bool, BootError> {
+        let fields = self.fields();
+        let trailer = fields.read(area)?;
+        if trailer.magic != Mark::Good || (trailer.copy_done == Mark::Good && trailer.image_ok != Mark::Good) {
+            area.erase_all(false)?;
+            return Ok(false);
         }
-        Xip { slots: [flash.region(0..SLOT), flash.region(SLOT..2 * SLOT)], align: 8, key: None, revert }
-    }
-
-    #[test]
-    fn the_newest_runs_and_the_first_of_equals() {
-        for (versions, slot) in [([1, 2], 1), ([2, 1], 0), ([3, 3], 0)] {
-            assert_eq!(device(versions, false).boot().unwrap().slot, slot);
+        if trailer.copy_done != Mark::Good {
+            // MCUboot warns when this fails, and goes on.
+            super::status::unless_power_lost(fields.write(area, fields.copy_done(area), &[1]))?;
         }
-        let broken = device([1, 2], false);
-        broken.slots[1].flash().load(SLOT + 50, &[0]).unwrap();
-        assert_eq!(broken.boot().unwrap().slot, 0);
-        assert!(broken.slots[1].contents().iter().all(|byte| *byte == 0xFF), "what can't run is erased");
-    }
-
-    #[test]
-    fn with_revert_an_image_runs_once_unless_it_is_confirmed() {
-        let cells = Cells::new(SLOT, 8);
-        let flag = [1, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF];
-        for confirmed in [false, true] {
-            let device = device([1, 2], true);
-            for (slot, image_ok) in [(0, true), (1, false)] {
-                device.slots[slot].write_now(cells.magic, &cells.magic_bytes()).unwrap();
-                if image_ok {
-                    device.slots[slot].write_now(cells.image_ok, &flag).unwrap();
-                }
-            }
-            assert_eq!(device.boot().unwrap().slot, 1);
-            if confirmed {
-                device.slots[1].write_now(cells.image_ok, &flag).unwrap();
-            }
-            assert_eq!(device.boot().unwrap().slot, usize::from(confirmed));
-        }
-        let without_magic = device([1, 2], true);
-        without_magic.slots[0].write_now(cells.magic, &cells.magic_bytes()).unwrap();
-        without_magic.slots[0].write_now(cells.image_ok, &flag).unwrap();
-        assert_eq!(without_magic.boot().unwrap().slot, 0);
+        Ok(true)
     }
 }
