@@ -112,7 +112,7 @@ impl Settings {
             entries: self.max_img_sectors,
             states,
             tlv_sizes: by_offset && offset::keeps_tlv_sizes(self.release),
-            short_scratch: self.release >= Release::V2_2_0,
+            short_scratch: true,
         }
     }
 }

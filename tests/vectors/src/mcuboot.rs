@@ -79,9 +79,17 @@ struct States {
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 struct State {
     magic: String,
-    swap_type: String,
+    swap_type: SwapType,
     copy_done: String,
     image_ok: String,
+}
+
+/// The swap type in a trailer: a number where there is no word for it.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+enum SwapType {
+    Word(String),
+    Number(u8),
 }
 
 /// One of the two kinds of bootloader.
@@ -134,16 +142,18 @@ impl Model {
             Self::Xip(xip) => (xip.trailer(slot)?, xip.swap_info(slot)?),
         };
         let Trailer { magic, image_ok, copy_done } = trailer;
+        let word = |word: &str| SwapType::Word(word.to_owned());
         let swap_type = match info {
-            Some(2) => "test",
-            Some(3) => "perm",
-            Some(4) => "revert",
-            _ => "none",
+            Some(0) => SwapType::Number(0),
+            Some(2) => word("test"),
+            Some(3) => word("perm"),
+            Some(4) => word("revert"),
+            _ => word("none"),
         };
         let flag = |mark| if mark == Mark::Good { "set".to_owned() } else { mark_word(mark) };
         Ok(State {
             magic: mark_word(magic),
-            swap_type: swap_type.to_owned(),
+            swap_type,
             copy_done: flag(copy_done),
             image_ok: flag(image_ok),
         })

@@ -40,11 +40,7 @@ impl Run<'_> {
         let (mut slot, mut offset) = (image, 0);
         if let Some(progress) = progress.filter(|progress| !progress.is_reset(&self.loader.method)) {
             let sector = self.primary.sector_size(0);
-            // The first release knows the end of the images only when it has begun to swap them.
-            let last = match self.release() {
-                Release::V1_9_0 if progress.swap_size == 0 => u32::MAX,
-                _ => last_index(self.read_swap_size()?, sector)?,
-            };
+            let last = last_index(self.read_swap_size()?, sector)?;
             if !progress.swapping {
                 if image == 0 && progress.index > last {
                     offset = sector;

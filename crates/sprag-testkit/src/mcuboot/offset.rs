@@ -59,16 +59,15 @@ impl Run<'_> {
         let last = last_index(self.read_swap_size()?, sector)?;
         let done = progress.index - 1;
         Ok(if self.is_revert(progress)? {
-            // MCUboot compares with the state before the one that has been done.
             let moved = |state| done > last || (done == last && progress.state == state);
             match image {
-                0 if moved(1) => (1, sector),
+                0 if moved(2) => (1, sector),
                 0 => (0, 0),
-                _ if moved(2) => (0, 0),
+                _ if moved(3) => (0, 0),
                 _ => (1, 0),
             }
         } else {
-            let begun = progress.index > 1 || (progress.index == 1 && progress.state == 1);
+            let begun = progress.index > 1 || (progress.index == 1 && progress.state == 2);
             match image {
                 0 if begun && progress.index <= last => (1, 0),
                 0 => (0, 0),
