@@ -115,9 +115,9 @@ impl Fleet {
     /// A reset: the bootloader swaps or swaps back, and starts an image.
     fn boot(&self) -> Version {
         let [primary, secondary] = [MAP.active, MAP.update].map(|range| self.part.region(range));
-        let bootloader = Bootloader { primary, secondary, align: 16, key: Some(key().verifying_key().to_bytes()) };
-        let image::Version { major, minor, revision, build } =
-            bootloader.boot_by(Method::Offset).expect("the device boots").running;
+        let mut bootloader = Bootloader::new(primary, secondary, Method::Offset);
+        bootloader.settings.key = Some(image::PublicKey::Ed25519(key().verifying_key().to_bytes()));
+        let image::Version { major, minor, revision, build } = bootloader.boot().expect("the device boots").running;
         Version { major, minor, revision, build }
     }
 

@@ -31,7 +31,12 @@ fn device(align: u32, erased: u8, method: Method) -> Device {
     let room = McuBoot::new(primary.clone(), secondary.clone(), layout).room();
     flash.load(0, &image(1)).unwrap();
     flash.load(SLOT + room.start, &image(2)).unwrap();
-    let bootloader = Bootloader { primary: primary.clone(), secondary: secondary.clone(), align, key: None };
+    let model = match method {
+        Method::Offset => mcuboot::Method::Offset,
+        Method::Overwrite => mcuboot::Method::Overwrite,
+        _ => mcuboot::Method::Move,
+    };
+    let bootloader = Bootloader::new(primary.clone(), secondary.clone(), model);
     Device { primary, secondary, layout, bootloader }
 }
 
@@ -47,16 +52,8 @@ impl Device {
         McuBoot::new(self.primary.clone(), self.secondary.clone(), self.layout)
     }
 
-    fn method(&self) -> mcuboot::Method {
-        match self.layout.method {
-            Method::Offset => mcuboot::Method::Offset,
-            Method::Overwrite => mcuboot::Method::Overwrite,
-            _ => mcuboot::Method::Move,
-        }
-    }
-
     fn reset(&self) -> (mcuboot::Swap, u8) {
-        let boot = self.bootloader.boot_by(self.method()).unwrap();
+        let boot = self.bootloader.boot().unwrap();
         (boot.swap, boot.running.major)
     }
 
@@ -160,7 +157,7 @@ fn the_state_is_what_mcuboots_table_decides() {
         for (primary, secondary) in trailers.iter().flat_map(|p| trailers.iter().map(move |s| (p, s))) {
             put(&device.primary, primary);
             put(&device.secondary, secondary);
-            let decided = match mcuboot::decide(device.method(), *primary, *secondary) {
+            let decided = match device.bootloader.decide(*primary, *secondary) {
                 mcuboot::Swap::Test | mcuboot::Swap::Permanent if device.layout.method == Method::Overwrite => {
                     State::Staged(Swap::Permanent)
                 }
@@ -418,7 +415,7 @@ fn images_are_staged_one_by_one() {
     let slot = |n: u32| flash.region(n * SLOT..(n + 1) * SLOT);
     (0..4).for_each(|n| flash.load(n * SLOT, &image(n as u8 + 1)).unwrap());
     let pairs = [0, 2].map(|first| {
-        let bootloader = Bootloader { primary: slot(first), secondary: slot(first + 1), align: 8, key: None };
+        let bootloader = Bootloader::new(slot(first), slot(first + 1), mcuboot::Method::Move);
         (McuBoot::new(slot(first), slot(first + 1), Layout::new(SLOT, 8, SECTOR, 0xFF)), bootloader)
     });
     let [(mut first, first_loader), (mut second, second_loader)] = pairs;

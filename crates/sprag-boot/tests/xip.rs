@@ -29,7 +29,7 @@ fn device(align: u32, erased: u8, old: usize, revert: bool) -> Device {
     flash.load(slots[old].range().start, &image(1)).unwrap();
     flash.load(slots[1 - old].range().start, &image(2)).unwrap();
     let layout = Layout::new(SLOT, align, SECTOR, erased);
-    let device = Device { layout, bootloader: Xip { slots, align, key: None, revert }, old };
+    let device = Device { layout, bootloader: Xip::new(slots, revert), old };
     if revert {
         // As `imgtool sign --pad --confirm` makes the image that is programmed at the factory: staged for good.
         let slots = &device.bootloader.slots;

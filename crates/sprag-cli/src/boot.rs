@@ -12,7 +12,7 @@ use sprag::boot::{
     BootControl, Cypress, DirectXip, EmbassyBoot, Error, EspIdf, Layout, McuBoot, Method, Room, State, Swap, embassy,
 };
 use sprag_testkit::flash::{Geometry, Region, SimFlash};
-use sprag_testkit::mcuboot::{self, Bootloader, Mark, Trailer};
+use sprag_testkit::mcuboot::{self, Mark, Trailer};
 
 use crate::layout::{Parts, for_file_of};
 
@@ -323,9 +323,11 @@ fn must_run(slot: &Region, from: u32) -> Result<(), Failed> {
 fn with_slots(mut view: View, slots: &[Region; 2], images: [u32; 2], align: u32) -> View {
     for ((name, slot), from) in ["primary", "secondary"].into_iter().zip(slots).zip(images) {
         let image = mcuboot::check_image(&slot.contents()[from as usize..], None).map(crate::device::version);
-        let loader = Bootloader { primary: slot.clone(), secondary: slot.clone(), align, key: None };
-        let trailer =
-            loader.trailer(slot).unwrap_or(Trailer { magic: Mark::Bad, image_ok: Mark::Bad, copy_done: Mark::Bad });
+        let trailer = Trailer::read(slot, align).unwrap_or(Trailer {
+            magic: Mark::Bad,
+            image_ok: Mark::Bad,
+            copy_done: Mark::Bad,
+        });
         let [magic, ok, done] = [trailer.magic, trailer.image_ok, trailer.copy_done].map(mark_word);
         let words = image.as_ref().map_or_else(|why| format!("no image that may run ({why})"), ToString::to_string);
         view.lines.push((

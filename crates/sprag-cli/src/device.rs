@@ -14,7 +14,7 @@ use sprag::job::{Job, Status, TooSmall};
 use sprag::verify::{Ed25519Key, Key, Policy, Version};
 use sprag::{JobRecord, Outcome, Startup, Updater};
 use sprag_testkit::flash::{Region, SimFlash};
-use sprag_testkit::mcuboot::{Boot, Bootloader, Trailer};
+use sprag_testkit::mcuboot::{Boot, Bootloader, Method, Trailer};
 
 use crate::layout::Layout;
 use crate::net::{ConnectError, HostConnector, TokioDelay};
@@ -248,7 +248,7 @@ impl Device {
     /// Nothing in the primary slot can be started.
     pub fn reset(&self) -> anyhow::Result<Boot> {
         let before = self.flash.stats().erases;
-        // A power cut that is asked for is the firmware's: the model swaps at once.
+        // A power cut that is asked for is the firmware's.
         let boot = self.flash.spared(|| self.bootloader().boot()).context("the device does not boot");
         self.boot_erases.fetch_add(self.flash.stats().erases - before, Ordering::Relaxed);
         boot
@@ -260,13 +260,8 @@ impl Device {
     }
 
     fn bootloader(&self) -> Bootloader {
-        Bootloader {
-            primary: self.region(&self.layout.primary),
-            secondary: self.region(&self.layout.secondary),
-            align: self.layout.geometry.write_size,
-            // The key in a bootloader is its own: what the firmware takes is judged by the firmware's key.
-            key: None,
-        }
+        // Without a key: a bootloader has its own, and what the firmware takes is judged by the firmware's key.
+        Bootloader::new(self.region(&self.layout.primary), self.region(&self.layout.secondary), Method::Move)
     }
 
     /// Runs the device, through as many resets as it takes, until the job has come to its end or can't go on.

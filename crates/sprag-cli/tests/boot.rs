@@ -76,7 +76,7 @@ fn mcuboot_by_every_method() {
         let reset = || {
             let flash = desk.flash();
             let (primary, secondary) = (flash.region(0..0x8000), flash.region(0x8000..0x1_0000));
-            Bootloader { primary, secondary, align: 8, key: None }.boot_by(model).unwrap().running.major
+            Bootloader::new(primary, secondary, model.clone()).boot().unwrap().running.major
         };
         let shown = desk.show();
         assert_eq!((&shown["family"], &shown["boot"]), (&json!("mcuboot"), &json!("settled")));
@@ -110,7 +110,7 @@ fn mcuboot_where_images_lie() {
         let reset = || {
             let flash = desk.flash();
             let slots = [flash.region(0..0x8000), flash.region(0x8000..0x1_0000)];
-            Xip { slots, align: 8, key: None, revert }.boot().unwrap().running.major
+            Xip::new(slots, revert).boot().unwrap().running.major
         };
         desk.call(&["stage", "--permanent"]);
         assert_eq!(reset(), 1);

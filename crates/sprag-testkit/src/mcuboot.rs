@@ -112,7 +112,6 @@ impl Settings {
             entries: self.max_img_sectors,
             states,
             tlv_sizes: by_offset && offset::keeps_tlv_sizes(self.release),
-            short_scratch: true,
         }
     }
 }
@@ -245,9 +244,16 @@ impl fmt::Display for BootError {
 impl std::error::Error for BootError {}
 
 impl Bootloader {
-    /// Returns a bootloader with the usual [`Settings`] for its flash, without a key.
+    /// Returns a bootloader with the usual [`Settings`] for its flash, without a key. Where a slot has more than 128
+    /// sectors, [`max_img_sectors`](Settings::max_img_sectors) is as many.
+    ///
+    /// # Panics
+    /// A slot does not consist of whole sectors.
     pub fn new(primary: Region, secondary: Region, method: Method) -> Self {
-        let settings = Settings::of(primary.flash());
+        let mut settings = Settings::of(primary.flash());
+        for slot in [&primary, &secondary] {
+            settings.max_img_sectors = settings.max_img_sectors.max(slot.sectors().len() as u32);
+        }
         Self { primary, secondary, method, settings }
     }
 
@@ -317,4 +323,238 @@ impl Bootloader {
 fn slot_size(slot: &Region) -> u32 {
     let range = slot.range();
     range.end - range.start
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flash::{Geometry, Part, Snapshot, Torn};
+    use crate::image::{McuBootImage, Signer};
+    use ed25519_dalek::SigningKey;
+
+    const SECTOR: u32 = 512;
+    const SLOT: u32 = 6 * SECTOR;
+    /// Those of even and of odd versions: images of two and of three sectors.
+    const PAYLOADS: [usize; 2] = [700, 1100];
+
+    fn version(major: u8) -> Version {
+        Version { major, minor: 0, revision: 0, build: 0 }
+    }
+
+    fn image(major: u8) -> Vec<u8> {
+        let payload = vec![major; PAYLOADS[usize::from(major) % 2]];
+        McuBootImage { version: version(major), header_size: 32, payload: &payload }
+            .sign(&SigningKey::from_bytes(&[7; 32]))
+    }
+
+    fn start_of_update(method: &Method) -> u32 {
+        if *method == Method::Offset { SECTOR } else { 0 }
+    }
+
+    /// A device with version 1 in the primary slot and 2 in the other one.
+    fn device_on(part: Part, method: impl Fn(&SimFlash) -> Method) -> Bootloader {
+        let flash = SimFlash::of(part);
+        let method = method(&flash);
+        flash.load(0, &image(1)).unwrap();
+        flash.load(SLOT + start_of_update(&method), &image(2)).unwrap();
+        let mut loader = Bootloader::new(flash.region(0..SLOT), flash.region(SLOT..2 * SLOT), method);
+        // A trailer of one sector.
+        loader.settings.max_img_sectors = 8;
+        loader
+    }
+
+    fn part(align: u32, erased: u8) -> Part {
+        Part::uniform(Geometry { capacity: 2 * SLOT + SECTOR, write_size: align, erase_size: SECTOR, erased })
+    }
+
+    fn methods() -> [fn(&SimFlash) -> Method; 5] {
+        [
+            |flash| Method::Scratch(flash.region(2 * SLOT..2 * SLOT + SECTOR)),
+            |_| Method::Move,
+            |_| Method::Offset,
+            |_| Method::Overwrite,
+            |_| Method::OverwriteFast,
+        ]
+    }
+
+    fn stage(loader: &Bootloader, permanent: bool) {
+        let area = Area::new(&loader.secondary, false);
+        let fields = loader.fields();
+        if permanent {
+            fields.write(&area, fields.image_ok(&area), &[1]).unwrap();
+        }
+        fields.write_magic(&area).unwrap();
+    }
+
+    fn confirm(loader: &Bootloader) {
+        let area = Area::new(&loader.primary, false);
+        loader.fields().write(&area, loader.fields().image_ok(&area), &[1]).unwrap();
+    }
+
+    #[test]
+    fn an_unconfirmed_image_is_reverted_and_a_confirmed_one_stays() {
+        for (align, erased) in [1, 4, 8, 16].into_iter().flat_map(|align| [(align, 0xFF), (align, 0)]) {
+            for method in &methods()[..3] {
+                for confirmed in [false, true] {
+                    let loader = device_on(part(align, erased), method);
+                    stage(&loader, false);
+                    let on_trial = loader.boot().map(|boot| (boot.swap, boot.running));
+                    assert_eq!(on_trial, Ok((Swap::Test, version(2))), "{align}, {:?}", loader.method);
+                    if confirmed {
+                        confirm(&loader);
+                    }
+                    let (swap, running) = if confirmed { (Swap::None, 2) } else { (Swap::Revert, 1) };
+                    assert_eq!(loader.boot(), Ok(Boot { swap, running: version(running) }));
+                    assert_eq!(loader.boot(), Ok(Boot { swap: Swap::None, running: version(running) }));
+                    let other = start_of_update(&loader.method) * u32::from(!confirmed);
+                    let there = &loader.secondary.contents()[other as usize..];
+                    assert_eq!(check_image(there, None), Ok(version(3 - running)), "the other image is kept");
+                    assert!(loader.primary.flash().violations().is_empty());
+                }
+            }
+        }
+    }
+
+    /// The power is cut in each operation of the bootloader, in each way, and again in each of its recovery: in the end the
+    /// image that was to run does, whole, as if nothing had been.
+    #[test]
+    fn a_boot_that_is_cut_off_is_made_up_for() {
+        type Prepare = fn(&Bootloader);
+        let revert: Prepare = |loader| {
+            stage(loader, false);
+            loader.boot().unwrap();
+        };
+        let begin: [(Prepare, u8, usize); 3] =
+            [(|loader| stage(loader, false), 2, 3), (|loader| stage(loader, true), 2, 5), (revert, 1, 3)];
+        for (case_number, (prepare, running, methods_of_it)) in begin.into_iter().enumerate() {
+            for method in &methods()[..methods_of_it] {
+                let loader = device_on(part(8, 0xFF), method);
+                prepare(&loader);
+                let flash = loader.primary.flash();
+                let before = flash.snapshot();
+                let whole = loader.boot().unwrap();
+                assert_eq!(whole.running, version(running));
+                let after = flash.contents();
+                // Where the cut came when the new image was on trial already, the old one is brought back.
+                let expected = |flash: &Snapshot| {
+                    let flash = flash.clone().power_on();
+                    let area = Area::new(&flash.region(0..SLOT), false);
+                    let on_trial = loader.fields().read(&area).unwrap().reverts();
+                    if on_trial { version(1) } else { whole.running }
+                };
+                let mut cuts = 0;
+                for torn in [Torn::Half, Torn::Bits(5), Torn::Whole] {
+                    for cut in 0.. {
+                        flash.restore(&before).unwrap();
+                        flash.cut_power_after(cut, torn);
+                        let cut_off = loader.boot();
+                        flash.power_on();
+                        if cut_off.is_ok() {
+                            break;
+                        }
+                        cuts += 1;
+                        assert_eq!(cut_off, Err(BootError::Flash(FlashError::PowerLost)));
+                        let left = flash.snapshot();
+                        let goal = expected(&left);
+                        for again in (0..).step_by(11) {
+                            flash.restore(&left).unwrap();
+                            flash.cut_power_after(again, Torn::Half);
+                            let cut_off = loader.boot();
+                            flash.power_on();
+                            let case = format!("{torn:?} {cut}, {again}, {case_number}, {:?}", loader.method);
+                            if let Ok(boot) = cut_off {
+                                assert_eq!(boot.running, goal, "{case}");
+                                break;
+                            }
+                            let goal = if goal == whole.running { expected(&flash.snapshot()) } else { goal };
+                            assert_eq!(loader.boot().map(|boot| boot.running), Ok(goal), "{case}");
+                        }
+                        flash.restore(&left).unwrap();
+                        loader.boot().unwrap();
+                        let images =
+                            |bytes: &[u8]| [0, SLOT].map(|at| bytes[at as usize..][..3 * SECTOR as usize].to_vec());
+                        if goal == whole.running {
+                            assert_eq!(
+                                images(&flash.contents()),
+                                images(&after),
+                                "{torn:?} {cut}, {:?}",
+                                loader.method
+                            );
+                        }
+                    }
+                }
+                assert!(cuts > 100, "{cuts}");
+            }
+        }
+    }
+
+    /// As large as it may be it is swapped; a byte more, and it is refused and erased.
+    #[test]
+    fn an_image_is_as_large_as_the_method_leaves_room() {
+        // Trailers of 8 * 3 * 8 + 48 and 8 * 2 * 8 + 56 bytes, and one sector more. Where all is copied, the fields beside
+        // the image.
+        let limits = [SLOT - 240, SLOT - 2 * SECTOR, SLOT - 2 * SECTOR, SLOT - 40, SLOT - 40];
+        for (method, limit) in methods().into_iter().zip(limits) {
+            let key = SigningKey::from_bytes(&[7; 32]);
+            let sign = |payload: &[u8]| McuBootImage { version: version(3), header_size: 32, payload }.sign(&key);
+            for (size, expected) in [(limit, (Swap::Permanent, 3)), (limit + 1, (Swap::Refused, 1))] {
+                let loader = device_on(part(8, 0xFF), method);
+                let image = sign(&vec![3; size as usize - sign(&[]).len()]);
+                loader.secondary.erase_now(0, SLOT).unwrap();
+                loader.secondary.flash().load(SLOT + start_of_update(&loader.method), &image).unwrap();
+                stage(&loader, true);
+                let boot = loader.boot().map(|boot| (boot.swap, boot.running.major));
+                assert_eq!(boot, Ok(expected), "{size}, {:?}", loader.method);
+            }
+        }
+    }
+
+    #[test]
+    fn a_forged_image_is_refused_and_an_empty_device_says_so() {
+        for method in methods() {
+            let mut loader = device_on(part(8, 0xFF), method);
+            let signer = Signer::from(&SigningKey::from_bytes(&[7; 32]));
+            loader.settings.key = PublicKey::from_der(&signer.public_der());
+            loader.secondary.flash().load(SLOT + start_of_update(&loader.method) + 600, &[0]).unwrap();
+            stage(&loader, false);
+            assert_eq!(loader.boot(), Ok(Boot { swap: Swap::Refused, running: version(1) }));
+            assert!(loader.secondary.contents().iter().all(|byte| *byte == 0xFF), "it is erased");
+            loader.primary.erase_now(0, SLOT).unwrap();
+            assert_eq!(loader.boot(), Err(BootError::NoBootableImage("no image")));
+        }
+    }
+
+    /// By offset, an image that was loaded to where the old one of a swap lies.
+    #[test]
+    fn an_image_in_the_first_sector_is_refused_by_offset() {
+        let loader = device_on(part(8, 0xFF), |_| Method::Offset);
+        loader.secondary.flash().load(SLOT, &image(1)).unwrap();
+        stage(&loader, false);
+        assert_eq!(loader.boot(), Ok(Boot { swap: Swap::Refused, running: version(1) }));
+        assert!(loader.secondary.contents().iter().all(|byte| *byte == 0xFF), "both are erased");
+    }
+
+    /// On a part with ECC, a torn magic in the secondary slot can't be read. Only some methods come through.
+    #[test]
+    fn a_trailer_that_cannot_be_read_stops_those_that_move_and_swap_by_offset() {
+        for method in methods() {
+            let ecc = Part { ecc: true, ..part(8, 0xFF) };
+            let mut loader = device_on(ecc, method);
+            let flash = loader.primary.flash().clone();
+            flash.cut_power_after(0, Torn::Unreadable(1));
+            loader.secondary.write_now(SLOT - 16, &[0; 16]).unwrap_err();
+            flash.power_on();
+            assert_eq!(loader.boot().map(|boot| boot.running), Ok(version(1)), "past the ECC");
+            loader.settings.read_errors = true;
+            for _reset in 0..2 {
+                let booted = loader.boot().map(|boot| boot.running);
+                if matches!(loader.method, Method::Move | Method::Offset) {
+                    let offset = 2 * SLOT - 16;
+                    assert_eq!(booted, Err(BootError::Flash(FlashError::Unreadable { offset })), "{:?}", loader.method);
+                } else {
+                    assert_eq!(booted, Ok(version(1)), "{:?}", loader.method);
+                }
+            }
+        }
+    }
 }

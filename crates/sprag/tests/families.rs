@@ -127,12 +127,12 @@ fn mcuboot_swapping_and_overwriting() {
     ] {
         let flash = part(8, SECTOR, 0xFF, SLOT, 2 * SECTOR);
         let (primary, secondary) = (flash.region(0..SLOT), flash.region(SLOT..2 * SLOT));
-        let loader = Bootloader { primary: primary.clone(), secondary: secondary.clone(), align: 8, key: None };
+        let loader = Bootloader::new(primary.clone(), secondary.clone(), model);
         let layout = Layout::new(SLOT, 8, SECTOR, 0xFF).method(method);
         Device {
             slot: &|_| secondary.clone(),
             journal: flash.region(2 * SLOT..2 * SLOT + 2 * SECTOR),
-            reset: &|| (0, loader.boot_by(model).unwrap().running.major),
+            reset: &|| (0, loader.boot().unwrap().running.major),
             boot: &|_| McuBoot::new(primary.clone(), secondary.clone(), layout),
             server: HttpServer::new(image(2, SECTOR)),
             flash: flash.clone(),
@@ -154,7 +154,7 @@ fn mcuboot_where_images_lie() {
     };
     // The old image is programmed with a confirmed trailer.
     block_on(boot(1).stage(sprag::boot::Swap::Permanent)).unwrap();
-    let loader = mcuboot::Xip { slots: slots.clone(), align: 8, key: None, revert: true };
+    let loader = mcuboot::Xip::new(slots.clone(), true);
     Device {
         slot: &|running| slots[1 - running].clone(),
         journal: flash.region(2 * SLOT..2 * SLOT + 2 * SECTOR),

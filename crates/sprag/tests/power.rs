@@ -15,7 +15,7 @@ use sprag_testkit::cancel;
 use sprag_testkit::flash::{self, SimFlash, Torn};
 use sprag_testkit::http::{HttpServer, NoTime, Refused};
 use sprag_testkit::image::{self, McuBootImage};
-use sprag_testkit::mcuboot::{Bootloader, Swap};
+use sprag_testkit::mcuboot::{Bootloader, Method, Swap};
 
 const SECTOR: u32 = 512;
 const SLOT: u32 = 12 * SECTOR;
@@ -70,7 +70,7 @@ impl Device {
     fn boot(&mut self) -> Version {
         let (primary, secondary) = (self.flash.region(0..SLOT), self.flash.region(SLOT..2 * SLOT));
         // Digests do for a bootloader that meets no forgery here.
-        let bootloader = Bootloader { primary, secondary, align: self.part.0, key: None };
+        let bootloader = Bootloader::new(primary, secondary, Method::Move);
         let boot = self.flash.spared(|| bootloader.boot()).expect("the device is bricked");
         self.reverted |= boot.swap == Swap::Revert;
         let image::Version { major, minor, revision, build } = boot.running;

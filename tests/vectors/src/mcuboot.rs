@@ -103,9 +103,7 @@ impl Model {
     fn boot(&self) -> (&'static str, Option<Boots>, String) {
         let booted = match self {
             Self::TwoSlots(loader) => loader.boot().map(|boot| ("primary", boot.running)),
-            Self::Xip(xip) => {
-                xip.boot().map(|selected| (["primary", "secondary"][selected.slot], selected.running))
-            }
+            Self::Xip(xip) => xip.boot().map(|selected| (["primary", "secondary"][selected.slot], selected.running)),
         };
         match booted {
             Ok((slot, version)) => {
@@ -151,12 +149,7 @@ impl Model {
             _ => word("none"),
         };
         let flag = |mark| if mark == Mark::Good { "set".to_owned() } else { mark_word(mark) };
-        Ok(State {
-            magic: mark_word(magic),
-            swap_type,
-            copy_done: flag(copy_done),
-            image_ok: flag(image_ok),
-        })
+        Ok(State { magic: mark_word(magic), swap_type, copy_done: flag(copy_done), image_ok: flag(image_ok) })
     }
 }
 
@@ -240,8 +233,7 @@ impl Device {
         let Slots { primary, secondary, scratch } = &vector.sectors;
         let areas: Vec<Vec<(u32, u32)>> =
             [Some(primary), Some(secondary), scratch.as_ref()].into_iter().flatten().map(Run::sectors).collect();
-        let sectors: Vec<Sectors> =
-            areas.iter().flatten().map(|(_, size)| Sectors { count: 1, size: *size }).collect();
+        let sectors: Vec<Sectors> = areas.iter().flatten().map(|(_, size)| Sectors { count: 1, size: *size }).collect();
         let part = Part {
             name: "vector",
             write_size: vector.write,
@@ -271,8 +263,7 @@ impl Device {
             tlv_allow_list: false,
             read_errors: false,
         };
-        let two_slots =
-            |method| Model::TwoSlots(Bootloader { primary, secondary, method, settings: settings.clone() });
+        let two_slots = |method| Model::TwoSlots(Bootloader { primary, secondary, method, settings: settings.clone() });
         let model = match (vector.method.as_str(), vector.option.as_deref()) {
             ("scratch", None) => two_slots(Method::Scratch(region(areas.get(2).context("no scratch area")?)?)),
             ("move", None) => two_slots(Method::Move),

@@ -117,7 +117,13 @@ impl Header {
     }
 
     /// `bootutil_img_validate`, of the image that begins at `start` and may be `limit` bytes long.
-    pub(super) fn validate(&self, area: &Area, start: u32, limit: u32, settings: &Settings) -> Result<(), &'static str> {
+    pub(super) fn validate(
+        &self,
+        area: &Area,
+        start: u32,
+        limit: u32,
+        settings: &Settings,
+    ) -> Result<(), &'static str> {
         let covered = self.covered();
         let digest = digest(area, start, covered).ok_or("larger than the slot")?;
         let (unprotected, size) = self.tlvs(area, start).ok_or("no TLVs")?;
@@ -143,9 +149,8 @@ impl Header {
             let length = u32::from(u16::from_le_bytes([tlv[2], tlv[3]]));
             let value_at = at + 4;
             at = value_at + length;
-            let allowed = [KEY_HASH, SHA256].contains(&kind)
-                || Some(kind) == signature_tlv
-                || ENCRYPTED_KEYS.contains(&kind);
+            let allowed =
+                [KEY_HASH, SHA256].contains(&kind) || Some(kind) == signature_tlv || ENCRYPTED_KEYS.contains(&kind);
             if allow_list && value_at >= unprotected && !allowed {
                 return Err("a TLV that is not allowed where no signature covers it");
             }

@@ -26,8 +26,7 @@ impl Run<'_> {
     /// `swap_status_source`, of the methods without a scratch area.
     pub(super) fn primary_source(&self) -> Result<Source, BootError> {
         let (primary, secondary) = (self.fields.read(&self.primary)?, self.fields.read(&self.secondary)?);
-        let goes_on =
-            primary.magic == Mark::Good && primary.copy_done == Mark::Unset && secondary.magic != Mark::Good;
+        let goes_on = primary.magic == Mark::Good && primary.copy_done == Mark::Unset && secondary.magic != Mark::Good;
         Ok(if goes_on { Source::Primary } else { Source::None })
     }
 

@@ -21,7 +21,8 @@ impl Run<'_> {
             }
         }
         if fast.is_some() {
-            let first = primary.first_of_last(self.fields.size()).map_or(Ok(0), |first| primary.sector_offset(first))?;
+            let first =
+                primary.first_of_last(self.fields.size()).map_or(Ok(0), |first| primary.sector_offset(first))?;
             primary.erase(first, primary.size() - first, false)?;
         }
         primary.copy_from(secondary, 0, 0, size)?;

@@ -157,8 +157,7 @@ impl<'a> Run<'a> {
     /// What is wrong with the image in a slot, without touching it.
     fn check_slot(&self, slot: usize) -> Result<(), &'static str> {
         let header = &self.headers[slot];
-        let (area, start) =
-            if slot == 0 { (&self.primary, 0) } else { (&self.secondary, self.secondary_start) };
+        let (area, start) = if slot == 0 { (&self.primary, 0) } else { (&self.secondary, self.secondary_start) };
         if header.is_erased(area.erased()) {
             return Err("no image");
         }
@@ -292,8 +291,7 @@ impl<'a> Run<'a> {
     /// `boot_read_image_size`.
     pub(super) fn image_size(&mut self, slot: usize) -> Result<u32, BootError> {
         let header = &self.headers[slot];
-        let (area, start) =
-            if slot == 0 { (&self.primary, 0) } else { (&self.secondary, self.secondary_start) };
+        let (area, start) = if slot == 0 { (&self.primary, 0) } else { (&self.secondary, self.secondary_start) };
         let (offset, size) = header.tlvs(area, start).ok_or(BootError::Assert("an image has no TLVs"))?;
         self.tlv_sizes[slot] = size as u16;
         Ok(offset.wrapping_sub(start).wrapping_add(size))

@@ -266,7 +266,9 @@ impl Run<'_> {
         if trailer.image_ok == Mark::Good {
             fields.write(primary, fields.image_ok(primary), &[1])?;
         }
-        if let Some(info) = fields.read_swap_info(scratch)?.filter(|info| *info != swap_type::NONE && *info <= swap_type::REVERT) {
+        if let Some(info) =
+            fields.read_swap_info(scratch)?.filter(|info| *info != swap_type::NONE && *info <= swap_type::REVERT)
+        {
             fields.write(primary, fields.swap_info(primary), &[info])?;
         }
         fields.write(primary, fields.swap_size(primary), &progress.swap_size.to_le_bytes())?;

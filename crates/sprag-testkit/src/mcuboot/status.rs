@@ -66,11 +66,8 @@ impl Run<'_> {
             _ => (&self.primary, self.fields.states * self.fields.entries),
         };
         progress.from_primary = source == Source::Primary;
-        let status = if source == Source::Scratch {
-            self.fields.scratch_status(area)?
-        } else {
-            self.fields.status(area)?
-        };
+        let status =
+            if source == Source::Scratch { self.fields.scratch_status(area)? } else { self.fields.status(area)? };
         let mut written = Vec::new();
         for entry in 0..entries {
             let [byte] = area.bytes(status + entry * self.fields.align)?;

@@ -70,8 +70,6 @@ pub(super) struct Fields {
     pub(super) states: u32,
     /// Whether the sizes of the unprotected TLVs are kept, as by offset.
     pub(super) tlv_sizes: bool,
-    /// Whether the scratch area has a trailer of its own size.
-    pub(super) short_scratch: bool,
 }
 
 impl Fields {
@@ -118,11 +116,8 @@ impl Fields {
         area.size().checked_sub(self.size()).ok_or(BootError::Assert("the trailer is larger than its area"))
     }
 
-    /// `boot_status_off` of the scratch area.
+    /// `boot_status_off` of the scratch area, whose trailer has the entries of one step only.
     pub(super) fn scratch_status(&self, area: &Area) -> Result<u32, BootError> {
-        if !self.short_scratch {
-            return self.status(area);
-        }
         area.size().checked_sub(self.scratch_size()).ok_or(BootError::Assert("the trailer is larger than its area"))
     }
 

@@ -126,3 +126,59 @@ impl Xip {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flash::{Geometry, SimFlash};
+    use crate::image::McuBootImage;
+    use ed25519_dalek::SigningKey;
+
+    const SLOT: u32 = 8192;
+
+    fn device(versions: [u8; 2], revert: bool) -> Xip {
+        let flash = SimFlash::in_memory(Geometry { capacity: 2 * SLOT, write_size: 8, erase_size: 1024, erased: 0xFF });
+        for (at, major) in [(0, versions[0]), (SLOT, versions[1])] {
+            let version = Version { major, minor: 0, revision: 0, build: 0 };
+            let image = McuBootImage { version, header_size: 32, payload: &[major; 100] };
+            flash.load(at, &image.sign(&SigningKey::from_bytes(&[1; 32]))).unwrap();
+        }
+        Xip::new([flash.region(0..SLOT), flash.region(SLOT..2 * SLOT)], revert)
+    }
+
+    #[test]
+    fn the_newest_runs_and_the_first_of_equals() {
+        for (versions, slot) in [([1, 2], 1), ([2, 1], 0), ([3, 3], 0)] {
+            assert_eq!(device(versions, false).boot().unwrap().slot, slot);
+        }
+        let broken = device([1, 2], false);
+        broken.slots[1].flash().load(SLOT + 50, &[0]).unwrap();
+        assert_eq!(broken.boot().unwrap().slot, 0);
+        assert!(broken.slots[1].contents().iter().all(|byte| *byte == 0xFF), "what can't run is erased");
+    }
+
+    #[test]
+    fn with_revert_an_image_runs_once_unless_it_is_confirmed() {
+        let (image_ok_at, magic_at) = (SLOT - 24, SLOT - 16);
+        let magic = Fields { max_align: 8, ..Fields::default() }.magic_bytes();
+        let flag = [1, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF];
+        for confirmed in [false, true] {
+            let device = device([1, 2], true);
+            for (slot, image_ok) in [(0, true), (1, false)] {
+                device.slots[slot].write_now(magic_at, &magic).unwrap();
+                if image_ok {
+                    device.slots[slot].write_now(image_ok_at, &flag).unwrap();
+                }
+            }
+            assert_eq!(device.boot().unwrap().slot, 1);
+            if confirmed {
+                device.slots[1].write_now(image_ok_at, &flag).unwrap();
+            }
+            assert_eq!(device.boot().unwrap().slot, usize::from(confirmed));
+        }
+        let without_magic = device([1, 2], true);
+        without_magic.slots[0].write_now(magic_at, &magic).unwrap();
+        without_magic.slots[0].write_now(image_ok_at, &flag).unwrap();
+        assert_eq!(without_magic.boot().unwrap().slot, 0);
+    }
+}

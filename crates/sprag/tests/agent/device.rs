@@ -15,7 +15,7 @@ use sprag::{Error, Updater};
 use sprag_testkit::flash::{self, SimFlash};
 use sprag_testkit::http::{HttpServer, Refused};
 use sprag_testkit::image::{self, McuBootImage};
-use sprag_testkit::mcuboot::Bootloader;
+use sprag_testkit::mcuboot::{Bootloader, Method};
 use sprag_testkit::time::VirtualTime;
 
 use super::broker::TestBroker;
@@ -86,7 +86,7 @@ impl Device {
 
     pub(crate) fn boot(&self) -> Version {
         let (primary, secondary) = (self.flash.region(0..SLOT), self.flash.region(SLOT..2 * SLOT));
-        let bootloader = Bootloader { primary, secondary, align: UNIT, key: None };
+        let bootloader = Bootloader::new(primary, secondary, Method::Move);
         let boot = self.flash.spared(|| bootloader.boot()).expect("the device is bricked");
         let image::Version { major, minor, revision, build } = boot.running;
         Version { major, minor, revision, build }

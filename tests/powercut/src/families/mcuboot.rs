@@ -70,16 +70,14 @@ impl Family for TwoSlots {
     }
 
     fn boot(&self, slots: &Slots) -> Result<Booted, String> {
-        let align = slots.primary.flash().geometry().write_size;
         // Digests do: a bootloader that takes forgeries is the harder judge of a firmware that must not hand them over.
         let (primary, secondary) = (slots.primary.clone(), slots.secondary.clone());
-        let bootloader = Bootloader { primary, secondary, align, key: None };
-        let booted_by = match self {
-            Self::Swap => bootloader.boot(),
-            Self::Offset => bootloader.boot_by(model::Method::Offset),
-            Self::Overwrite => bootloader.boot_by(model::Method::Overwrite),
+        let method = match self {
+            Self::Swap => model::Method::Move,
+            Self::Offset => model::Method::Offset,
+            Self::Overwrite => model::Method::Overwrite,
         };
-        booted_by.map(booted).map_err(|error| error.to_string())
+        Bootloader::new(primary, secondary, method).boot().map(booted).map_err(|error| error.to_string())
     }
 }
 
