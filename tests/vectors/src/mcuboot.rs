@@ -1,8 +1,11 @@
 //! MCUboot: swaps, overwrite-only and direct-XIP.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
-use sprag_testkit::flash::{Part, ProgramRule, Region, Sectors, SimFlash, Timing};
+use sprag_testkit::flash::{Part, ProgramRule, Region, Sectors, SimFlash, Timing, Torn};
 use sprag_testkit::image::{PublicKey, Version};
 use sprag_testkit::mcuboot::{BootError, Bootloader, Mark, Method, Release, Settings, Swap, Trailer, Xip};
 
@@ -167,6 +170,29 @@ fn words(version: Version) -> String {
     let Version { major, minor, revision, build } = version;
     let build = if build == 0 { String::new() } else { format!("+{build}") };
     format!("{major}.{minor}.{revision}{build}")
+}
+
+/// Returns whether the model's boot of the vector `line` goes through the flash that the vector `cut_off` begins with: the
+/// same boot by MCUboot, cut off between two of its operations.
+///
+/// # Errors
+/// One of the vectors cannot be read.
+pub fn goes_through(line: &str, cut_off: &str, keys: &Keys) -> Result<bool> {
+    let vector: Vector = serde_json::from_str(line)?;
+    let cut_off: Vector = serde_json::from_str(cut_off)?;
+    let device = Device::of(&vector, keys)?;
+    let expected = decode_flash(&cut_off.flash)?;
+    let found = Arc::new(AtomicBool::new(device.flash.contents() == expected));
+    let seen = Arc::clone(&found);
+    let there = expected.clone();
+    device.flash.before_operations(move |cut| {
+        if cut.leaves(Torn::Nothing).contents() == there {
+            seen.store(true, Ordering::Relaxed);
+        }
+    });
+    device.model.boot();
+    device.flash.unobserved();
+    Ok(found.load(Ordering::Relaxed) || device.flash.contents() == expected)
 }
 
 /// Judges one vector.
