@@ -37,7 +37,7 @@ fn is_swap_cut(path: &Path) -> bool {
 fn the_model_goes_through_each_flash_that_a_cut_of_mcuboots_boot_left() -> Result<()> {
     for path in files()?.into_iter().filter(|path| is_swap_cut(path)) {
         let keys = Keys::read(path.parent().context("a file in no folder")?)?;
-        let mut lines = BTreeMap::new();
+        let mut lines: BTreeMap<String, String> = BTreeMap::new();
         let mut wrong = Vec::new();
         let mut tried = 0;
         for line in read(&path)? {
