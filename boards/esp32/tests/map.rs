@@ -11,7 +11,7 @@ use esp_idf_part::{AppType, DataType, Flags, PartitionTable, SubType, Type};
 use sprag_boot::esp_idf::{App, Partition, Table};
 use sprag_boot::{BootControl, Error, State, Swap};
 use sprag_esp32::{Flash, FlashError, JOURNAL, Map, MapError};
-use sprag_testkit::esp_idf::{App as Started, Entry, EspIdf as Bootloader};
+use sprag_testkit::esp_idf::{App as Started, Build, Entry, EspIdf as Bootloader, Partitions};
 use sprag_testkit::flash::SimFlash;
 
 /// 4 MiB, the example's.
@@ -181,14 +181,9 @@ fn the_bootloader_starts_what_is_handed_over() {
     let flash = load(&table);
     flash.load(0xD000, &Entry::new(1, 2).bytes()).unwrap();
     let range = |partition: Partition| partition.offset..partition.offset + partition.size;
-    let bootloader = Bootloader {
-        flash: flash.region(0..CAPACITY),
-        otadata: 0xD000,
-        factory: None,
-        ota: vec![range(OTA_0), range(OTA_1)],
-        rollback: true,
-        may_run: |bytes| bytes[0] == 0xE9,
-    };
+    let partitions = Partitions::read(&table, CAPACITY).unwrap();
+    assert_eq!(partitions, Partitions::new(0xD000, None, [range(OTA_0), range(OTA_1)]));
+    let bootloader = Bootloader::new(flash.region(0..CAPACITY), partitions, Build::Rollback, |bytes| bytes[0] == 0xE9);
     flash.load(OTA_0.offset, &[0xE9]).unwrap();
     let mut runs = bootloader.boot().unwrap();
     assert_eq!(runs, Some(Started::Ota(0)));

@@ -18,7 +18,7 @@ use sprag::job::Status;
 use sprag::verify::{EspIdf, P256Key, Policy, Version, esp_idf};
 use sprag::{Outcome, Startup, Updater};
 use sprag_esp32::{Flash, GEOMETRY, JOURNAL, Map};
-use sprag_testkit::esp_idf::{App, Entry, EspIdf as Bootloader};
+use sprag_testkit::esp_idf::{App, Build, Entry, EspIdf as Bootloader, Partitions};
 use sprag_testkit::flash::{SimFlash, Torn};
 use sprag_testkit::http::{HttpServer, Timers};
 use sprag_testkit::image::{EspIdfImage, sign_secure_boot};
@@ -67,14 +67,9 @@ fn device() -> Device {
     flash.load(Table::OFFSET, &table.to_bin().unwrap()).unwrap();
     flash.load(0xD000, &Entry::new(1, 2).bytes()).unwrap();
     flash.load(SLOTS[0], &IMAGES[0]).unwrap();
-    let bootloader = Bootloader {
-        flash: flash.region(0..0x4_0000),
-        otadata: 0xD000,
-        factory: None,
-        ota: SLOTS.map(|at| at..at + SLOT).to_vec(),
-        rollback: true,
-        may_run: |bytes| IMAGES.iter().any(|image| bytes.starts_with(image)),
-    };
+    let partitions = Partitions::new(0xD000, None, SLOTS.map(|at| at..at + SLOT));
+    let may_run = |bytes: &[u8]| IMAGES.iter().any(|image| bytes.starts_with(image));
+    let bootloader = Bootloader::new(flash.region(0..0x4_0000), partitions, Build::Rollback, may_run);
     Device { flash, bootloader, server: HttpServer::new(IMAGES[1].clone()) }
 }
 

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use sprag_boot::esp_idf::{App, Table, chosen};
 use sprag_boot::{BootControl, Error, EspIdf, Room, State, Swap};
 use sprag_testkit::cancel;
-use sprag_testkit::esp_idf::{self, Entry, EspIdf as Bootloader};
+use sprag_testkit::esp_idf::{self, Build, Entry, EspIdf as Bootloader, Partitions};
 use sprag_testkit::flash::{Geometry, Region, SimFlash};
 use sprag_testkit::mcuboot::check_image;
 
@@ -52,25 +52,26 @@ fn device(factory: bool, count: u8, rollback: bool) -> Device {
     let region = flash.region(0..capacity);
     let table = block_on(Table::read(&mut region.clone(), TABLE)).unwrap();
     let range = |app| table.app(app).map(|partition| partition.offset..partition.offset + partition.size);
-    let bootloader = Bootloader {
-        flash: region,
-        otadata: OTADATA,
-        factory: range(App::Factory),
-        ota: (0..count).map(|n| range(App::Ota(n)).unwrap()).collect(),
-        rollback,
-        may_run: |bytes| check_image(bytes, None).is_ok(),
-    };
+    let partitions = Partitions::read(&flash.contents()[TABLE as usize..][..4096], capacity).unwrap();
+    let slots = (0..count).map(|n| range(App::Ota(n)).unwrap());
+    assert_eq!(partitions, Partitions::new(OTADATA, range(App::Factory), slots));
+    let build = if rollback { Build::Rollback } else { Build::Plain };
+    let bootloader = Bootloader::new(region, partitions, build, |bytes| check_image(bytes, None).is_ok());
     Device { table, bootloader }
 }
 
 impl Device {
+    fn rollback(&self) -> bool {
+        self.bootloader.build != Build::Plain
+    }
+
     fn flash(&self) -> &SimFlash {
         self.bootloader.flash.flash()
     }
 
     fn boot(&self, running: App) -> EspIdf<Region> {
         let boot = EspIdf::new(self.bootloader.flash.clone(), self.table.clone(), running).unwrap();
-        if self.bootloader.rollback { boot } else { boot.without_rollback() }
+        if self.rollback() { boot } else { boot.without_rollback() }
     }
 
     /// A reset, in which the power is there: the app that runs.
@@ -94,13 +95,14 @@ impl Device {
     }
 
     fn chosen(&self) -> App {
-        block_on(chosen(&mut self.bootloader.flash.clone(), &self.table, self.bootloader.rollback)).unwrap()
+        block_on(chosen(&mut self.bootloader.flash.clone(), &self.table, self.rollback())).unwrap()
     }
 }
 
 fn app(app: esp_idf::App) -> App {
     match app {
         esp_idf::App::Factory => App::Factory,
+        esp_idf::App::Test => App::Test,
         esp_idf::App::Ota(index) => App::Ota(index as u8),
     }
 }

@@ -385,14 +385,9 @@ fn app_name(app: App) -> String {
 
 fn entries(region: &Region, table: &Table) -> anyhow::Result<[sprag_testkit::esp_idf::Entry; 2]> {
     let otadata = table.otadata().context("the partition table has no otadata")?.offset;
-    let loader = sprag_testkit::esp_idf::EspIdf {
-        flash: region.clone(),
-        otadata,
-        factory: None,
-        ota: vec![],
-        rollback: false,
-        may_run: |_| false,
-    };
+    let partitions = sprag_testkit::esp_idf::Partitions::new(otadata, None, []);
+    let build = sprag_testkit::esp_idf::Build::Plain;
+    let loader = sprag_testkit::esp_idf::EspIdf::new(region.clone(), partitions, build, |_| false);
     loader.entries().map_err(|error| anyhow!("otadata: {error}"))
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use common::{Ran, sprag};
 use ed25519_dalek::SigningKey;
 use serde_json::{Value, json};
-use sprag_testkit::esp_idf::EspIdf;
+use sprag_testkit::esp_idf::{Build, EspIdf, Partitions};
 use sprag_testkit::flash::{Geometry, SimFlash};
 use sprag_testkit::image::{McuBootImage, Version};
 use sprag_testkit::mcuboot::{Bootloader, Cypress, Method, Xip, check_image};
@@ -163,14 +163,9 @@ fn esp_idf() {
     let geometry = Geometry { capacity: 0x3_0000, write_size: 4, erase_size: 4096, erased: 0xFF };
     let desk = Desk::new(geometry, layout, &[(0x8000, &table(&rows)), (0x1_0000, &image(1)), (0x2_0000, &image(2))]);
     let reset = || {
-        let loader = EspIdf {
-            flash: desk.flash().region(0..0x3_0000),
-            otadata: 0xD000,
-            factory: None,
-            ota: vec![0x1_0000..0x2_0000, 0x2_0000..0x3_0000],
-            rollback: true,
-            may_run: |bytes| check_image(bytes, None).is_ok(),
-        };
+        let partitions = Partitions::new(0xD000, None, [0x1_0000..0x2_0000, 0x2_0000..0x3_0000]);
+        let may_run = |bytes: &[u8]| check_image(bytes, None).is_ok();
+        let loader = EspIdf::new(desk.flash().region(0..0x3_0000), partitions, Build::Rollback, may_run);
         format!("{:?}", loader.boot().unwrap().unwrap())
     };
     assert_eq!(reset(), "Ota(0)");

@@ -215,14 +215,9 @@ fn esp_idf_from_factory_and_from_slot_to_slot() {
         flash.load(if factory { 0x1_0000 } else { 0x1_5000 }, &image(1, 4096)).unwrap();
         let whole = flash.region(0..0x2_4000);
         let table = block_on(Table::read(&mut whole.clone(), Table::OFFSET)).unwrap();
-        let loader = esp_idf::EspIdf {
-            flash: whole.clone(),
-            otadata: 0xD000,
-            factory: factory.then_some(0x1_0000..0x1_5000),
-            ota: vec![0x1_5000..0x1_A000, 0x1_A000..0x1_F000],
-            rollback: true,
-            may_run: |bytes| check_image(bytes, None).is_ok(),
-        };
+        let partitions = esp_idf::Partitions::read(&flash.contents()[0x8000..0x9000], 0x2_4000).unwrap();
+        let may_run = |bytes: &[u8]| check_image(bytes, None).is_ok();
+        let loader = esp_idf::EspIdf::new(whole.clone(), partitions, esp_idf::Build::Rollback, may_run);
         // 0 is the factory app, 1 is ota_0, and so on.
         let starts = [0x1_0000, 0x1_5000, 0x1_A000];
         Device {
@@ -232,6 +227,7 @@ fn esp_idf_from_factory_and_from_slot_to_slot() {
                 let slot = match loader.boot().unwrap().expect("the device is bricked") {
                     esp_idf::App::Factory => 0,
                     esp_idf::App::Ota(index) => index + 1,
+                    esp_idf::App::Test => panic!("there is no test app"),
                 };
                 (slot, check_image(&flash.contents()[starts[slot] as usize..], None).unwrap().major)
             },

@@ -33,17 +33,12 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let whole = flash.region(0..capacity);
     let table = block_on(Table::read(&mut whole.clone(), 0)).unwrap();
-    let loader = esp_idf::EspIdf {
-        flash: whole.clone(),
-        otadata: 0x1000,
-        factory: factory.then(|| app(16)),
-        ota: (0..count).map(app).collect(),
-        rollback: true,
-        may_run: |_| true,
-    };
+    let partitions = esp_idf::Partitions::new(0x1000, factory.then(|| app(16)), (0..count).map(app));
+    let loader = esp_idf::EspIdf::new(whole.clone(), partitions, esp_idf::Build::Rollback, |_| true);
     let reset = || match loader.boot().unwrap().unwrap() {
         esp_idf::App::Factory => App::Factory,
         esp_idf::App::Ota(index) => App::Ota(index as u8),
+        esp_idf::App::Test => App::Test,
     };
     let running = reset();
     let mut boot = EspIdf::new(whole.clone(), table.clone(), running).unwrap();

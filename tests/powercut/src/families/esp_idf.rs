@@ -127,14 +127,9 @@ impl Family for EspIdf {
     }
 
     fn boot(&self, slots: &Slots) -> Result<Booted, String> {
-        let bootloader = model::EspIdf {
-            flash: whole(slots),
-            otadata: slots.state.range().start + OTADATA,
-            factory: None,
-            ota: vec![slots.primary.range(), slots.secondary.range()],
-            rollback: true,
-            may_run: model::check_image,
-        };
+        let otadata = slots.state.range().start + OTADATA;
+        let partitions = model::Partitions::new(otadata, None, [slots.primary.range(), slots.secondary.range()]);
+        let bootloader = model::EspIdf::new(whole(slots), partitions, model::Build::Rollback, model::check_image);
         match bootloader.boot().map_err(|error| error.to_string())? {
             Some(model::App::Ota(index @ 0..2)) => Ok(Booted { running: index as u8 + 1, refused: false }),
             other => Err(format!("no app partition holds an image that may run: {other:?}")),
