@@ -1,9 +1,16 @@
 //! ESP-IDF: the choice of the app partition, the calls of `esp_ota_ops`, and the reading of partition tables.
+//!
+//! `sprag-boot` is judged beside the model: it must read a table as the bootloader does or refuse it, foretell what the
+//! bootloader tries first, and call nothing settled that the next reset changes. With anti-rollback it is judged only
+//! where the secure versions let every image run, for it does not know the eFuses.
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use embassy_futures::block_on;
 use serde::Deserialize;
+use sprag_boot::esp_idf::{self, Table};
+use sprag_boot::{BootControl, State};
 use sprag_testkit::esp_idf::{App, Build, CallError, Efuse, EspIdf, Partitions};
 use sprag_testkit::flash::{Geometry, SimFlash};
 
@@ -34,6 +41,17 @@ struct Partition {
     subtype: u8,
     offset: u32,
     size: u32,
+}
+
+impl Partition {
+    /// Returns its row of a table.
+    fn row(&self) -> Vec<u8> {
+        let mut row = vec![0xAA, 0x50, self.r#type, self.subtype];
+        row.extend(self.offset.to_le_bytes());
+        row.extend(self.size.to_le_bytes());
+        row.resize(32, 0);
+        row
+    }
 }
 
 #[derive(Deserialize)]
@@ -111,7 +129,7 @@ struct Call {
 
 /// What became of a partition table.
 #[derive(Deserialize)]
-struct Table {
+struct TableResult {
     bootable_at: Vec<u32>,
     accepted: bool,
     rc: String,
@@ -133,18 +151,18 @@ pub(crate) fn judge(line: &str) -> Result<Outcome> {
             let call: Call = serde_json::from_str(line)?;
             device.judge_call(&call, &mut differences)?;
             if let Some(next) = &call.next {
-                device.judge_boot(next, &mut differences)?;
-                device.judge_again(line, &mut differences)?;
+                let running = device.judge_boot(next, &mut differences)?;
+                device.judge_again(line, running, &mut differences)?;
             }
         } else {
-            device.judge_boot(&serde_json::from_str(line)?, &mut differences)?;
-            device.judge_again(line, &mut differences)?;
+            let running = device.judge_boot(&serde_json::from_str(line)?, &mut differences)?;
+            device.judge_again(line, running, &mut differences)?;
         }
     }
     Ok(if differences.0.is_empty() { Outcome::Reproduced } else { Outcome::Wrong(differences.0.join("; ")) })
 }
 
-fn judge_table(vector: &Vector, table: &[u8], expected: &Table, differences: &mut Differences) -> Result<()> {
+fn judge_table(vector: &Vector, table: &[u8], expected: &TableResult, differences: &mut Differences) -> Result<()> {
     let flash = SimFlash::in_memory(geometry(vector.flash_size, 4));
     flash.load(TABLE, table)?;
     for at in &expected.bootable_at {
@@ -152,10 +170,15 @@ fn judge_table(vector: &Vector, table: &[u8], expected: &Table, differences: &mu
     }
     let partitions = Partitions::read(table, vector.flash_size);
     differences.check("accepted", &expected.accepted, &partitions.is_some());
+    let read = block_on(Table::read(&mut flash.region(0..vector.flash_size), TABLE));
     let Some(partitions) = partitions else {
         differences.check("rc", &expected.rc.as_str(), &"partition table refused");
+        differences.check("sprag-boot: accepted", &false, &read.is_ok());
         return Ok(());
     };
+    if let Ok(read) = &read {
+        differences.check("sprag-boot: partitions", &partitions, &as_read(read));
+    }
     // Where the table that was mutated had it.
     for (at, sector) in [OTADATA, OTADATA + SECTOR].into_iter().zip(&vector.otadata) {
         flash.load(at, &sector.bytes()?)?;
@@ -180,6 +203,9 @@ fn judge_table(vector: &Vector, table: &[u8], expected: &Table, differences: &mu
 struct Device {
     flash: SimFlash,
     loader: EspIdf,
+    table: Table,
+    /// The lowest secure version of the images.
+    lowest_version: u32,
 }
 
 impl Device {
@@ -214,7 +240,42 @@ impl Device {
         }
         let mut loader = EspIdf::new(flash.region(0..vector.flash_size), partitions, build(&vector.build)?, boots);
         loader.efuse = Efuse::new(vector.efuse);
-        Ok(Self { flash, loader })
+        let table: Vec<u8> = vector.partitions.iter().flat_map(Partition::row).collect();
+        flash.load(TABLE, &table)?;
+        let table = block_on(Table::read(&mut flash.region(0..vector.flash_size), TABLE));
+        let table = table.map_err(|error| anyhow!("sprag-boot: {error}"))?;
+        let versions = vector.images.values().map(|image| image.secure_version.unwrap_or(0));
+        let lowest_version = versions.min().unwrap_or(0);
+        Ok(Self { flash, loader, table, lowest_version })
+    }
+
+    /// Judges what `sprag-boot` says of the flash while `running` runs.
+    fn judge_product(&self, running: App, again: &Again, differences: &mut Differences) -> Result<()> {
+        if self.lowest_version < self.loader.efuse.version() {
+            return Ok(());
+        }
+        let rollback = self.loader.build != Build::Plain;
+        let mut whole = self.loader.flash.clone();
+        let chosen = block_on(esp_idf::chosen(&mut whole, &self.table, rollback));
+        let chosen = chosen.map_err(|error| anyhow!("sprag-boot: {error}"))?;
+        let mut boot = sprag_boot::EspIdf::new(whole, self.table.clone(), product_app(running))?;
+        if !rollback {
+            boot = boot.without_rollback();
+        }
+        let state = block_on(boot.state()).map_err(|error| anyhow!("sprag-boot: {error}"))?;
+        if state == State::Settled {
+            differences.check("sprag-boot: settled", &again.boots, &Some(name(running)));
+        }
+        // A copy, for the choice writes.
+        let flash = SimFlash::in_memory(self.flash.geometry());
+        flash.load(0, &self.flash.contents())?;
+        let loader = EspIdf { flash: flash.region(self.loader.flash.range()), ..self.loader.clone() };
+        let first = loader.select()?.map(|selection| match selection.first {
+            App::Factory if self.loader.partitions.factory.is_empty() => App::Ota(0),
+            first => first,
+        });
+        differences.check("sprag-boot: chosen", &first.map(product_app), &Some(chosen));
+        Ok(())
     }
 
     fn judge_call(&self, expected: &Call, differences: &mut Differences) -> Result<()> {
@@ -254,7 +315,8 @@ impl Device {
         self.check_after(&before, &expected.otadata_after, expected.efuse_after, differences)
     }
 
-    fn judge_boot(&self, expected: &Boot, differences: &mut Differences) -> Result<()> {
+    /// Judges a boot. Returns the app that the model boots.
+    fn judge_boot(&self, expected: &Boot, differences: &mut Differences) -> Result<Option<App>> {
         let before = self.start();
         let Some(selection) = self.loader.select()? else { bail!("nothing is chosen") };
         differences.check("chosen", &expected.chosen, &name(selection.first));
@@ -262,15 +324,20 @@ impl Device {
         differences.check("rc", &expected.rc.as_str(), &if boots.is_some() { "booted" } else { "reset" });
         differences.check("boots", &expected.boots, &boots.map(name));
         differences.check("ops", &expected.ops, &self.operations());
-        self.check_after(&before, &expected.otadata_after, expected.efuse_after, differences)
+        self.check_after(&before, &expected.otadata_after, expected.efuse_after, differences)?;
+        Ok(boots)
     }
 
-    fn judge_again(&self, line: &str, differences: &mut Differences) -> Result<()> {
+    /// Judges the reset after that in which `running` was booted.
+    fn judge_again(&self, line: &str, running: Option<App>, differences: &mut Differences) -> Result<()> {
         #[derive(Deserialize)]
         struct Rest {
             again: Again,
         }
         let Rest { again } = serde_json::from_str(line)?;
+        if let Some(running) = running {
+            self.judge_product(running, &again, differences)?;
+        }
         let boots = self.loader.boot()?;
         differences.check("again.rc", &again.rc.as_str(), &if boots.is_some() { "booted" } else { "reset" });
         differences.check("again.boots", &again.boots, &boots.map(name));
@@ -368,6 +435,29 @@ fn name(app: App) -> String {
         App::Factory => "factory".to_owned(),
         App::Test => "test".to_owned(),
         App::Ota(index) => format!("ota_{index}"),
+    }
+}
+
+fn product_app(app: App) -> esp_idf::App {
+    match app {
+        App::Factory => esp_idf::App::Factory,
+        App::Test => esp_idf::App::Test,
+        App::Ota(index) => esp_idf::App::Ota(u8::try_from(index).unwrap_or(u8::MAX)),
+    }
+}
+
+/// Returns the partitions that `sprag-boot` has read.
+fn as_read(table: &Table) -> Partitions {
+    let range = |partition: Option<esp_idf::Partition>| {
+        partition.map(|partition| partition.offset..partition.offset + partition.size).unwrap_or_default()
+    };
+    let slot = |index: usize| range(table.app(product_app(App::Ota(index))));
+    Partitions {
+        otadata: range(table.otadata()),
+        factory: range(table.app(esp_idf::App::Factory)),
+        test: range(table.app(esp_idf::App::Test)),
+        ota: std::array::from_fn(slot),
+        count: table.ota_count().into(),
     }
 }
 

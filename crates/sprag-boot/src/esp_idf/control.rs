@@ -115,8 +115,8 @@ impl<F: NorFlash> EspIdf<F> {
     /// Confirms by an entry in the other sector, so that one of the two is there at any time; `false` when the flash does
     /// not allow it, or there is no number left.
     async fn confirm_in_other(&mut self, index: u32, entry: Entry) -> Result<bool, Error> {
-        let seq = entry.seq.checked_add(self.table.ota_count().into()).filter(|seq| *seq != u32::MAX);
-        let Some(seq) = seq else { return Ok(false) };
+        let App::Ota(running) = self.running else { return Ok(false) };
+        let Some(seq) = self.next_seq(running, Some(entry.seq)) else { return Ok(false) };
         // PENDING_VERIFY to NEW is one bit cleared: from now on, a reset begins the trial anew.
         let at = self.sector(index).saturating_add(STATE_AT);
         if self.flash.write(at, &NEW.to_le_bytes()).await.is_err() {
@@ -126,14 +126,24 @@ impl<F: NorFlash> EspIdf<F> {
         Ok(true)
     }
 
-    /// Makes room above the number of the running app's entry: copies it to the other sector with the lowest number it
-    /// can have, and then drops it. Which entry counts now, and its number.
-    async fn renumber(&mut self, index: u32) -> Result<(u32, u32), Error> {
+    /// Writes an entry for the running app, with the lowest number it can have. Returns the number.
+    async fn register(&mut self, index: u32) -> Result<u32, Error> {
         let App::Ota(running) = self.running else { return Err(Error::Layout) };
-        let (other, seq) = (1u32.saturating_sub(index), u32::from(running).saturating_add(1));
-        self.write(other, seq, VALID).await?;
+        let seq = u32::from(running).saturating_add(1);
+        self.write(index, seq, VALID).await?;
+        Ok(seq)
+    }
+
+    /// Writes an entry with the lowest number for the running app into the other sector, and then drops the entry at
+    /// `index`: numbers begin anew. Returns the number.
+    async fn renumber(&mut self, index: u32) -> Result<u32, Error> {
+        let seq = self.register(1u32.saturating_sub(index)).await?;
         self.retire(index).await?;
-        Ok((other, seq))
+        Ok(seq)
+    }
+
+    fn next_seq(&self, index: u8, above: Option<u32>) -> Option<u32> {
+        otadata::next_seq(index, self.table.ota_count(), above)
     }
 }
 
@@ -171,14 +181,18 @@ impl<F: NorFlash> BootControl for EspIdf<F> {
         self.unstage().await?;
         // What counts now is the running app's, or nothing does: either way the other sector is free.
         let (place, above) = match otadata::active(&self.entries().await?) {
-            Some((active, entry)) if otadata::next_seq(index, self.table.ota_count(), Some(entry.seq)).is_none() => {
-                let (active, seq) = self.renumber(active).await?;
-                (1u32.saturating_sub(active), Some(seq))
+            Some((active, entry)) if self.next_seq(index, Some(entry.seq)).is_none() => {
+                (active, Some(self.renumber(active).await?))
             }
             Some((active, entry)) => (1u32.saturating_sub(active), Some(entry.seq)),
+            // The bootloader fell back to the running app. Without an entry of its own, it would not come back after a
+            // trial that fails.
+            None if matches!(self.running, App::Ota(_)) && self.table.default_app() != self.running => {
+                (1, Some(self.register(0).await?))
+            }
             None => (0, None),
         };
-        let seq = otadata::next_seq(index, self.table.ota_count(), above).ok_or(Error::Layout)?;
+        let seq = self.next_seq(index, above).ok_or(Error::Layout)?;
         self.write(place, seq, state).await
     }
 
@@ -192,15 +206,11 @@ impl<F: NorFlash> BootControl for EspIdf<F> {
         let other_entry = if other == 0 { first } else { second };
         let falls_back =
             if other_entry.counts() { self.is_running(&other_entry) } else { self.table.default_app() == self.running };
-        let count = self.table.ota_count();
         match self.running {
             _ if falls_back => self.retire(staged).await,
-            App::Ota(running) => match otadata::next_seq(running, count, Some(entry.seq)) {
+            App::Ota(running) => match self.next_seq(running, Some(entry.seq)) {
                 Some(seq) => self.write(other, seq, VALID).await,
-                None => {
-                    self.write(other, u32::from(running).saturating_add(1), VALID).await?;
-                    self.retire(staged).await
-                }
+                None => self.renumber(staged).await.map(|_| ()),
             },
             App::Factory | App::Test => {
                 self.retire(other).await?;
