@@ -77,10 +77,10 @@ impl<F: NorFlash> EspIdf<F> {
         Ok(active.filter(|(_, entry)| self.rollback && on_trial(entry)))
     }
 
-    /// The entry that another app runs by after the next reset.
-    async fn staged(&mut self) -> Result<Option<(u32, Entry)>, Error> {
-        let active = otadata::active(&self.entries().await?);
-        Ok(active.filter(|(_, entry)| !self.is_running(entry)))
+    /// Returns whether the bootloader comes back to the running app once the entry at `staged` no longer counts.
+    fn falls_back(&self, [first, second]: &[Entry; 2], staged: u32) -> bool {
+        let other = if staged == 0 { second } else { first };
+        if other.counts() { self.is_running(other) } else { self.table.default_app() == self.running }
     }
 
     fn sector(&self, index: u32) -> u32 {
@@ -159,9 +159,16 @@ impl<F: NorFlash> BootControl for EspIdf<F> {
         if self.trial().await?.is_some() {
             return Ok(State::Trial);
         }
-        Ok(match self.staged().await? {
+        let before = read_entries(&mut self.flash, self.otadata).await?;
+        Ok(match otadata::active(&self.entries().await?) {
+            Some((_, entry)) if self.is_running(&entry) => State::Settled,
             Some((_, entry)) if self.rollback && entry.state == NEW => State::Staged(Swap::Test),
             Some(_) => State::Staged(Swap::Permanent),
+            // Another app's trial ended before it began, because its image does not start. The next reset is the first
+            // that goes by the default.
+            None if otadata::active(&before).is_some() && self.table.default_app() != self.running => {
+                State::Staged(Swap::Permanent)
+            }
             None => State::Settled,
         })
     }
@@ -173,8 +180,10 @@ impl<F: NorFlash> BootControl for EspIdf<F> {
             (true, Swap::Permanent) => VALID,
             (false, _) => UNDEFINED,
         };
-        if let Some((_, entry)) = otadata::active(&self.entries().await?)
+        let entries = self.entries().await?;
+        if let Some((staged, entry)) = otadata::active(&entries)
             && (entry.state, entry.app(&self.table)) == (state, Some(App::Ota(index)))
+            && self.falls_back(&entries, staged)
         {
             return Ok(());
         }
@@ -185,11 +194,6 @@ impl<F: NorFlash> BootControl for EspIdf<F> {
                 (active, Some(self.renumber(active).await?))
             }
             Some((active, entry)) => (1u32.saturating_sub(active), Some(entry.seq)),
-            // The bootloader fell back to the running app. Without an entry of its own, it would not come back after a
-            // trial that fails.
-            None if matches!(self.running, App::Ota(_)) && self.table.default_app() != self.running => {
-                (1, Some(self.register(0).await?))
-            }
             None => (0, None),
         };
         let seq = self.next_seq(index, above).ok_or(Error::Layout)?;
@@ -200,14 +204,20 @@ impl<F: NorFlash> BootControl for EspIdf<F> {
         if self.trial().await?.is_some() {
             return Err(Error::OnTrial);
         }
-        let Some((staged, entry)) = self.staged().await? else { return Ok(()) };
+        let entries = self.entries().await?;
+        let (staged, entry) = match otadata::active(&entries) {
+            Some((_, entry)) if self.is_running(&entry) => return Ok(()),
+            Some(active) => active,
+            // The bootloader fell back to the running app. Without an entry of its own, it would start any image that
+            // begins to boot before it, staged or not, and not come back after a trial that fails.
+            None if matches!(self.running, App::Ota(_)) && self.table.default_app() != self.running => {
+                return self.register(0).await.map(|_| ());
+            }
+            None => return Ok(()),
+        };
         let other = 1u32.saturating_sub(staged);
-        let [first, second] = self.entries().await?;
-        let other_entry = if other == 0 { first } else { second };
-        let falls_back =
-            if other_entry.counts() { self.is_running(&other_entry) } else { self.table.default_app() == self.running };
         match self.running {
-            _ if falls_back => self.retire(staged).await,
+            _ if self.falls_back(&entries, staged) => self.retire(staged).await,
             App::Ota(running) => match self.next_seq(running, Some(entry.seq)) {
                 Some(seq) => self.write(other, seq, VALID).await,
                 None => self.renumber(staged).await.map(|_| ()),
