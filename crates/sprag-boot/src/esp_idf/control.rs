@@ -70,17 +70,26 @@ impl<F: NorFlash> EspIdf<F> {
         entry.app(&self.table) == Some(self.running)
     }
 
-    /// The running app's entry, while it is on trial. What runs is no longer new, unless a confirm made it so again.
+    /// Returns the running app's entry while it is on trial. What runs is no longer new, with two exceptions: a confirm
+    /// made it so again, or it runs because a newer image did not start. The next reset then begins its trial.
     async fn trial(&mut self) -> Result<Option<(u32, Entry)>, Error> {
-        let active = otadata::active(&read_entries(&mut self.flash, self.otadata).await?);
+        if !self.rollback {
+            return Ok(None);
+        }
+        let entries = read_entries(&mut self.flash, self.otadata).await?;
         let on_trial = |entry: &Entry| matches!(entry.state, PENDING_VERIFY | NEW) && self.is_running(entry);
-        Ok(active.filter(|(_, entry)| self.rollback && on_trial(entry)))
+        let actives = [otadata::active(&entries), otadata::active(&otadata::after_reset(entries))];
+        Ok(actives.into_iter().flatten().find(|(_, entry)| on_trial(entry)))
     }
 
     /// Returns whether the bootloader comes back to the running app once the entry at `staged` no longer counts.
     fn falls_back(&self, [first, second]: &[Entry; 2], staged: u32) -> bool {
         let other = if staged == 0 { second } else { first };
-        if other.counts() { self.is_running(other) } else { self.table.default_app() == self.running }
+        if !other.counts() {
+            return self.table.default_app() == self.running;
+        }
+        // An entry that is new would put it on trial.
+        self.is_running(other) && !(self.rollback && other.state == NEW)
     }
 
     fn sector(&self, index: u32) -> u32 {
@@ -180,6 +189,9 @@ impl<F: NorFlash> BootControl for EspIdf<F> {
             (true, Swap::Permanent) => VALID,
             (false, _) => UNDEFINED,
         };
+        if self.trial().await?.is_some() {
+            return Err(Error::OnTrial);
+        }
         let entries = self.entries().await?;
         if let Some((staged, entry)) = otadata::active(&entries)
             && (entry.state, entry.app(&self.table)) == (state, Some(App::Ota(index)))
@@ -243,9 +255,15 @@ impl<F: NorFlash> BootControl for EspIdf<F> {
         Ok(())
     }
 
-    /// Writes nothing: the bootloader aborts what was not confirmed.
+    /// Writes nothing: the bootloader aborts what was not confirmed. Only after a [`confirm`](BootControl::confirm) that
+    /// keeps the trial and was cut off, the entry is dropped, for the bootloader would begin the trial anew.
     async fn go_back(&mut self) -> Result<(), Error> {
-        if self.trial().await?.is_some() { Ok(()) } else { Err(Error::NotOnTrial) }
+        self.confirming = None;
+        match self.trial().await? {
+            Some((index, entry)) if entry.state == NEW => self.retire(index).await,
+            Some(_) => Ok(()),
+            None => Err(Error::NotOnTrial),
+        }
     }
 }
 
