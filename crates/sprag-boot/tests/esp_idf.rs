@@ -445,6 +445,15 @@ fn a_table_is_checked_as_the_bootloader_does() {
     let mut outside = without_md5.clone();
     outside[5 * 32 + 4..5 * 32 + 8].copy_from_slice(&0xFFFF_F000_u32.to_le_bytes());
     assert_eq!(read(&outside), Err(Error::Table { at: 160 }));
+    let mut behind = good.clone();
+    behind[7 * 32..8 * 32].copy_from_slice(&good[entry(5)]);
+    behind[8 * 32..9 * 32].fill(0xFF);
+    assert_eq!(read(&behind), Err(Error::Table { at: 7 * 32 }), "a row behind the MD5");
+    let mut odd = without_md5.clone();
+    odd[2 * 32 + 8..2 * 32 + 12].copy_from_slice(&0x1234_u32.to_le_bytes());
+    assert!(read(&odd).is_ok(), "factory is never written, and may have any size");
+    odd[3 * 32 + 8..3 * 32 + 12].copy_from_slice(&0x1234_u32.to_le_bytes());
+    assert_eq!(read(&odd), Err(Error::Table { at: 96 }), "ota_0 is erased by sectors");
     let endless = without_md5[entry(0)].repeat(96);
     assert_eq!(read(&endless), Err(Error::Table { at: 0xC00 }));
     assert_eq!(read(&[0xFF; 32]), Err(Error::Table { at: 0 }), "an empty table is none");

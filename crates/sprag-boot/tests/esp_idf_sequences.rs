@@ -1,6 +1,8 @@
 //! Sequences of calls and resets over ESP-IDF's bootloader: updates in a row, from any otadata, and every call after every
 //! cut of every other one.
 
+use std::fmt::Arguments;
+
 use embassy_futures::block_on;
 use sprag_boot::esp_idf::{App, Table};
 use sprag_boot::{BootControl, Error, EspIdf, State, Swap};
@@ -126,7 +128,7 @@ impl Device {
     }
 
     /// Asserts that `running` runs from now on, and that the hand-over says so.
-    fn must_stay(&self, running: App, context: &str) {
+    fn must_stay(&self, running: App, context: Arguments<'_>) {
         for _ in 0..2 {
             assert_eq!(self.state(running), State::Settled, "{context}: {:?}", self.bootloader.entries());
             assert_eq!(self.reset(), running, "{context}: {:?}", self.bootloader.entries());
@@ -134,8 +136,7 @@ impl Device {
     }
 
     /// Makes a call while `running` runs, and asserts that it does what it says. The flash is then what it left.
-    fn must_do(&self, running: App, call: Call, context: &str) {
-        let context = &format!("{context}, then {call:?} in {running:?}");
+    fn must_do(&self, running: App, call: Call, context: Arguments<'_>) {
         let before = self.state(running);
         let target = self.table.next(running);
         if let (Call::Stage(_), Some(target), true) = (call, target, before != State::Trial) {
@@ -143,8 +144,7 @@ impl Device {
         }
         let contents = self.flash.contents();
         let result = self.call(running, call);
-        let entries = self.bootloader.entries();
-        let context = &format!("{context} ({before:?}): {entries:?}");
+        let context = format_args!("{context}, then {call:?} in {running:?} ({before:?})");
         let after = self.flash.snapshot();
         match call {
             Call::Stage(_) if target.is_none() => assert_eq!(result, Err(Error::NoSlot), "{context}"),
@@ -153,7 +153,7 @@ impl Device {
                 assert!(self.flash.contents() == contents, "{context}");
             }
             Call::Stage(swap) => {
-                result.expect(context);
+                assert_eq!(result, Ok(()), "{context}");
                 let target = target.unwrap();
                 let swap = if self.config.rollback { swap } else { Swap::Permanent };
                 assert_eq!(self.state(running), State::Staged(swap), "{context}");
@@ -166,16 +166,16 @@ impl Device {
                     assert_eq!(self.reset(), running, "{context}, unconfirmed");
                     self.must_stay(running, context);
                     self.flash.restore(&trial).unwrap();
-                    self.call(target, Call::Confirm).expect(context);
+                    assert_eq!(self.call(target, Call::Confirm), Ok(()), "{context}");
                     self.must_stay(target, context);
                 }
             }
             Call::Unstage => {
-                result.expect(context);
+                assert_eq!(result, Ok(()), "{context}");
                 self.must_stay(running, context);
             }
             Call::Confirm => {
-                result.expect(context);
+                assert_eq!(result, Ok(()), "{context}");
                 if before == State::Trial {
                     self.must_stay(running, context);
                 } else {
@@ -183,7 +183,7 @@ impl Device {
                 }
             }
             Call::GoBack if before == State::Trial => {
-                result.expect(context);
+                assert_eq!(result, Ok(()), "{context}");
                 // A confirm that keeps the trial costs the old app's entry, and with it the way back to it.
                 let back =
                     self.bootloader.entries().unwrap().into_iter().any(|entry| self.is_of_other(&entry, running));
@@ -264,7 +264,7 @@ fn cut_and_call(config: Config, seq: Option<u32>, call: Call, coarse: bool) -> u
                     assert!(result.is_ok() || call == Call::GoBack && !config.rollback, "{result:?}");
                     break;
                 }
-                let context = format!("{config:?} {seq:?}: {before:?}, {call:?} cut at {cut} {torn:?}");
+                let context = format_args!("{config:?} {seq:?}: {before:?}, {call:?} cut at {cut} {torn:?}");
                 // What a power cut leaves is seen after a reset; without one, the call failed for another reason.
                 let mut runs = running;
                 for resets in 0..3 {
@@ -274,7 +274,7 @@ fn cut_and_call(config: Config, seq: Option<u32>, call: Call, coarse: bool) -> u
                     }
                     let left = device.flash.snapshot();
                     for next in CALLS {
-                        device.must_do(runs, next, &format!("{context}, {resets} resets"));
+                        device.must_do(runs, next, format_args!("{context}, {resets} resets"));
                         device.flash.restore(&left).unwrap();
                         sequences += 1;
                     }
@@ -298,7 +298,7 @@ fn updates_in_a_row_end_as_they_should() {
                 let (device, mut running) = Device::running(config, seq);
                 for at in 0..4 {
                     let kind = kinds / KINDS.pow(at) % KINDS;
-                    let context = format!("{config:?} {seq:?}: {kinds} at {at}");
+                    let context = format_args!("{config:?} {seq:?}: {kinds} at {at}");
                     let new = device.table.next(running).unwrap();
                     device.call(running, Call::Unstage).unwrap();
                     let bootable = if kind == 4 { 0x00 } else { 0xE9 };
@@ -308,7 +308,7 @@ fn updates_in_a_row_end_as_they_should() {
                     device.call(running, Call::Stage(swap)).unwrap();
                     if kind == 2 {
                         device.call(running, Call::Unstage).unwrap();
-                        device.must_stay(running, &context);
+                        device.must_stay(running, context);
                         continue;
                     }
                     let runs = device.reset();
@@ -318,7 +318,7 @@ fn updates_in_a_row_end_as_they_should() {
                             break;
                         }
                         device.call(running, Call::Unstage).unwrap();
-                        device.must_stay(running, &context);
+                        device.must_stay(running, context);
                         continue;
                     }
                     assert_eq!(runs, new, "{context}");
@@ -327,12 +327,12 @@ fn updates_in_a_row_end_as_they_should() {
                         1 if config.rollback => {
                             assert_eq!(device.state(new), State::Trial, "{context}");
                             assert_eq!(device.reset(), running, "{context}");
-                            device.must_stay(running, &context);
+                            device.must_stay(running, context);
                             continue;
                         }
                         _ => {}
                     }
-                    device.must_stay(new, &context);
+                    device.must_stay(new, context);
                     running = new;
                 }
             }
@@ -360,18 +360,18 @@ fn an_update_from_any_otadata_has_a_way_back() {
                 let device = Device::new(config);
                 apps.iter().filter(|app| Some(*app) != missing).for_each(|app| device.put_image(*app));
                 device.put_entries([*first, *second]);
-                let context = format!("{config:?} {first:?} {second:?}, without {missing:?}");
+                let context = format_args!("{config:?} {first:?} {second:?}, without {missing:?}");
                 let running = device.reset();
                 if device.state(running) == State::Trial {
-                    device.must_do(running, Call::Confirm, &context);
+                    device.must_do(running, Call::Confirm, context);
                     device.call(running, Call::Confirm).unwrap();
                 }
-                device.must_do(running, Call::Unstage, &context);
+                device.must_do(running, Call::Unstage, context);
                 device.call(running, Call::Unstage).unwrap();
                 device.put_image(device.table.next(running).unwrap());
-                device.must_stay(running, &format!("{context}, downloaded"));
+                device.must_stay(running, format_args!("{context}, downloaded"));
                 for swap in [Swap::Test, Swap::Permanent] {
-                    device.must_do(running, Call::Stage(swap), &context);
+                    device.must_do(running, Call::Stage(swap), context);
                 }
                 tried += 1;
             }
@@ -396,8 +396,8 @@ fn what_esp_idf_staged_without_a_way_back_is_staged_anew() {
     assert_eq!(device.reset(), App::Ota(0));
     assert_eq!(device.reset(), App::Ota(0), "ESP-IDF's own way has no way back");
     device.flash.restore(&staged).unwrap();
-    device.must_do(App::Ota(1), Call::Stage(Swap::Test), "staged by ESP-IDF");
-    device.must_do(App::Ota(1), Call::Unstage, "staged by ESP-IDF");
+    device.must_do(App::Ota(1), Call::Stage(Swap::Test), format_args!("staged by ESP-IDF"));
+    device.must_do(App::Ota(1), Call::Unstage, format_args!("staged by ESP-IDF"));
 }
 
 /// Number 0 counts, and stands for the app that 2^32 would stand for.
@@ -409,6 +409,6 @@ fn a_trial_with_number_0_is_confirmed_for_its_own_app() {
         device.put_entries([Some(Entry::new(0, NEW)), None]);
         let running = device.reset();
         assert_eq!(running, App::Ota((u32::MAX % u32::from(count)) as u8));
-        device.must_do(running, Call::Confirm, &format!("{count} slots, {keep}"));
+        device.must_do(running, Call::Confirm, format_args!("{count} slots, {keep}"));
     }
 }

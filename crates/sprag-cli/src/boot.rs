@@ -266,17 +266,25 @@ impl Desk {
             Family::EspIdf { table_offset, running, rollback } => {
                 let mut region = flash.region(0..flash.geometry().capacity);
                 let table = Table::read(&mut region, *table_offset).await?;
-                let running = match running {
-                    Some(name) => app_of(&table, name)?,
-                    None => last_run(&region, &table)?,
+                let guess = last_run(&region, &table)?;
+                let (running, other) = match running {
+                    Some(name) => (app_of(&table, name)?, None),
+                    None => guess,
                 };
+                if let (Some(other), Call::Stage(_) | Call::Unstage) = (other, call) {
+                    let [running, other] = [running, other].map(app_name);
+                    return Err(Failed::Input(anyhow!(
+                        "boot.running: missing; otadata does not say whether {running} runs, or {other} and {running} is \
+                         staged: give running = \"{running}\" or \"{other}\""
+                    )));
+                }
                 let mut boot = EspIdf::new(region.clone(), table.clone(), running)?;
                 if !rollback {
                     boot = boot.without_rollback();
                 }
                 let view = self.answer(boot, 0, call).await?;
                 let chosen = esp_idf::chosen(&mut region, &table, *rollback).await?;
-                with_otadata(view, &region, &table, running, chosen)
+                with_otadata(view, &region, &table, [Some(running), other], chosen)
             }
             Family::EmbassyBoot {} => {
                 let state = self.region(flash, 2);
@@ -391,30 +399,48 @@ fn entries(region: &Region, table: &Table) -> anyhow::Result<[sprag_testkit::esp
     loader.entries().map_err(|error| anyhow!("otadata: {error}"))
 }
 
-/// The app of the entry with the highest number that stands for one that has run: not a new one.
-fn last_run(region: &Region, table: &Table) -> anyhow::Result<App> {
+/// Returns the app that runs by otadata: that of the entry with the highest number that stands for one that has run, not
+/// for a new one. An entry that is valid or undefined can also be staged without a trial: the second app is the one that
+/// runs then, if it is another one.
+fn last_run(region: &Region, table: &Table) -> anyhow::Result<(App, Option<App>)> {
+    const PENDING_VERIFY: u32 = 1;
     let ran = |entry: &sprag_testkit::esp_idf::Entry| {
-        entry.seq != u32::MAX
-            && entry.crc == sprag_testkit::esp_idf::crc(entry.seq)
-            && ![0, 3, 4].contains(&entry.state)
+        entry.seq != u32::MAX && entry.crc_fits() && ![0, 3, 4].contains(&entry.state)
     };
-    let last = entries(region, table)?.into_iter().filter(ran).max_by_key(|entry| entry.seq);
-    let slot = last.and_then(|entry| entry.seq.wrapping_sub(1).checked_rem(table.ota_count().into()));
-    Ok(match slot {
-        Some(slot) => App::Ota(slot as u8),
-        None if table.app(App::Factory).is_some() => App::Factory,
-        None => App::Ota(0),
-    })
+    let mut entries: Vec<_> = entries(region, table)?.into_iter().filter(ran).collect();
+    entries.sort_by_key(|entry| std::cmp::Reverse(entry.seq));
+    let app = |entry: Option<&sprag_testkit::esp_idf::Entry>| {
+        let slot = entry.and_then(|entry| entry.seq.wrapping_sub(1).checked_rem(table.ota_count().into()));
+        match slot {
+            Some(slot) => App::Ota(slot as u8),
+            None if table.app(App::Factory).is_some() => App::Factory,
+            None => App::Ota(0),
+        }
+    };
+    let running = app(entries.first());
+    let may_be_staged = entries.first().is_some_and(|entry| entry.state != PENDING_VERIFY);
+    let before = app(entries.get(1));
+    Ok((running, (may_be_staged && before != running).then_some(before)))
 }
 
-fn with_otadata(mut view: View, region: &Region, table: &Table, running: App, chosen: App) -> Result<View, Failed> {
+/// Adds the apps and the entries of otadata to a view. `running` are the apps that may run: one, or two.
+fn with_otadata(
+    mut view: View,
+    region: &Region,
+    table: &Table,
+    running: [Option<App>; 2],
+    chosen: App,
+) -> Result<View, Failed> {
     let slots = (0..table.ota_count()).map(App::Ota);
     for app in [App::Factory, App::Test].into_iter().chain(slots) {
         if let Some(esp_idf::Partition { offset, size }) = table.app(app) {
             let mut notes = vec![format!("{offset:#x}, {size} bytes")];
-            notes.extend((app == running).then(|| "running".to_owned()));
+            let may_run = running.contains(&Some(app));
+            let word = if running[1].is_none() { "running" } else { "may be running (boot.running is not given)" };
+            notes.extend(may_run.then(|| word.to_owned()));
             notes.extend((app == chosen).then(|| "tried first at the next reset".to_owned()));
-            let value = json!({ "offset": offset, "size": size, "running": app == running, "next": app == chosen });
+            let running = (!may_run || running[1].is_none()).then_some(may_run);
+            let value = json!({ "offset": offset, "size": size, "running": running, "next": app == chosen });
             view.lines.push((app_name(app), notes.join("; "), value));
         }
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use common::{Ran, sprag};
 use ed25519_dalek::SigningKey;
 use serde_json::{Value, json};
-use sprag_testkit::esp_idf::{Build, EspIdf, Partitions};
+use sprag_testkit::esp_idf::{Build, Entry, EspIdf, Partitions};
 use sprag_testkit::flash::{Geometry, SimFlash};
 use sprag_testkit::image::{McuBootImage, Version};
 use sprag_testkit::mcuboot::{Bootloader, Cypress, Method, Xip, check_image};
@@ -186,6 +186,38 @@ fn esp_idf() {
     assert!(words.contains("ota_1      0x20000, 65536 bytes; running; tried first at the next reset"), "{words}");
     desk.flash().load(0x8000, &[0]).unwrap();
     desk.boot(&["show"]).refused(1, &["the partition table is malformed at byte 0"]);
+}
+
+/// A valid entry may be the running app's, or that of one staged for good: nothing is done on a guess.
+#[test]
+fn esp_idf_without_the_running_app() {
+    let row = |kind: u8, subtype: u8, offset: u32, size: u32| {
+        [&[0xAA, 0x50, kind, subtype][..], &offset.to_le_bytes(), &size.to_le_bytes(), &[0; 20]].concat()
+    };
+    let rows = [row(1, 0, 0xD000, 0x2000), row(0, 0x10, 0x1_0000, 0x1_0000), row(0, 0x11, 0x2_0000, 0x1_0000)];
+    let layout = "write_size = 4\nerase_size = 4096\nerased_value = 0xFF\n[boot]\nfamily = 'esp-idf'\n";
+    let geometry = Geometry { capacity: 0x3_0000, write_size: 4, erase_size: 4096, erased: 0xFF };
+    let known = format!("{layout}running = 'ota_0'\n");
+    for (rollback, stage) in [(true, &["stage", "--permanent"][..]), (false, &["stage"])] {
+        let rollback = format!("rollback = {rollback}\n");
+        let first = Entry::new(1, 2).bytes();
+        let parts: [(u32, &[u8]); 2] = [(0x8000, &rows.concat()), (0xD000, &first)];
+        let desk = Desk::new(geometry, &format!("{layout}{rollback}"), &parts);
+        assert_eq!(desk.call(&["unstage"]), "settled", "ota_0 runs in any case");
+        assert_eq!(desk.call(stage), "staged for good");
+        let staged = desk.flash().contents();
+        let shown = desk.show();
+        assert_eq!((&shown["ota_0"]["running"], &shown["ota_1"]["running"]), (&json!(null), &json!(null)));
+        for call in [&["unstage"][..], stage] {
+            desk.boot(call).refused(2, &["layout.toml: boot.running: missing", "\"ota_1\" or \"ota_0\""]);
+        }
+        assert!(desk.flash().contents() == staged);
+        std::fs::write(desk.path("layout.toml"), format!("{known}{rollback}")).unwrap();
+        assert_eq!(desk.show()["boot"], json!("staged for good"));
+        assert_eq!(desk.call(&["unstage"]), "settled");
+        let erased = &desk.flash().contents()[0xE000..0xE020] == &[0xFF; 32];
+        assert!(erased, "the staged entry is gone");
+    }
 }
 
 #[test]

@@ -13,7 +13,10 @@ use crate::flash;
 /// `esp_ota_mark_app_valid_cancel_rollback` do, each entry of otadata written so that its CRC comes last.
 ///
 /// The bootloader is taken to be built with `CONFIG_BOOTLOADER_APP_ROLLBACK_ENABLE`;
-/// [`without_rollback`](Self::without_rollback) is for one that is not.
+/// [`without_rollback`](Self::without_rollback) is for one that is not. The eFuses of anti-rollback are not read.
+///
+/// `unstage` and `stage` also write an entry for the running app when it has none and the bootloader would start another
+/// app without it.
 #[derive(Debug)]
 pub struct EspIdf<F> {
     flash: F,

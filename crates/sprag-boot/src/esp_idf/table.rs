@@ -55,8 +55,8 @@ impl Table {
     pub const OFFSET: u32 = 0x8000;
 
     /// Reads the table at `offset` of the whole flash, and checks it as the bootloader does: magic of each entry, MD5
-    /// where there is one, partitions within the flash, a proper end. Beyond that, app partitions must be whole sectors
-    /// and `ota_0` to `ota_n` without a gap, for the bootloader counts them.
+    /// where there is one, partitions within the flash, a proper end. Beyond that, `ota_n` and otadata must be whole
+    /// sectors, `ota_0` to `ota_n` without a gap, for the bootloader counts them, and the MD5 the last row.
     ///
     /// # Errors
     /// [`Error::Table`] names the entry; [`Error::TableDigest`], [`Error::Flash`].
@@ -110,8 +110,13 @@ impl Table {
             _ => return Some(()),
         };
         let Partition { offset, size } = partition;
-        let least = if kind == DATA { SECTOR.saturating_mul(2) } else { SECTOR };
-        let sound = offset.is_multiple_of(SECTOR) && size.is_multiple_of(SECTOR) && size >= least;
+        let least = match (kind, subtype) {
+            (DATA, _) => SECTOR.saturating_mul(2),
+            (_, 0x10..=0x1F) => SECTOR,
+            // Never written.
+            _ => 0,
+        };
+        let sound = least == 0 || (offset.is_multiple_of(SECTOR) && size.is_multiple_of(SECTOR) && size >= least);
         (sound && place.replace(partition).is_none()).then_some(())
     }
 
