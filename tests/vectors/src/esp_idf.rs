@@ -476,3 +476,33 @@ fn state_name(state: u32) -> String {
         state => (state as i32).to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A call, the boot after it and one more reset: each field that is altered makes it wrong.
+    #[test]
+    fn a_vector_that_was_altered_is_wrong() {
+        let vector = VECTOR;
+        assert_eq!(judge(vector).unwrap(), Outcome::Reproduced);
+        for (from, to) in [
+            (r#""next_update":"ota_0""#, r#""next_update":"ota_1""#),
+            (r#""boot_partition":"ota_0""#, r#""boot_partition":"ota_1""#),
+            (r#""running_state":"ESP_ERR_NOT_FOUND""#, r#""running_state":"VALID""#),
+            (r#""returns":"ESP_OK""#, r#""returns":"ESP_FAIL""#),
+            (r#""call_ops":2"#, r#""call_ops":3"#),
+            (r#""chosen":"ota_0""#, r#""chosen":"ota_1""#),
+            (r#""boots":"ota_0","ops""#, r#""boots":"ota_1","ops""#),
+            (r#""ops":2,"#, r#""ops":4,"#),
+            ("ffff010000009a984347", "ffff020000009a984347"),
+            (r#""again":{"rc":"booted","boots":"ota_0"}"#, r#""again":{"rc":"booted","boots":"ota_1"}"#),
+        ] {
+            let altered = vector.replacen(from, to, 1);
+            assert_ne!(altered, vector, "{from}");
+            assert!(matches!(judge(&altered), Ok(Outcome::Wrong(_))), "{to}");
+        }
+    }
+
+    const VECTOR: &str = r#"{"id":"e-findings-B1-rb-2-1-3-c","build":"rollback","partitions":[{"type":1,"subtype":0,"offset":53248,"size":8192},{"type":0,"subtype":16,"offset":65536,"size":8192},{"type":0,"subtype":17,"offset":73728,"size":8192}],"flash_size":81920,"prev":"e-findings-B1-rb-2-1-3","images":{"ota_0":{"bootable":true},"ota_1":{"bootable":true}},"otadata":["ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff","01000000ffffffffffffffffffffffffffffffffffffffff030000009a984347"],"entries":"[blank][1/INVALID]","what":"then all images boot; the next update is chosen","running":"ota_1","next_update":"ota_0","boot_partition":"ota_0","running_state":"ESP_ERR_NOT_FOUND","call":"esp_ota_set_boot_partition(ota_0)","returns":"ESP_OK","otadata_after":["01000000ffffffffffffffffffffffffffffffffffffffff000000009a984347","01000000ffffffffffffffffffffffffffffffffffffffff030000009a984347"],"entries_after":"[1/NEW][1/INVALID]","call_ops":2,"next":{"chosen":"ota_0","rc":"booted","boots":"ota_0","ops":2,"otadata_after":["01000000ffffffffffffffffffffffffffffffffffffffff010000009a984347","01000000ffffffffffffffffffffffffffffffffffffffff030000009a984347"],"entries_after":"[1/PENDING][1/INVALID]"},"again":{"rc":"booted","boots":"ota_0"},"finding":"B1"}"#;
+}

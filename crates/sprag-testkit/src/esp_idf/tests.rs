@@ -95,3 +95,76 @@ fn an_image_that_cannot_run_gives_way_downwards_then_upwards() {
     assert_eq!(blank.boot().unwrap(), Some(App::Ota(1)));
     assert_eq!(blank.entries().unwrap()[0], Entry::new(2, VALID), "what runs is written down");
 }
+
+fn with_version(device: &EspIdf, app: App, version: u32) {
+    let at = device.partitions.app(app).unwrap().start + 32;
+    device.flash.flash().load(at, &[0xABCD_5432_u32.to_le_bytes(), version.to_le_bytes()].concat()).unwrap();
+}
+
+#[test]
+fn an_app_below_the_efuse_is_passed_over() {
+    let mut device = device(false, &[true, true]);
+    device.build = Build::AntiRollback;
+    device.efuse = Efuse::new(2);
+    with_version(&device, App::Ota(0), 2);
+    with_version(&device, App::Ota(1), 1);
+    put(&device, [Some(Entry::new(1, VALID)), Some(Entry::new(2, NEW))]);
+    assert_eq!(device.boot().unwrap(), Some(App::Ota(0)));
+    assert_eq!(device.set_boot_partition(App::Ota(1)), Err(CallError::Returned(EspError::SmallSecureVersion)));
+    assert!(!device.may_load(&device.partitions.app(App::Ota(1)).unwrap()), "it was erased");
+    with_version(&device, App::Ota(0), 3);
+    assert_eq!(device.boot().unwrap(), Some(App::Ota(0)));
+    assert_eq!(device.efuse.version(), 3, "a valid app's version is burnt");
+}
+
+#[test]
+fn the_test_app_is_the_last_resort() {
+    let mut device = device(true, &[false, false]);
+    device.partitions.test = 10 * 4096..11 * 4096;
+    device.flash.flash().load(10 * 4096, &[0x5A]).unwrap();
+    assert_eq!(device.boot().unwrap(), Some(App::Factory));
+    device.flash.flash().load(3 * 4096, &[0]).unwrap();
+    assert_eq!(device.boot().unwrap(), Some(App::Test));
+}
+
+#[test]
+fn an_entry_keeps_its_label() {
+    let device = device(true, &[true, true]);
+    put(&device, [Some(Entry { label: [7; 20], ..Entry::new(1, NEW) }), None]);
+    device.boot().unwrap();
+    device.mark_app_valid_cancel_rollback(App::Ota(0)).unwrap();
+    assert_eq!(device.entries().unwrap()[0], Entry { label: [7; 20], ..Entry::new(1, VALID) });
+}
+
+#[test]
+fn numbers_end_as_they_do_there() {
+    let staged = |seq, slot, count: usize| {
+        let device = device(true, &vec![true; count]);
+        put(&device, [Some(Entry::new(seq, VALID)), None]);
+        device.set_boot_partition(App::Ota(slot)).map(|()| device.entries().unwrap()[1].seq)
+    };
+    assert_eq!(staged(5, 1, 2), Ok(6));
+    assert_eq!(staged(u32::MAX - 1, 0, 2), Ok(u32::MAX), "which counts as blank");
+    assert_eq!(staged(u32::MAX - 1, 3, 4), Err(CallError::NeverReturns));
+    // 0 + 3 n wraps around to 2, which stands for another slot, and ends as 4294967294 or above.
+    assert_eq!(staged(u32::MAX - 1, 0, 3), Ok(u32::MAX - 1));
+    assert_eq!(staged(0, 2, 3), Ok(0));
+}
+
+#[test]
+fn a_row_behind_the_digest_costs_the_last_one() {
+    use md5::{Digest, Md5};
+    let row = |subtype: u8, offset: u32| {
+        [&[0xAA, 0x50, 0, subtype][..], &offset.to_le_bytes(), &0x1000_u32.to_le_bytes(), &[0; 20]].concat()
+    };
+    let (first, second) = (row(0x10, 0x4000), row(0x11, 0x5000));
+    let digest = [&[0xEB, 0xEB][..], &[0xFF; 14], &Md5::digest(&first)].concat();
+    let end = vec![0xFF; 32];
+    let read =
+        |rows: &[&Vec<u8>]| Partitions::read(&rows.iter().copied().flatten().copied().collect::<Vec<_>>(), 0x6000);
+    assert_eq!(read(&[&first, &digest, &end]).unwrap().count, 1);
+    assert_eq!(read(&[&first, &digest, &second, &end]).unwrap().count, 1);
+    assert_eq!(read(&[&first, &second, &end]).unwrap().count, 2);
+    assert_eq!((read(&[&first, &second, &digest, &end]), read(&[&end]), read(&[&first])), (None, None, None));
+    assert_eq!(read(&[&row(0x10, 0x6000), &end]), None, "outside of the flash");
+}
