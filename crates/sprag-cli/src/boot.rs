@@ -284,7 +284,7 @@ impl Desk {
                 }
                 let view = self.answer(boot, 0, call).await?;
                 let chosen = esp_idf::chosen(&mut region, &table, *rollback).await?;
-                with_otadata(view, &region, &table, [Some(running), other], chosen)
+                with_otadata(view, &region, &table, running, other, chosen)
             }
             Family::EmbassyBoot {} => {
                 let state = self.region(flash, 2);
@@ -423,26 +423,29 @@ fn last_run(region: &Region, table: &Table) -> anyhow::Result<(App, Option<App>)
     Ok((running, (may_be_staged && before != running).then_some(before)))
 }
 
-/// Adds the apps and the entries of otadata to a view. `running` are the apps that may run: one, or two.
+/// Adds the apps and the entries of otadata to a view. `other` is the app that runs if `running` is only staged.
 fn with_otadata(
     mut view: View,
     region: &Region,
     table: &Table,
-    running: [Option<App>; 2],
+    running: App,
+    other: Option<App>,
     chosen: App,
 ) -> Result<View, Failed> {
     let slots = (0..table.ota_count()).map(App::Ota);
     for app in [App::Factory, App::Test].into_iter().chain(slots) {
         if let Some(esp_idf::Partition { offset, size }) = table.app(app) {
             let mut notes = vec![format!("{offset:#x}, {size} bytes")];
-            let may_run = running.contains(&Some(app));
-            let word = if running[1].is_none() { "running" } else { "may be running (boot.running is not given)" };
-            notes.extend(may_run.then(|| word.to_owned()));
+            notes.extend((app == running).then(|| "running".to_owned()));
             notes.extend((app == chosen).then(|| "tried first at the next reset".to_owned()));
-            let running = (!may_run || running[1].is_none()).then_some(may_run);
-            let value = json!({ "offset": offset, "size": size, "running": running, "next": app == chosen });
+            let value = json!({ "offset": offset, "size": size, "running": app == running, "next": app == chosen });
             view.lines.push((app_name(app), notes.join("; "), value));
         }
+    }
+    if let Some(other) = other {
+        let [running, other] = [running, other].map(app_name);
+        let words = format!("{running}, or {other} if {running} was staged without a trial: boot.running is not given");
+        view.lines.push(("running".to_owned(), words, json!([running, other])));
     }
     for (index, entry) in entries(region, table)?.into_iter().enumerate() {
         let blank = entry.seq == u32::MAX;
