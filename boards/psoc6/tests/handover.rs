@@ -57,14 +57,8 @@ fn reset(flash: &SimFlash) -> Boot {
 
 /// A reset with the secondary slot somewhere else.
 fn reset_with(flash: &SimFlash, secondary: Region) -> Boot {
-    let bootloader = Bootloader {
-        primary: flash.region(MAP.primary),
-        secondary,
-        status: flash.region(MAP.status),
-        max_sectors: MAP.layout().max_sectors,
-        trailer_in_primary: false,
-    };
-    bootloader.boot().unwrap()
+    let [primary, status, scratch] = [MAP.primary, MAP.status, MAP.scratch].map(|range| flash.region(range));
+    Bootloader::new(primary, secondary, status, scratch, MAP.layout().max_sectors).boot().unwrap()
 }
 
 /// One call of the hand-over, after a start of its own.
@@ -101,7 +95,7 @@ impl<B: BootControl> Calls for B {
 async fn live<S: NorFlash>(device: &Shared, server: &HttpServer, slots: [S; 2], units: Units, life: u32) {
     let geometry = Geometry { write_size: ROW as u32, erase_size: ROW as u32, erased: ERASED };
     let Units { write_size, erase_size, erased } = units;
-    let layout = if units == Units::INTERNAL { MAP.layout() } else { MAP.layout().external(units) };
+    let layout = if units == Units::INTERNAL { MAP.layout() } else { MAP.layout().external(units, 0) };
     let (mut page, mut record, mut row) = ([0; 1024], [0; ROW], [0; ROW]);
     let [written, staged] = slots;
 

@@ -45,6 +45,9 @@ pub enum Error {
     },
     /// The layout makes no sense, or an area is too small for it.
     Layout,
+    /// The slot for updates begins or ends within a sector of its flash, which erases whole ones: hand it over as
+    /// [`WholeSectors`](crate::mcuboot::WholeSectors).
+    PartialSector,
     /// A buffer of the caller's is too small.
     Buffer {
         /// The size that would do, in bytes.
@@ -80,6 +83,7 @@ impl Error {
             Self::Flash { area: Area::State, .. } => "boot-state-flash",
             Self::Flash { area: Area::PartitionTable, .. } => "partition-table-flash",
             Self::Layout => "boot-layout",
+            Self::PartialSector => "slot-partial-sector",
             Self::Buffer { .. } => "buffer-too-small",
             Self::OnTrial => "on-trial",
             Self::NotOnTrial => "not-on-trial",
@@ -103,6 +107,7 @@ impl fmt::Display for Error {
         match self {
             Self::Flash { area, kind } => write!(f, "the {}'s flash failed ({kind:?})", area.name()),
             Self::Layout => f.write_str("the bootloader's layout does not fit the flash"),
+            Self::PartialSector => f.write_str("the slot for updates begins or ends within a sector of its flash"),
             Self::Buffer { needed } => write!(f, "the buffer is too small: {needed} bytes are needed"),
             Self::OnTrial => f.write_str("the running image is on trial and not confirmed yet"),
             Self::NotOnTrial => f.write_str("no image is on trial"),

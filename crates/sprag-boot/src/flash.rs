@@ -69,7 +69,7 @@ pub(crate) async fn clean<F: NorFlash>(
 /// Whether all of it reads as erased. What can't be read is not blank: a cell whose program was cut off fails to be read
 /// on some parts with ECC, until it is erased.
 #[cfg(feature = "mcuboot")]
-async fn is_blank<F: ReadNorFlash>(flash: &mut F, from: u32, to: u32, erased: u8) -> bool {
+pub(crate) async fn is_blank<F: ReadNorFlash>(flash: &mut F, from: u32, to: u32, erased: u8) -> bool {
     let mut at = from;
     while at < to {
         let mut piece = [0; 64];

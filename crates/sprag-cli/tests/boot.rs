@@ -130,14 +130,15 @@ fn mcuboot_where_images_lie() {
 fn infineons_mcuboot() {
     let layout = "write_size = 512\nerase_size = 512\nerased_value = 0\n".to_owned()
         + SLOTS
-        + "[regions.status]\noffset = 0x10000\nsize = 0x4000\n[boot]\nfamily = 'mcuboot-cypress'\nmax_sectors = 64\n";
+        + "[regions.status]\noffset = 0x10000\nsize = 0x3000\n[boot]\nfamily = 'mcuboot-cypress'\nmax_sectors = 64\n";
     let geometry = Geometry { capacity: 0x1_4000, write_size: 512, erase_size: 512, erased: 0 };
     let desk = Desk::new(geometry, &layout, &[(0, &image(1)), (0x8000, &image(2))]);
     let reset = || {
         let flash = desk.flash();
         let [primary, secondary] = [0..0x8000, 0x8000..0x1_0000].map(|range| flash.region(range));
-        let status = flash.region(0x1_0000..0x1_4000);
-        let model = Cypress { primary, secondary, status, max_sectors: 64, trailer_in_primary: true };
+        let status = flash.region(0x1_0000..0x1_3000);
+        let scratch = flash.region(0x1_3000..0x1_4000);
+        let model = Cypress::new(primary, secondary, status, scratch, 64);
         model.boot().unwrap().running.major
     };
     desk.boot(&["stage", "--permanent"]).refused(1, &["runs no image for good that was not tried"]);

@@ -38,7 +38,7 @@ mod xip;
 
 use std::fmt;
 
-pub use cypress::Cypress;
+pub use cypress::{Cypress, Halt, InfineonRelease, SwapState};
 pub use image::check_image;
 pub use trailer::{Mark, Trailer};
 pub use xip::{Selected, Xip};

@@ -172,24 +172,22 @@ fn mcuboot_where_images_lie() {
 #[test]
 fn infineons_mcuboot() {
     const ROW: u32 = 512;
-    const STATUS: u32 = 16 * ROW;
-    let flash = part(ROW, ROW, 0x00, SLOT, STATUS + 8 * ROW);
+    /// Three areas of two copies of two rows, and the scratch area behind them.
+    const STATUS: u32 = 12 * ROW;
+    const SCRATCH: u32 = 4 * ROW;
+    let flash = part(ROW, ROW, 0x00, SLOT, STATUS + SCRATCH + 8 * ROW);
     let [primary, secondary] = [flash.region(0..SLOT), flash.region(SLOT..2 * SLOT)];
     let status = flash.region(2 * SLOT..2 * SLOT + STATUS);
-    let loader = mcuboot::Cypress {
-        primary: primary.clone(),
-        secondary: secondary.clone(),
-        status: status.clone(),
-        max_sectors: 32,
-        trailer_in_primary: false,
-    };
+    let scratch = flash.region(2 * SLOT + STATUS..2 * SLOT + STATUS + SCRATCH);
+    let journal = 2 * SLOT + STATUS + SCRATCH;
+    let loader = mcuboot::Cypress::new(primary.clone(), secondary.clone(), status.clone(), scratch, SLOT / ROW);
     Device {
         slot: &|_| secondary.clone(),
-        journal: flash.region(2 * SLOT + STATUS..2 * SLOT + STATUS + 8 * ROW),
+        journal: flash.region(journal..journal + 8 * ROW),
         reset: &|| (0, loader.boot().unwrap().running.major),
         boot: &|_| {
             let row = Box::leak(Box::new([0; ROW as usize]));
-            Cypress::new(primary.clone(), secondary.clone(), status.clone(), CypressLayout::new(32), row)
+            Cypress::new(primary.clone(), secondary.clone(), status.clone(), CypressLayout::new(SLOT / ROW), row)
         },
         server: HttpServer::new(image(2, ROW)),
         flash: flash.clone(),

@@ -42,6 +42,8 @@ pub struct CypressLayout {
     pub internal: Units,
     /// The flash of the slot for updates, when that is an external one.
     pub external: Option<Units>,
+    /// Where the slot for updates begins in the external flash, in bytes: the bootloader computes its sectors from there.
+    pub external_offset: u32,
     /// `MCUBOOT_MAX_IMG_SECTORS`.
     pub max_sectors: u32,
     /// The image, 0 or 1: which records of the status partition are its own.
@@ -53,13 +55,18 @@ pub struct CypressLayout {
 impl CypressLayout {
     /// One image, both of its slots in PSoC 6's own flash, swapped through a scratch area.
     pub const fn new(max_sectors: u32) -> Self {
-        Self { internal: Units::INTERNAL, external: None, max_sectors, image: 0, scratch: true }
+        Self { internal: Units::INTERNAL, external: None, external_offset: 0, max_sectors, image: 0, scratch: true }
     }
 
-    /// Puts the slot for updates into external flash.
+    /// Puts the slot for updates into external flash, `offset` bytes from its start.
+    ///
+    /// The bootloader erases every sector that the slot reaches into as a whole, whether or not the slot begins and ends
+    /// with it: nothing else may lie there. Where it does not, the slot is handed over as
+    /// [`WholeSectors`](super::WholeSectors).
     #[must_use]
-    pub const fn external(mut self, units: Units) -> Self {
+    pub const fn external(mut self, units: Units, offset: u32) -> Self {
         self.external = Some(units);
+        self.external_offset = offset;
         self
     }
 
@@ -74,6 +81,16 @@ impl CypressLayout {
         self.external.unwrap_or(self.internal)
     }
 
+    /// Where the sector begins that the byte before `end` lies in: in bytes from the start of the slot for updates, which
+    /// may begin within it.
+    fn sector_below(&self, end: u32) -> Result<u32, Error> {
+        let erase_size = self.secondary().erase_size;
+        let offset = if self.external.is_some() { self.external_offset } else { 0 };
+        let last = end.checked_sub(1).and_then(|last| last.checked_add(offset)).ok_or(Error::Layout)?;
+        let into = last.checked_rem(erase_size).ok_or(Error::Layout)?;
+        Ok(last.saturating_sub(into).saturating_sub(offset))
+    }
+
     /// The records of the primary (0) or the secondary slot (1).
     fn status(&self, slot: u32) -> Result<Status, Error> {
         let scratch = u32::from(self.scratch && self.image > 0);
@@ -81,6 +98,17 @@ impl CypressLayout {
         let Units { write_size, erased, .. } = self.internal;
         index.and_then(|index| Status::new(index, write_size, self.max_sectors, erased)).ok_or(Error::Layout)
     }
+}
+
+/// What the primary slot's record says of the last swap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The bootloader goes on with it at the next reset.
+    Interrupted,
+    /// It was for a test, and the image is not confirmed.
+    Trial,
+    /// There was none, or it stays.
+    Settled,
 }
 
 /// The application's side of Infineon's MCUboot with a swap through the status partition.
@@ -108,10 +136,10 @@ impl<'b, P: NorFlash, S: NorFlash, T: NorFlash> Cypress<'b, P, S, T> {
     /// The secondary slot's trailer as the bootloader puts it together: what it has moved into the status partition, and
     /// what it has not yet.
     async fn secondary_trailer(&mut self) -> Result<Trailer, Error> {
-        let mut trailer = self.layout.status(1)?.read(&mut self.status, self.row).await?;
+        let mut trailer = self.layout.status(1)?.read(&mut self.status, self.row).await?.trailer;
         let slot = slot_trailer(&mut self.secondary, Area::Secondary, self.layout.secondary()).await?;
-        if trailer.magic == Mark::Unset && slot.magic == Mark::Set {
-            trailer.magic = Mark::Set;
+        if trailer.magic == Mark::Unset {
+            trailer.magic = slot.magic;
         }
         if trailer.image_ok == Mark::Unset {
             trailer.image_ok = slot.image_ok;
@@ -119,35 +147,58 @@ impl<'b, P: NorFlash, S: NorFlash, T: NorFlash> Cypress<'b, P, S, T> {
         Ok(trailer)
     }
 
-    async fn is_trial(&mut self) -> Result<bool, Error> {
-        let trailer = self.layout.status(0)?.read(&mut self.status, self.row).await?;
-        if !trailer.is_trial() {
-            return Ok(false);
+    /// What the primary slot's record says of the last swap.
+    async fn phase(&mut self) -> Result<Phase, Error> {
+        let record = self.layout.status(0)?.read(&mut self.status, self.row).await?;
+        if record.is_interrupted() {
+            return Ok(Phase::Interrupted);
         }
-        // A torn flag is erased by the bootloader, and reverts at the reset after that.
+        if !record.trailer.is_trial() {
+            return Ok(Phase::Settled);
+        }
+        // A flag that is torn, or can't be read, is not unset: the bootloader does not revert, at no reset.
         let slot = slot_trailer(&mut self.primary, Area::Primary, self.layout.internal).await?;
-        Ok(slot.image_ok != Mark::Set)
+        Ok(if slot.image_ok == Mark::Unset { Phase::Trial } else { Phase::Settled })
     }
 
-    /// The end of the secondary slot as one piece, in whole sectors.
+    /// The start of the sectors that the secondary slot's trailer lies in.
     fn trailer_start(&self) -> Result<u32, Error> {
         let end = flash::capacity(&self.secondary)?;
-        let start = end.checked_sub(TRAILER).ok_or(Error::Layout)?;
-        let into = start.checked_rem(self.layout.secondary().erase_size).ok_or(Error::Layout)?;
-        Ok(start.saturating_sub(into))
+        let trailer = end.checked_sub(TRAILER).ok_or(Error::Layout)?;
+        self.layout.sector_below(trailer.checked_add(1).ok_or(Error::Layout)?)
     }
 
-    /// Erases the sectors of the secondary slot's trailer, those that are not blank or all of them, and unsets what the
-    /// bootloader has taken over.
+    /// Takes back what is staged, unless a swap stands in the way.
     async fn take_back(&mut self, all: bool) -> Result<(), Error> {
-        if self.is_trial().await? {
-            return Err(Error::OnTrial);
+        match self.phase().await? {
+            Phase::Interrupted => Err(Error::SwapInterrupted),
+            Phase::Trial => Err(Error::OnTrial),
+            Phase::Settled => self.clear(all).await,
         }
-        let Units { erase_size, erased, .. } = self.layout.secondary();
+    }
+
+    /// Erases the sectors of the secondary slot's trailer, those that are not blank or all of them, from the end down, and
+    /// unsets what the bootloader has taken over.
+    async fn clear(&mut self, all: bool) -> Result<(), Error> {
         let start = self.trailer_start()?;
-        flash::clean(&mut self.secondary, Area::Secondary, start, (erase_size, erased), all).await?;
+        let mut to = flash::capacity(&self.secondary)?;
+        let erases = u32::try_from(S::ERASE_SIZE).map_err(|_| Error::Layout)?;
+        if !start.is_multiple_of(erases) || !to.is_multiple_of(erases) {
+            return Err(Error::PartialSector);
+        }
+        while to > start {
+            let from = self.layout.sector_below(to)?;
+            let erased = self.layout.secondary().erased;
+            if all || !flash::is_blank(&mut self.secondary, from, to, erased).await {
+                flash::erase(&mut self.secondary, Area::Secondary, from, to).await?;
+            }
+            to = from;
+        }
         let status = self.layout.status(1)?;
-        if status.read(&mut self.status, self.row).await?.magic != Mark::Unset {
+        let record = status.read(&mut self.status, self.row).await?.trailer;
+        // The bootloader takes `image_ok` over by itself, without a magic too. Left there, it would make the next staging
+        // for a test a permanent one.
+        if record.magic != Mark::Unset || record.image_ok != Mark::Unset {
             status.unset(&mut self.status, self.row).await?;
         }
         Ok(())
@@ -177,12 +228,16 @@ impl<P: NorFlash, S: NorFlash, T: NorFlash> BootControl for Cypress<'_, P, S, T>
     }
 
     async fn state(&mut self) -> Result<State, Error> {
+        let phase = self.phase().await?;
+        if phase == Phase::Interrupted {
+            return Ok(State::Interrupted);
+        }
         let secondary = self.secondary_trailer().await?;
         Ok(match (secondary.magic, secondary.image_ok) {
             (Mark::Set, Mark::Unset) => State::Staged(Swap::Test),
             (Mark::Set, Mark::Set) => State::Staged(Swap::Permanent),
             // This line reverts only while the other slot's magic is erased.
-            (Mark::Unset, _) if self.is_trial().await? => State::Trial,
+            (Mark::Unset, _) if phase == Phase::Trial => State::Trial,
             _ => State::Settled,
         })
     }
@@ -192,6 +247,7 @@ impl<P: NorFlash, S: NorFlash, T: NorFlash> BootControl for Cypress<'_, P, S, T>
             return Err(Error::NoPermanent);
         }
         match self.state().await? {
+            State::Interrupted => return Err(Error::SwapInterrupted),
             State::Trial => return Err(Error::OnTrial),
             State::Staged(staged) if staged == swap => return Ok(()),
             _ => {}
@@ -206,8 +262,10 @@ impl<P: NorFlash, S: NorFlash, T: NorFlash> BootControl for Cypress<'_, P, S, T>
     }
 
     async fn confirm(&mut self) -> Result<(), Error> {
-        if !self.is_trial().await? {
-            return Ok(());
+        match self.phase().await? {
+            Phase::Interrupted => return Err(Error::SwapInterrupted),
+            Phase::Settled => return Ok(()),
+            Phase::Trial => {}
         }
         let Units { erase_size, erased, .. } = self.layout.internal;
         let end = flash::capacity(&self.primary)?;
@@ -225,9 +283,15 @@ impl<P: NorFlash, S: NorFlash, T: NorFlash> BootControl for Cypress<'_, P, S, T>
         flash::write(&mut self.primary, Area::Primary, start, row).await
     }
 
-    /// Writes nothing: the bootloader reverts what was not confirmed.
+    /// Writes nothing, as a rule: the bootloader reverts what was not confirmed. It does so only while the secondary slot
+    /// has no magic; one that is there is erased.
     async fn go_back(&mut self) -> Result<(), Error> {
-        if self.is_trial().await? { Ok(()) } else { Err(Error::NotOnTrial) }
+        match self.phase().await? {
+            Phase::Interrupted => Err(Error::SwapInterrupted),
+            Phase::Settled => Err(Error::NotOnTrial),
+            Phase::Trial if self.secondary_trailer().await?.magic == Mark::Unset => Ok(()),
+            Phase::Trial => self.clear(false).await,
+        }
     }
 }
 

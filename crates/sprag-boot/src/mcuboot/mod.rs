@@ -9,9 +9,11 @@ mod layout;
 mod status;
 mod swap;
 mod trailer;
+mod whole_sectors;
 mod xip;
 
 pub use cypress::{Cypress, CypressLayout, Units};
 pub use layout::{Layout, Method};
 pub use swap::McuBoot;
 pub use xip::{DirectXip, Slot};
+pub use whole_sectors::{PartialSectorError, WholeSectors};

@@ -14,6 +14,8 @@ use crate::mcuboot::trailer::{MAGIC_SIZE, Mark, Trailer};
 const CRC: Crc<u32, NoTable> = Crc::<u32, NoTable>::new(&CRC_32_ISCSI);
 /// Magic, counter and CRC behind a record's payload.
 const BEHIND: usize = 12;
+/// `BOOT_SWAP_STATUS_MAGIC`: without it a row is no record.
+const RECORD_MAGIC: [u8; 4] = 0xDEAD_BEEFu32.to_le_bytes();
 const COPIES: u32 = 2;
 
 /// Where the records of one slot's trailer lie.
@@ -27,6 +29,21 @@ pub(crate) struct Status {
     row: usize,
     /// What an erased byte of the partition reads as.
     erased: u8,
+}
+
+/// A record's trailer, and whether it belongs to a swap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) trailer: Trailer,
+    /// Whether `swap_info` names a swap: it is neither erased nor `BOOT_SWAP_TYPE_NONE`.
+    pub(crate) has_swap: bool,
+}
+
+impl Record {
+    /// Returns whether the bootloader goes on with this swap at the next reset.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.has_swap && self.trailer.magic == Mark::Set && self.trailer.copy_done == Mark::Unset
+    }
 }
 
 /// Which copy counts, and its counter.
@@ -47,17 +64,20 @@ impl Status {
     }
 
     /// The trailer as the partition has it; all unset when no record counts.
-    pub(crate) async fn read<F: NorFlash>(&self, flash: &mut F, row: &mut [u8]) -> Result<Trailer, Error> {
+    pub(crate) async fn read<F: NorFlash>(&self, flash: &mut F, row: &mut [u8]) -> Result<Record, Error> {
+        const NO_SWAP: u8 = 1;
         self.newest(flash, row).await?;
         let payload = self.payload(row)?;
         let (flags, magic) = payload.split_last_chunk::<{ MAGIC_SIZE as usize }>().ok_or(Error::Layout)?;
         // Swap size, type, copy_done and image_ok stand before the magic, without any gaps.
-        let [.., copy_done, image_ok] = flags else { return Err(Error::Layout) };
-        Ok(Trailer {
+        let [.., swap_info, copy_done, image_ok] = flags else { return Err(Error::Layout) };
+        let trailer = Trailer {
             magic: Mark::of_magic(*magic, 8, self.erased),
             image_ok: Mark::of_flag(*image_ok, self.erased),
             copy_done: Mark::of_flag(*copy_done, self.erased),
-        })
+        };
+        let has_swap = *swap_info != self.erased && swap_info & 0x0F != NO_SWAP;
+        Ok(Record { trailer, has_swap })
     }
 
     /// Takes magic and `image_ok` out of the trailer: with a record of its own, so that a cut leaves the one before.
@@ -68,7 +88,7 @@ impl Status {
         let (payload, behind) = row.split_last_chunk_mut::<BEHIND>().ok_or(Error::Layout)?;
         let cleared = usize::try_from(MAGIC_SIZE).unwrap_or(usize::MAX).saturating_add(1);
         payload.iter_mut().rev().take(cleared).for_each(|byte| *byte = erased);
-        // The magic is kept as the bootloader wrote it.
+        // The record's magic stays as it is.
         if let Some(field) = behind.get_mut(4..8) {
             field.copy_from_slice(&counter.wrapping_add(1).to_le_bytes());
         }
@@ -100,13 +120,13 @@ impl Status {
         Ok(newest)
     }
 
-    /// Reads a copy into `row`; its counter when its CRC fits.
+    /// Reads a copy into `row`; its counter when it has the record's magic and its CRC fits.
     async fn counter<F: NorFlash>(&self, flash: &mut F, copy: u32, row: &mut [u8]) -> Result<Option<u32>, Error> {
         let row = row.get_mut(..self.row).ok_or(Error::Buffer { needed: self.row })?;
         flash::read(flash, Area::State, self.offset(copy)?, row).await?;
         let (body, crc) = row.split_last_chunk::<4>().ok_or(Error::Layout)?;
-        let counter = body.last_chunk::<4>().ok_or(Error::Layout)?;
-        let sound = u32::from_le_bytes(*crc) == CRC.checksum(body);
+        let (rest, counter) = body.split_last_chunk::<4>().ok_or(Error::Layout)?;
+        let sound = rest.ends_with(&RECORD_MAGIC) && u32::from_le_bytes(*crc) == CRC.checksum(body);
         Ok(Some(u32::from_le_bytes(*counter)).filter(|_| sound))
     }
 

@@ -8,8 +8,12 @@ use sprag_testkit::mcuboot as model;
 use super::mcuboot::booted;
 use super::{Booted, Family, Slots};
 
-/// The sectors of a slot that the status partition has room for.
-const SECTORS_MAX: u32 = 32;
+/// The rows of a slot whose states one row of the status partition holds.
+const SECTORS_MAX: u32 = 500;
+const ROW: u32 = 512;
+/// Rows of the status partition: three areas of two copies of two rows.
+const STATUS_ROWS: u32 = 12;
+const SCRATCH_ROWS: u32 = 4;
 
 /// Infineon's line, both slots internal.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +37,7 @@ impl Family for Cypress {
     }
 
     fn state_sectors(&self) -> u32 {
-        16
+        STATUS_ROWS + SCRATCH_ROWS
     }
 
     fn format(&self) -> Self::Format {
@@ -48,9 +52,11 @@ impl Family for Cypress {
     }
 
     fn boot(&self, slots: &Slots) -> Result<Booted, String> {
-        let [primary, secondary, status] = [&slots.primary, &slots.secondary, &slots.state].map(Clone::clone);
-        let bootloader =
-            model::Cypress { primary, secondary, status, max_sectors: SECTORS_MAX, trailer_in_primary: false };
+        let [primary, secondary] = [&slots.primary, &slots.secondary].map(Clone::clone);
+        let (flash, state) = (slots.state.flash(), slots.state.range());
+        let middle = state.start + STATUS_ROWS * ROW;
+        let [status, scratch] = [state.start..middle, middle..state.end].map(|range| flash.region(range));
+        let bootloader = model::Cypress::new(primary, secondary, status, scratch, SECTORS_MAX);
         bootloader.boot().map(booted).map_err(|error| error.to_string())
     }
 }
