@@ -41,11 +41,12 @@ impl Area<'_> {
         (flash.region(0..flash.geometry().capacity), self.0.range().start + offset)
     }
 
-    /// `flash_area_read`, which does not stop at the end of the area.
+    /// `flash_area_read`, which does not stop at the end of the area. Past the end of the chip the driver of an external one
+    /// fails; of the internal one nothing is there to be read.
     pub(super) fn read(&self, offset: u32, bytes: &mut [u8]) -> Result<(), Fault> {
         let (chip, at) = self.chip(offset);
         if u64::from(at) + bytes.len() as u64 > u64::from(chip.range().end) {
-            return Err(Fault::Halt(Halt::MemoryFault));
+            return Err(if self.is_internal() { Fault::Halt(Halt::MemoryFault) } else { Fault::Failed });
         }
         Ok(chip.read_now(at, bytes)?)
     }
