@@ -68,8 +68,7 @@ impl Device {
         let (mut page, mut record, mut row) = ([0; 1024], [0; ROW], [0; ROW]);
         let running = mcuboot::version(&mut self.internal.region(primary.clone()), &mut page).await.unwrap();
         let journal = Journal::new(self.internal.region(journal), geometry, &mut record);
-        let geometry =
-            Geometry { write_size: units.write_size, erase_size: units.erase_size, erased: units.erased };
+        let geometry = Geometry { write_size: units.write_size, erase_size: units.erase_size, erased: units.erased };
         let sectors = [Sectors { count: 1, size: self.map.first_sector() }];
         let slot = SlotWriter::new(self.slot(), geometry, journal, &mut page).sectors(&sectors);
         let [primary, status] = [primary, status].map(|range| self.internal.region(range));
@@ -79,8 +78,7 @@ impl Device {
         let mut updater = Updater::new(fetch, slot, Policy::signed_by(&public).newer_than(running), boot);
         match (life, updater.start(running).await.unwrap()) {
             (0, Startup::Idle) => {
-                let document =
-                    br#"{"v":"2.1","ct":1,"cmd":"ota","ack":"7d","sw":"2.0","urls":[{"url":"http://h/a"}]}"#;
+                let document = br#"{"v":"2.1","ct":1,"cmd":"ota","ack":"7d","sw":"2.0","urls":[{"url":"http://h/a"}]}"#;
                 let job = sprag::job::parse(document).unwrap();
                 assert_eq!(updater.run(&job, &mut |_| {}).await, Ok(Outcome::RebootToTest));
             }
@@ -92,8 +90,7 @@ impl Device {
 
     fn call<T>(&self, call: impl AsyncFnOnce(&mut Cypress<'_, Region, WholeSectors<Region>, Region>) -> T) -> T {
         let mut row = [0; ROW];
-        let [primary, status] =
-            [&self.map.primary, &self.map.status].map(|range| self.internal.region(range.clone()));
+        let [primary, status] = [&self.map.primary, &self.map.status].map(|range| self.internal.region(range.clone()));
         block_on(call(&mut Cypress::new(primary, self.slot(), status, self.map.layout(), &mut row)))
     }
 

@@ -376,7 +376,10 @@ fn a_torn_flag_of_the_running_image_leaves_nothing_on_trial() {
 fn a_record_without_its_magic_does_not_count() {
     let device = device(None);
     let status = device.bootloader.status.range().start;
-    device.bootloader.put_status(1, Trailer { magic: Mark::Good, image_ok: Mark::Good, copy_done: Mark::Unset }).unwrap();
+    device
+        .bootloader
+        .put_status(1, Trailer { magic: Mark::Good, image_ok: Mark::Good, copy_done: Mark::Unset })
+        .unwrap();
     assert_eq!(device.state(), State::Staged(Swap::Permanent));
     let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
     let contents = device.bootloader.status.contents();
@@ -515,7 +518,9 @@ fn a_test_after_a_cut_permanent_staging_ends_as_it_should() {
 #[test]
 fn a_swap_that_was_cut_off_is_interrupted_and_completed() {
     let mut interrupted = 0;
-    for (index, device) in devices().enumerate() {
+    // In large units: each of them is an operation to be cut.
+    let devices = [None, Some((units(512, 2048), 0..SLOT)), Some((units(512, 4096), 512..512 + SLOT))].map(device);
+    for (index, device) in devices.into_iter().enumerate() {
         for kind in [Call::Stage(Swap::Test), Call::Stage(Swap::Permanent), Call::GoBack] {
             let fresh = device.save();
             let (new, done) = match kind {

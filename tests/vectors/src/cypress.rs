@@ -136,8 +136,7 @@ impl Vector {
         for (name, chip) in &self.chips {
             // The bootloader programs 512 bytes at least: larger units are as good, and faster.
             let write_size = chip.write.max(256);
-            let geometry =
-                Geometry { capacity: chip.size, write_size, erase_size: chip.erase, erased: chip.erased };
+            let geometry = Geometry { capacity: chip.size, write_size, erase_size: chip.erase, erased: chip.erased };
             let flash = SimFlash::in_memory(geometry);
             flash.load(0, contents.get(name).context("a chip without contents")?)?;
             chips.insert(name.clone(), flash);
@@ -166,10 +165,8 @@ impl Vector {
         let place = &self.regions["secondary"];
         if place.chip != self.regions["primary"].chip {
             let chip = &self.chips[&place.chip];
-            layout = layout.external(
-                Units { write_size: chip.write, erase_size: chip.erase, erased: chip.erased },
-                place.offset,
-            );
+            layout = layout
+                .external(Units { write_size: chip.write, erase_size: chip.erase, erased: chip.erased }, place.offset);
         }
         Ok(Board { chips, model, layout })
     }
@@ -191,10 +188,9 @@ impl Vector {
         let board = |contents: &BTreeMap<String, Vec<u8>>| self.board(contents, key.clone());
         let checked = || -> Result<Option<String>> {
             let booted = board(&before)?;
-            for (contents, swap_type, states) in [
-                (&before, &self.swap_type, &self.state_before),
-                (&after, &self.swap_type_after, &self.state_after),
-            ] {
+            for (contents, swap_type, states) in
+                [(&before, &self.swap_type, &self.state_before), (&after, &self.swap_type_after, &self.state_after)]
+            {
                 let looked_at = board(contents)?;
                 let found = swap_type_name(&looked_at.model)?;
                 if found != *swap_type {

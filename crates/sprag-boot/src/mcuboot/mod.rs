@@ -15,5 +15,5 @@ mod xip;
 pub use cypress::{Cypress, CypressLayout, Units};
 pub use layout::{Layout, Method};
 pub use swap::McuBoot;
-pub use xip::{DirectXip, Slot};
 pub use whole_sectors::{PartialSectorError, WholeSectors};
+pub use xip::{DirectXip, Slot};

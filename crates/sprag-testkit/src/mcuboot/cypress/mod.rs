@@ -392,12 +392,7 @@ impl Cypress {
     }
 
     /// `boot_prepare_image_for_update`: what is to be done, after a swap that was cut off has been completed.
-    fn prepare(
-        &self,
-        layout: &Layout,
-        headers: &mut [Header; 2],
-        progress: &mut Progress,
-    ) -> Result<Decision, Fault> {
+    fn prepare(&self, layout: &Layout, headers: &mut [Header; 2], progress: &mut Progress) -> Result<Decision, Fault> {
         let nothing = Ok(Decision { swap_type: SwapType::NONE, done: Swap::None });
         for ((header, slot), sectors) in
             headers.iter().zip([&self.primary, &self.secondary]).zip([&layout.primary, &layout.secondary])
