@@ -132,7 +132,7 @@ impl From<anyhow::Error> for Failed {
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
         match error {
-            Error::Layout | Error::Buffer { .. } => Self::Input(anyhow!("{error}")),
+            Error::Layout | Error::PartialSector | Error::Buffer { .. } => Self::Input(anyhow!("{error}")),
             error => Self::Refused(error.to_string()),
         }
     }

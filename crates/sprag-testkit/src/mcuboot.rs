@@ -320,10 +320,6 @@ impl Bootloader {
     }
 }
 
-fn slot_size(slot: &Region) -> u32 {
-    let range = slot.range();
-    range.end - range.start
-}
 
 #[cfg(test)]
 mod tests {

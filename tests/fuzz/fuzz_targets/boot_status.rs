@@ -24,9 +24,13 @@ fuzz_target!(|bytes: &[u8]| {
     let state = block_on(boot.state()).unwrap();
     match block_on(boot.stage(Swap::Test)) {
         Ok(()) => assert!(matches!(block_on(boot.state()), Ok(State::Staged(_)))),
+        Err(Error::SwapInterrupted) => assert_eq!(state, State::Interrupted),
         Err(error) => assert_eq!(error, Error::OnTrial, "{state:?}"),
     }
     let _ = block_on(boot.unstage());
-    block_on(boot.confirm()).unwrap();
+    match block_on(boot.confirm()) {
+        Ok(()) => {}
+        Err(error) => assert_eq!((error, state), (Error::SwapInterrupted, State::Interrupted)),
+    }
     assert_ne!(block_on(boot.state()), Ok(State::Trial));
 });
