@@ -44,7 +44,13 @@ pub enum Error {
         /// `ih_flags` of the header.
         flags: u32,
     },
-    /// The image carries no digest of a supported kind.
+    /// The image carries a TLV in the unprotected area that the bootloader allows only in the protected one, or not at
+    /// all: MCUboot would refuse the image and erase it.
+    TlvNotAllowed {
+        /// The type of the TLV.
+        kind: u16,
+    },
+    /// The image carries no digest of the kind that the bootloader checks.
     NoDigest,
     /// The bytes in the slot are not those that were digested.
     Digest,
@@ -166,6 +172,7 @@ impl Error {
             Self::Length { .. } => "image-length",
             Self::TooLarge { .. } => "image-too-large",
             Self::Flags { .. } => "image-flags",
+            Self::TlvNotAllowed { .. } => "tlv-not-allowed",
             Self::NoDigest => "digest-missing",
             Self::Digest => "digest-mismatch",
             Self::Checksum => "checksum-mismatch",
@@ -217,7 +224,10 @@ impl fmt::Display for Error {
                 write!(f, "the image of {image} bytes is too large: there is room for {room}")
             }
             Self::Flags { flags } => write!(f, "the image is encrypted, compressed or not bootable (flags {flags:#x})"),
-            Self::NoDigest => f.write_str("the image carries no digest"),
+            Self::TlvNotAllowed { kind } => {
+                write!(f, "the bootloader refuses images with TLV {kind:#06x} in the unprotected area")
+            }
+            Self::NoDigest => f.write_str("the image carries no digest of the kind that the bootloader checks"),
             Self::Digest => f.write_str("the image's digest does not match"),
             Self::Checksum => f.write_str("the image's checksum does not match"),
             Self::FileDigest => f.write_str("the file is not the one that was promised: its SHA-256 does not match"),
@@ -269,7 +279,7 @@ mod tests {
     use std::format;
 
     /// One of each.
-    fn all() -> [Error; 35] {
+    fn all() -> [Error; 36] {
         let version = Version::new(1, 2, 3);
         [
             Error::Flash(NorFlashErrorKind::Other),
@@ -279,6 +289,7 @@ mod tests {
             Error::Length { image: 1, promised: 2 },
             Error::TooLarge { image: 1, room: 2 },
             Error::Flags { flags: 1 },
+            Error::TlvNotAllowed { kind: 0x50 },
             Error::NoDigest,
             Error::Digest,
             Error::Checksum,

@@ -6,11 +6,23 @@ use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use crate::key::Key;
 
 /// Which of them.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub(crate) enum HashKind {
     Sha256,
     Sha384,
     Sha512,
+}
+
+impl HashKind {
+    /// Returns the length of its digests in bytes.
+    pub(crate) const fn length(self) -> usize {
+        match self {
+            Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+        }
+    }
 }
 
 /// A digest under way.

@@ -17,8 +17,9 @@ use crate::version::Version;
 
 const MAGIC: u32 = 0x96f3_b83d;
 const HEADER: u32 = 32;
-/// AES-encrypted, not bootable, LZMA-compressed: what lies in the slot is not what would run.
-const FLAGS_REFUSED: u32 = 0x4 | 0x8 | 0x10 | 0x200 | 0x400;
+/// AES-encrypted, not bootable, compressed (LZMA1, LZMA2, the filter for Arm Thumb code): what lies in the slot is not
+/// what would run.
+const FLAGS_REFUSED: u32 = 0x4 | 0x8 | 0x10 | 0x200 | 0x400 | 0x800;
 /// The load address means something: the image is copied there (`RAM_LOAD`), or lies there (`ROM_FIXED`).
 const FLAGS_ADDRESS: u32 = 0x20 | 0x100;
 
@@ -34,6 +35,9 @@ const TLV_SHA512: u16 = 0x12;
 const TLV_ECDSA: u16 = 0x22;
 const TLV_ED25519: u16 = 0x24;
 const TLV_SIG_PURE: u16 = 0x25;
+/// Encryption keys, of the kinds that MCUboot's allow list has.
+const TLV_ENC_FIRST: u16 = 0x30;
+const TLV_ENC_LAST: u16 = 0x33;
 const TLV_DEPENDENCY: u16 = 0x40;
 const TLV_SEC_CNT: u16 = 0x50;
 const TLV_UUID_CID: u16 = 0x75;
@@ -41,6 +45,89 @@ const TLV_UUID_CID: u16 = 0x75;
 /// The protected TLV that names the board an image is for, in UTF-8: one of those that MCUboot reserves for vendors.
 /// `imgtool sign --custom-tlv 0x53a0 NAME` writes it, and so does `sprag image sign --board NAME`.
 pub const TLV_BOARD: u16 = 0x53a0;
+
+/// The longest ECDSA signature that MCUboot reads: `SIG_BUF_SIZE`.
+const ECDSA_MAX: usize = 128;
+/// The longest whole public keys that MCUboot reads: `KEY_BUF_SIZE` with `MCUBOOT_HW_KEY`.
+const ED25519_KEY_MAX: usize = 64 + 24;
+const ECDSA_KEY_MAX: usize = ECDSA_MAX + 24;
+
+/// The settings that the device's MCUboot was built with, as far as they decide which images it boots.
+///
+/// An image that needs other settings is refused: MCUboot would refuse it too, and erase it. [`Config::new`] is what
+/// MCUboot's ports have by default.
+///
+/// ```
+/// # use sprag_verify::{Ed25519Key, Policy, mcuboot::Config};
+/// # const KEY: Ed25519Key = Ed25519Key::new([0x11; 32]);
+/// // Zephyr: CONFIG_BOOT_SIGNATURE_TYPE_ED25519=y, CONFIG_BOOT_IMG_HASH_ALG_SHA512=y
+/// let policy = Policy::signed_by(&KEY).mcuboot_config(Config::new().sha512());
+/// ```
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Config {
+    /// `None` takes each.
+    digest: Option<HashKind>,
+    pure: Option<bool>,
+    whole_key: Option<bool>,
+    allow_list: bool,
+}
+
+impl Config {
+    /// SHA-256, a signature over the digest, keys named by their hashes, and the allow list.
+    pub const fn new() -> Self {
+        Self { digest: Some(HashKind::Sha256), pure: Some(false), whole_key: Some(false), allow_list: true }
+    }
+
+    /// Takes images for any of these settings, except that the allow list is on. For tools that don't know the
+    /// bootloader; a device should name its own.
+    pub const fn any() -> Self {
+        Self { digest: None, pure: None, whole_key: None, allow_list: true }
+    }
+
+    /// Digests and key hashes are SHA-384: `MCUBOOT_SIGN_EC384`, `MCUBOOT_SHA384`.
+    #[must_use]
+    pub const fn sha384(mut self) -> Self {
+        self.digest = Some(HashKind::Sha384);
+        self
+    }
+
+    /// Digests and key hashes are SHA-512: `MCUBOOT_SHA512`.
+    #[must_use]
+    pub const fn sha512(mut self) -> Self {
+        self.digest = Some(HashKind::Sha512);
+        self
+    }
+
+    /// Signatures are over the whole image instead of its digest: `MCUBOOT_SIGN_PURE`. `imgtool sign --pure` names the
+    /// key by SHA-512, for which the bootloader needs [`Config::sha512`] as well.
+    #[must_use]
+    pub const fn pure(mut self) -> Self {
+        self.pure = Some(true);
+        self
+    }
+
+    /// Images carry the whole public key instead of its hash: `MCUBOOT_HW_KEY`.
+    #[must_use]
+    pub const fn whole_key(mut self) -> Self {
+        self.whole_key = Some(true);
+        self
+    }
+
+    /// Any TLV may lie in the unprotected area: built without `MCUBOOT_USE_TLV_ALLOW_LIST`, which is on by default in
+    /// every port. MCUboot v1.9.0 and v2.0.0 have no list, v2.1.0 and v2.2.0 always have one.
+    #[must_use]
+    pub const fn without_allow_list(mut self) -> Self {
+        self.allow_list = false;
+        self
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 /// The fields of an image header, checked against each other and against the slot.
 #[derive(Debug, Clone, Copy)]
@@ -222,7 +309,19 @@ impl Claims {
     fn read(&mut self, mut tlvs: Tlvs<'_>, policy: &Policy<'_>) -> Result<(), Error> {
         while let Some(Tlv { at, kind, value }) = tlvs.next()? {
             let malformed = Error::Malformed { at };
+            // By its value's place, MCUboot takes an empty one at the end for one of the unprotected area.
+            if value.is_empty() && tlvs.rest.is_empty() && policy.mcuboot().allow_list {
+                return Err(Error::TlvNotAllowed { kind });
+            }
             match kind {
+                // MCUboot reads both areas in one walk. There, a digest in this area never matches, and a key hash names
+                // the key of the next signature, in whichever area that is. No tool writes them here.
+                TLV_KEYHASH | TLV_PUBKEY | TLV_SHA256..=TLV_SHA512 | TLV_ECDSA | TLV_ED25519 | TLV_SIG_PURE => {
+                    return Err(malformed);
+                }
+                // MCUboot compares each of several.
+                TLV_SEC_CNT if self.counter.is_some() => return Err(malformed),
+                TLV_UUID_CID if self.class.is_some() => return Err(malformed),
                 TLV_SEC_CNT => self.counter = Some(u32::from_le_bytes(value.try_into().map_err(|_| malformed)?)),
                 TLV_DEPENDENCY => {
                     let [image, _, _, _, needs @ ..]: [u8; 12] = value.try_into().map_err(|_| malformed)?;
@@ -233,6 +332,86 @@ impl Claims {
                 TLV_BOARD => self.right_board = Some(policy.is_board(value)),
                 _ => {}
             }
+        }
+        Ok(())
+    }
+}
+
+/// Which TLVs lie in the unprotected area.
+#[derive(Default)]
+struct Seen {
+    digest: Option<HashKind>,
+    pure: bool,
+    ed25519: bool,
+    ecdsa: bool,
+}
+
+impl Seen {
+    fn add(&mut self, tlv: &Tlv<'_>, config: &Config) -> Result<(), Error> {
+        let Tlv { at, kind, value } = *tlv;
+        let length = value.len();
+        let malformed = Error::Malformed { at };
+        let refused = Error::TlvNotAllowed { kind };
+        match kind {
+            TLV_SHA256..=TLV_SHA512 => {
+                // One digest, of one kind: no bootloader knows two.
+                let found = match (kind, length) {
+                    _ if self.digest.is_some() => return Err(malformed),
+                    (TLV_SHA256, 32) => HashKind::Sha256,
+                    (TLV_SHA384, 48) => HashKind::Sha384,
+                    (TLV_SHA512, 64) => HashKind::Sha512,
+                    _ => return Err(malformed),
+                };
+                self.digest = Some(found);
+            }
+            TLV_SIG_PURE if value != [1] => return Err(malformed),
+            TLV_SIG_PURE if config.pure == Some(false) => return Err(refused),
+            TLV_SIG_PURE => self.pure = true,
+            TLV_ED25519 if length != 64 => return Err(malformed),
+            TLV_ECDSA if !(1..=ECDSA_MAX).contains(&length) => return Err(malformed),
+            TLV_ED25519 | TLV_ECDSA => {
+                self.ed25519 |= kind == TLV_ED25519;
+                self.ecdsa |= kind == TLV_ECDSA;
+                // MCUboot is built for one kind of signature, and its list has no other.
+                if config.allow_list && self.ed25519 && self.ecdsa {
+                    return Err(refused);
+                }
+            }
+            // See `check`.
+            TLV_KEYHASH | TLV_PUBKEY => {}
+            // MCUboot believes them in this area too, where no signature covers them.
+            TLV_SEC_CNT | TLV_UUID_CID => return Err(refused),
+            TLV_ENC_FIRST..=TLV_ENC_LAST => {}
+            _ if config.allow_list => return Err(refused),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Checks what depends on several TLVs: the keys.
+    fn check(&self, mut tlvs: Tlvs<'_>, hash: HashKind, config: &Config) -> Result<(), Error> {
+        if config.pure == Some(true) && !self.pure {
+            return Err(Error::Unsigned);
+        }
+        // A bootloader without keys has none of them on its list, one with keys has either.
+        let signed = self.ed25519 || self.ecdsa;
+        let mut whole_key = config.whole_key;
+        let longest = if self.ecdsa && !self.ed25519 { ECDSA_KEY_MAX } else { ED25519_KEY_MAX };
+        while let Some(Tlv { at, kind, value }) = tlvs.next()? {
+            let is_whole = kind == TLV_PUBKEY;
+            if !is_whole && kind != TLV_KEYHASH {
+                continue;
+            }
+            if config.allow_list && (!signed || whole_key.is_some_and(|whole| whole != is_whole)) {
+                return Err(Error::TlvNotAllowed { kind });
+            }
+            // MCUboot compares a shorter hash with the beginning of the key's.
+            let fits = if is_whole { value.len() <= longest } else { value.len() == hash.length() };
+            // Where keys are hashes, it skips whole ones, and the other way round.
+            if !fits && config.whole_key.is_none_or(|whole| whole == is_whole) {
+                return Err(Error::Malformed { at });
+            }
+            whole_key = whole_key.or(Some(is_whole));
         }
         Ok(())
     }
@@ -253,33 +432,25 @@ struct Vouchers<'k> {
 impl<'k> Vouchers<'k> {
     #[inline(never)]
     fn read(tlvs: Tlvs<'_>, policy: &Policy<'k>) -> Result<Self, Error> {
-        let (mut hash, mut pure, mut eddsa, mut ecdsa) = (None, false, false, false);
+        let config = policy.mcuboot();
+        let mut seen = Seen::default();
         let mut walk = tlvs;
-        while let Some(Tlv { at, kind, value }) = walk.next()? {
-            match (kind, value.len()) {
-                // One digest, of one kind: no bootloader knows two.
-                (TLV_SHA256 | TLV_SHA384 | TLV_SHA512, _) if hash.is_some() => return Err(Error::Malformed { at }),
-                (TLV_SHA256, 32) => hash = Some(HashKind::Sha256),
-                (TLV_SHA384, 48) => hash = Some(HashKind::Sha384),
-                (TLV_SHA512, 64) => hash = Some(HashKind::Sha512),
-                (TLV_SIG_PURE, _) if value == [1] => pure = true,
-                (TLV_ED25519, 64) => eddsa = true,
-                (TLV_ECDSA, 1..) => ecdsa = true,
-                (TLV_SHA256 | TLV_SHA384 | TLV_SHA512 | TLV_SIG_PURE | TLV_ED25519 | TLV_ECDSA, _) => {
-                    return Err(Error::Malformed { at });
-                }
-                _ => {}
-            }
+        while let Some(tlv) = walk.next()? {
+            seen.add(&tlv, config)?;
         }
-        let hash = match hash {
-            Some(hash) => hash,
+        let pure = config.pure.unwrap_or(seen.pure);
+        let hash = match (seen.digest, config.digest) {
+            (Some(found), Some(expected)) if found != expected => return Err(Error::NoDigest),
+            (Some(found), _) => found,
             // There need not be one beside a signature over the whole image.
-            None if pure => HashKind::Sha512,
-            None => return Err(Error::NoDigest),
+            (None, Some(expected)) if pure => expected,
+            (None, None) if pure => HashKind::Sha512,
+            (None, _) => return Err(Error::NoDigest),
         };
-        let mut signatures = Signatures { tlvs, hash, pure, policy, refusal: Error::UnknownKey };
+        seen.check(tlvs, hash, config)?;
+        let mut signatures = Signatures::new(tlvs, hash, pure, policy);
         let first = signatures.next()?;
-        let signed = eddsa || (ecdsa && !pure);
+        let signed = seen.ed25519 || (seen.ecdsa && !pure);
         if signed && first.is_none() {
             return Err(signatures.refusal);
         }
@@ -298,7 +469,7 @@ impl<'k> Vouchers<'k> {
                 return Err(Error::Digest);
             }
         }
-        let mut signatures = Signatures { tlvs, hash: self.hash, pure: self.pure, policy, refusal: Error::UnknownKey };
+        let mut signatures = Signatures::new(tlvs, self.hash, self.pure, policy);
         // What was there before the image was read must be there still: flash outside the chip may be swapped meanwhile.
         let mut vouched = !self.signed;
         while let Some((key, signature)) = signatures.next()? {
@@ -324,18 +495,23 @@ struct Signatures<'a, 'v, 'k> {
     refusal: Error,
 }
 
-impl<'k> Signatures<'_, '_, 'k> {
+impl<'a, 'v, 'k> Signatures<'a, 'v, 'k> {
+    fn new(tlvs: Tlvs<'a>, hash: HashKind, pure: bool, policy: &'v Policy<'k>) -> Self {
+        Self { tlvs, hash, pure, policy, refusal: Error::UnknownKey }
+    }
+
     /// Each belongs to the key hash or the key before it, and each of those to one signature (MCUboot,
     /// `bootutil_img_validate`).
     fn next(&mut self) -> Result<Option<Signed<'k>>, Error> {
+        let whole_key = self.policy.mcuboot().whole_key;
         let mut key = Err(Error::UnknownKey);
         while let Some(Tlv { kind, value, .. }) = self.tlvs.next()? {
             let algorithm = match kind {
-                TLV_KEYHASH => {
+                TLV_KEYHASH if whole_key != Some(true) => {
                     key = self.policy.key_named(value, self.hash);
                     continue;
                 }
-                TLV_PUBKEY => {
+                TLV_PUBKEY if whole_key != Some(false) => {
                     key = self.policy.key_of_der(value);
                     continue;
                 }

@@ -7,6 +7,7 @@ use embedded_storage_async::nor_flash::ReadNorFlash;
 use crate::error::Error;
 use crate::hash::{Hash, HashKind};
 use crate::key::{Algorithm, Key};
+use crate::mcuboot::Config;
 use crate::reader::Reader;
 use crate::version::Version;
 
@@ -38,6 +39,7 @@ pub struct Policy<'k> {
     within: Option<[u32; 2]>,
     others: Option<&'k [Version]>,
     reserved: u32,
+    mcuboot: Config,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +94,7 @@ impl<'k> Policy<'k> {
             within: None,
             others: None,
             reserved: 0,
+            mcuboot: Config::new(),
         }
     }
 
@@ -206,6 +209,18 @@ impl<'k> Policy<'k> {
     pub const fn reserving(mut self, bytes: u32) -> Self {
         self.reserved = bytes;
         self
+    }
+
+    /// The settings of the device's MCUboot, so that no image is taken that it would refuse. Without it, MCUboot's
+    /// defaults: see [`Config::new`].
+    #[must_use]
+    pub const fn mcuboot_config(mut self, config: Config) -> Self {
+        self.mcuboot = config;
+        self
+    }
+
+    pub(crate) fn mcuboot(&self) -> &Config {
+        &self.mcuboot
     }
 
     fn keys(&self) -> impl Iterator<Item = &'k dyn Key> {
