@@ -2,13 +2,16 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+use std::slice::from_ref;
+
 use common::{RUNNING, Slow, Swapped, ed25519, mcuboot as unsigned, p256, public, public_p256, slot};
 use embassy_futures::block_on;
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 use sprag_testkit::cancel;
 use sprag_testkit::image::{Extras, Sha, Signer, Version as ImageVersion, append_tlvs, key_hash};
-use sprag_verify::mcuboot;
+use sprag_verify::mcuboot::{self, Config};
 use sprag_verify::{Error, Image, Key, Policy, Promised, Signature, Version};
 
 fn verify_as(bytes: &[u8], promised: Promised<'_>, policy: &Policy<'_>) -> Result<Image, Error> {
@@ -36,7 +39,7 @@ fn every_digest_and_every_key() {
     let (eddsa, ecdsa) = (Signer::from(&ed25519(1)), Signer::from(&p256(1)));
     let (public, public_p256) = (public(1), public_p256(1));
     let keys: [&dyn Key; 2] = [&public, &public_p256];
-    let policy = Policy::signed_by_any(&keys);
+    let policy = Policy::signed_by_any(&keys).mcuboot_config(Config::any());
     for (signer, sha, pure) in [
         (&eddsa, Sha::Sha256, false),
         (&eddsa, Sha::Sha384, false),
@@ -53,9 +56,7 @@ fn every_digest_and_every_key() {
             flipped[*at] ^= 1;
             verify_with(&flipped, &policy).is_ok()
         });
-        // Beside a signature over the whole image a digest may be missing, or be something that nobody knows.
-        let digest = 64 + 300 + 4;
-        assert_eq!(unnoticed.collect::<Vec<_>>(), if pure { vec![digest, digest + 1] } else { vec![] }, "{sha:?}");
+        assert_eq!(unnoticed.collect::<Vec<_>>(), Vec::<usize>::new(), "{sha:?} {pure}");
     }
 }
 
@@ -93,7 +94,15 @@ fn several_signatures() {
         let mut bytes = plain.clone();
         let tlvs: Vec<_> = [&(0x10, digest.clone())].into_iter().chain(tlvs.iter().copied()).cloned().collect();
         append_tlvs(&mut bytes, 0x6907, &tlvs);
-        verify_with(&bytes, &Policy::signed_by_any(keys)).map(|_| ())
+        let policy = Policy::signed_by_any(keys);
+        let listed = verify_with(&bytes, &policy);
+        let kinds = tlvs.iter().filter(|tlv| [0x22, 0x24].contains(&tlv.0)).map(|tlv| tlv.0).collect::<BTreeSet<_>>();
+        if kinds.len() > 1 {
+            // MCUboot knows one kind of signature.
+            let kind = tlvs.iter().rev().find(|tlv| [0x22, 0x24].contains(&tlv.0)).map(|tlv| tlv.0).unwrap();
+            assert_eq!(listed, Err(Error::TlvNotAllowed { kind }));
+        }
+        verify_with(&bytes, &policy.mcuboot_config(Config::new().without_allow_list())).map(|_| ())
     };
     let both = [&named(&by_old), &signed_old, &named(&by_new), &signed_new];
     assert_eq!(judge(&both, &[&old]), Ok(()));
@@ -127,10 +136,19 @@ fn a_signature_over_the_whole_image_is_the_only_one() {
     let signer = Signer::from(&ed25519(1));
     let bytes = unsigned(&[7; 100]).sign_with(&signer, &pure);
     let covered = 64 + 100;
+    let key = public(1);
     let rebuild = |tlvs: &[(u16, Vec<u8>)]| {
         let mut bytes = bytes[..covered].to_vec();
         append_tlvs(&mut bytes, 0x6907, tlvs);
-        verify(&bytes).map(|_| ())
+        let policy = Policy::signed_by(&key);
+        let config = Config::new().sha512().pure();
+        let verdict = verify_with(&bytes, &policy.mcuboot_config(config)).map(|_| ());
+        if verdict.is_ok() {
+            assert_eq!(verify_with(&bytes, &policy), Err(Error::TlvNotAllowed { kind: 0x25 }), "by a build without");
+            let image = verify_with(&bytes, &policy.mcuboot_config(Config::any()));
+            assert!(image.is_ok(), "{image:?}");
+        }
+        verdict
     };
     let name = (0x01, sha2::Sha512::digest(signer.public_der()).to_vec());
     let signature = (0x24, signer.sign(&bytes[..covered]));
@@ -139,7 +157,7 @@ fn a_signature_over_the_whole_image_is_the_only_one() {
     assert_eq!(rebuild(&[name.clone(), signature.clone(), mark.clone()]), Ok(()), "in any order");
     let twice = [mark.clone(), name.clone(), signature.clone(), name.clone(), signature.clone()];
     assert_eq!(rebuild(&twice), Err(Error::Signature));
-    assert_eq!(rebuild(&[name.clone(), signature.clone()]), Err(Error::NoDigest));
+    assert_eq!(rebuild(&[name.clone(), signature.clone()]), Err(Error::Unsigned), "not marked as one");
     assert_eq!(rebuild(&[(0x25, vec![0]), name.clone(), signature.clone()]), Err(Error::Malformed { at: 168 }));
     assert_eq!(rebuild(&[(0x25, vec![]), name.clone(), signature]), Err(Error::Malformed { at: 168 }));
     let ecdsa = (0x22, Signer::from(&p256(1)).sign(&bytes[..covered]));
@@ -205,13 +223,14 @@ fn each_refusal_has_its_own_reason() {
     assert_eq!(with(&[(0x10, vec![0; 32]), name.clone(), signature(0)]), "digest-mismatch");
     assert_eq!(with(&[sha.clone(), sha.clone()]), "image-malformed");
     assert_eq!(with(&[sha.clone(), (0x12, vec![0; 64])]), "image-malformed");
-    assert_eq!(with(std::slice::from_ref(&sha)), "unsigned");
-    assert_eq!(with(&[sha.clone(), name.clone()]), "unsigned");
+    assert_eq!(with(from_ref(&sha)), "unsigned");
+    assert_eq!(with(&[sha.clone(), name.clone()]), "tlv-not-allowed", "a key without a signature");
     assert_eq!(with(&[sha.clone(), signature(0)]), "unknown-key");
     assert_eq!(with(&[sha.clone(), (0x01, vec![9; 32]), signature(0)]), "unknown-key");
-    assert_eq!(with(&[sha.clone(), (0x01, vec![]), signature(0)]), "unknown-key", "no name is nobody's");
-    assert_eq!(with(&[sha.clone(), (0x01, name.1[..31].to_vec()), signature(0)]), "unknown-key");
-    assert_eq!(with(&[sha.clone(), (0x01, vec![9; 65]), signature(0)]), "unknown-key");
+    for length in [0, 31, 33, 48, 64, 65] {
+        let hash = (0x01, name.1.iter().copied().cycle().take(length).collect());
+        assert_eq!(with(&[sha.clone(), hash, signature(0)]), "image-malformed", "a key hash of {length} bytes");
+    }
     assert_eq!(with(&[sha.clone(), name.clone(), signature(0)]), "bad-signature");
     assert_eq!(with(&[sha.clone(), name.clone(), (0x24, vec![0; 63])]), "image-malformed");
     assert_eq!(with(&[sha.clone(), name, (0x24, vec![])]), "image-malformed");
@@ -225,7 +244,7 @@ fn each_refusal_has_its_own_reason() {
         append_tlvs(&mut bytes, 0x6907, &[]);
         verify(&bytes).unwrap_err()
     };
-    for flags in [0x4, 0x8, 0x10, 0x200, 0x400] {
+    for flags in [0x4, 0x8, 0x10, 0x200, 0x400, 0x800] {
         assert_eq!(patched(16, flags), Error::Flags { flags });
     }
     assert_eq!(patched(12, u32::MAX), Error::Malformed { at: 8 });
@@ -419,7 +438,8 @@ fn the_image_is_read_once() {
     fn read<const UNIT: usize>(bytes: &[u8], promised: Promised<'_>) -> usize {
         let mut slot = Slow::<UNIT>(slot(bytes), 0);
         let policy = public(1);
-        block_on(mcuboot::verify(&mut slot, promised, &Policy::signed_by(&policy), &mut [0; 512])).unwrap();
+        let policy = Policy::signed_by(&policy).mcuboot_config(Config::any());
+        block_on(mcuboot::verify(&mut slot, promised, &policy, &mut [0; 512])).unwrap();
         slot.1
     }
     for pure in [false, true] {
@@ -430,6 +450,127 @@ fn the_image_is_read_once() {
             assert!(read < bytes.len() + 1500, "{read} bytes read of {}", bytes.len());
         }
     }
+}
+
+/// TLVs that MCUboot refuses where they lie, each by itself: `protected` in the protected area, `beside` behind the
+/// digest, and what would be a good signature.
+#[test]
+fn tlvs_that_mcuboot_refuses_where_they_are() {
+    let (eddsa, ecdsa) = (Signer::from(&ed25519(1)), Signer::from(&p256(1)));
+    let judge = |signer: &Signer, protected: &[(u16, Vec<u8>)], beside: &[(u16, Vec<u8>)], config: Config| {
+        let mut bytes = unsigned(&[7; 100]).unsigned();
+        let mut area = Vec::new();
+        append_tlvs(&mut area, 0x6908, protected);
+        if !protected.is_empty() {
+            bytes[10..12].copy_from_slice(&(area.len() as u16).to_le_bytes());
+            bytes.extend(&area);
+        }
+        let digest = Sha256::digest(&bytes).to_vec();
+        let signature = signer.sign_digest(&digest);
+        let kind = if matches!(signer, Signer::Ed25519(_)) { 0x24 } else { 0x22 };
+        let name = (0x01, Sha256::digest(signer.public_der()).to_vec());
+        let tlvs = [&[(0x10, digest)], beside, &[name, (kind, signature)]].concat();
+        append_tlvs(&mut bytes, 0x6907, &tlvs);
+        let (first, second) = (public(1), public_p256(1));
+        let key: &dyn Key = if kind == 0x24 { &first } else { &second };
+        verify_with(&bytes, &Policy::signed_by(key).mcuboot_config(config)).map(|_| ())
+    };
+    let (strict, loose) = (Config::new(), Config::new().without_allow_list());
+    let malformed = |at| Err(Error::Malformed { at });
+    let name = (0x01, Sha256::digest(eddsa.public_der()).to_vec());
+    for signer in [&eddsa, &ecdsa] {
+        for config in [strict, loose] {
+            assert_eq!(judge(signer, &[], &[], config), Ok(()));
+            assert_eq!(judge(signer, &[(0x00A0, vec![1])], &[], config), Ok(()));
+            // A digest, whatever its length; a key hash of any length; a signature behind it or in the other area.
+            for tlv in [(0x10, vec![0; 32]), (0x10, vec![0]), (0x12, vec![0; 64]), (0x25, vec![0])] {
+                assert_eq!(judge(signer, &[tlv], &[], config), malformed(168));
+            }
+            for length in [0, 31, 32, 33, 64, 200] {
+                let hash = (0x01, vec![9; length]);
+                judge(signer, from_ref(&hash), &[], config).expect_err(&format!("{length}"));
+                let beside = judge(signer, &[], &[hash], config);
+                assert_eq!(beside, if length == 32 { Ok(()) } else { malformed(204) }, "{length}");
+            }
+            assert_eq!(judge(signer, &[name.clone(), (0x24, vec![0; 63])], &[], config), malformed(168));
+            assert_eq!(judge(signer, from_ref(&name), &[(0x24, vec![0; 65])], config), malformed(168));
+            // Counters: not twice, and not where no signature covers them.
+            let counter = |n: u32| (0x50, n.to_le_bytes().to_vec());
+            assert_eq!(judge(signer, &[counter(3), counter(8)], &[], config), malformed(176));
+            let kind = 0x50;
+            assert_eq!(judge(signer, &[counter(3)], &[counter(8)], config), Err(Error::TlvNotAllowed { kind }));
+            assert_eq!(judge(signer, &[], &[(0x75, vec![0; 16])], config), Err(Error::TlvNotAllowed { kind: 0x75 }));
+        }
+        // The list.
+        let other = if matches!(signer, Signer::Ed25519(_)) { (0x22, vec![0; 70]) } else { (0x24, vec![0; 64]) };
+        let by_list = [0x20, 0x21, 0x23, 0x34, 0x40, 0x60, 0x70, 0x74, 0x00A0, 0x53A0, 0x7FFF, 0xFFFE];
+        for tlv in by_list.map(|kind| (kind, vec![0; 12])).into_iter().chain([(0x02, vec![0; 44])]) {
+            let kind = tlv.0;
+            assert_eq!(judge(signer, &[], from_ref(&tlv), strict), Err(Error::TlvNotAllowed { kind }), "{kind:#x}");
+            assert_eq!(judge(signer, &[], &[tlv], loose), Ok(()), "{kind:#x}");
+        }
+        // What is refused is the second kind of signature that is found.
+        let refused = judge(signer, &[], from_ref(&other), strict);
+        assert!(matches!(refused, Err(Error::TlvNotAllowed { kind: 0x22 | 0x24 })), "{refused:?}");
+        assert_eq!(judge(signer, &[], &[other], loose), Ok(()));
+        for kind in 0x30..=0x33 {
+            assert_eq!(judge(signer, &[], &[(kind, vec![0; 12])], strict), Ok(()), "{kind:#x}");
+        }
+        // MCUboot counts an empty TLV at the end of the protected area to the other one.
+        let empty = (0x53A0, vec![]);
+        assert_eq!(judge(signer, from_ref(&empty), &[], strict), Err(Error::TlvNotAllowed { kind: 0x53A0 }));
+        assert_eq!(judge(signer, from_ref(&empty), &[], loose), Ok(()));
+        assert_eq!(judge(signer, &[empty, (0x00A0, vec![1])], &[], strict), Ok(()));
+    }
+}
+
+/// MCUboot reads signatures into 128 bytes.
+#[test]
+fn an_ecdsa_signature_may_be_filled_up_to_128_bytes() {
+    let signer = Signer::from(&p256(1));
+    let plain = unsigned(&[7; 100]).unsigned();
+    let digest = Sha256::digest(&plain).to_vec();
+    let signature = signer.sign_digest(&digest);
+    for length in [signature.len(), 72, 73, 127, 128, 129, 200] {
+        let mut filled = signature.clone();
+        filled.resize(length, 0);
+        let name = (0x01, Sha256::digest(signer.public_der()).to_vec());
+        let mut bytes = plain.clone();
+        append_tlvs(&mut bytes, 0x6907, &[(0x10, digest.clone()), name, (0x22, filled)]);
+        let verdict = verify_with(&bytes, &Policy::signed_by(&public_p256(1))).map(|_| ());
+        let expected = if length <= 128 { Ok(()) } else { Err(Error::Malformed { at: 240 }) };
+        assert_eq!(verdict, expected, "{length}");
+    }
+}
+
+/// An image is for a bootloader that was built for its kind of digest and of key.
+#[test]
+fn an_image_for_another_build_of_the_bootloader_is_refused() {
+    let signer = Signer::from(&ed25519(1));
+    let key = public(1);
+    let configs = [Config::new(), Config::new().sha384(), Config::new().sha512()];
+    for (index, sha) in [Sha::Sha256, Sha::Sha384, Sha::Sha512].into_iter().enumerate() {
+        let bytes = unsigned(&[7; 100]).sign_with(&signer, &Extras { sha, ..Extras::default() });
+        for (other, config) in configs.into_iter().enumerate() {
+            let verdict = verify_with(&bytes, &Policy::signed_by(&key).mcuboot_config(config)).map(|_| ());
+            assert_eq!(verdict, if index == other { Ok(()) } else { Err(Error::NoDigest) }, "{sha:?} {config:?}");
+        }
+    }
+    // `imgtool sign --public-key-format full`.
+    let mut bytes = unsigned(&[7; 100]).unsigned();
+    let digest = Sha256::digest(&bytes).to_vec();
+    let signature = signer.sign_digest(&digest);
+    append_tlvs(&mut bytes, 0x6907, &[(0x10, digest), (0x02, signer.public_der()), (0x24, signature)]);
+    let judge = |config| verify_with(&bytes, &Policy::signed_by(&key).mcuboot_config(config)).map(|_| ());
+    assert_eq!(judge(Config::new()), Err(Error::TlvNotAllowed { kind: 0x02 }));
+    assert_eq!(judge(Config::new().without_allow_list()), Err(Error::UnknownKey));
+    assert_eq!(judge(Config::new().whole_key()), Ok(()));
+    assert_eq!(judge(Config::any()), Ok(()));
+    let hashed = unsigned(&[7; 100]).sign(&ed25519(1));
+    let judge = |config| verify_with(&hashed, &Policy::signed_by(&key).mcuboot_config(config)).map(|_| ());
+    assert_eq!(judge(Config::new().whole_key()), Err(Error::TlvNotAllowed { kind: 0x01 }));
+    assert_eq!(judge(Config::new().whole_key().without_allow_list()), Err(Error::UnknownKey));
+    assert_eq!(judge(Config::new().pure()), Err(Error::Unsigned));
 }
 
 /// Flash that changes under the reader, at every read: the program of another image never gets the first one's signature.

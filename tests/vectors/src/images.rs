@@ -340,3 +340,64 @@ const STRICTER: &[Stricter] = &[
         },
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The table of the README and this one have the same rows.
+    #[test]
+    fn every_stricter_reading_is_documented() {
+        let readme = include_str!("../../../crates/sprag-verify/README.md");
+        let table = readme.split_once("### Stricter than MCUboot").unwrap().1.split("\n#").next().unwrap();
+        let rows = table.lines().filter(|line| line.starts_with("| ")).skip(1);
+        // What is in brackets explains.
+        let name = |row: &str| row.split('|').nth(1).unwrap().split(" (").next().unwrap().trim().to_owned();
+        let documented: BTreeSet<String> = rows.map(name).collect();
+        let judged: BTreeSet<String> = STRICTER.iter().map(|row| row.name.to_owned()).collect();
+        assert_eq!(documented, judged);
+    }
+
+    fn settings(allow_list: bool) -> Settings {
+        Settings { allow_list, counter: None, pure: false }
+    }
+
+    /// A refusal that no row explains is wrong: a good image has none of the reasons.
+    #[test]
+    fn a_refusal_must_have_its_reason_in_the_image() {
+        let key = Key::Ed25519 { der: String::new() };
+        let mut image = vec![0x3d, 0xb8, 0xf3, 0x96, 0, 0, 0, 0, 32, 0, 0, 0, 4, 0, 0, 0];
+        image.resize(36, 0);
+        image.extend([0x07, 0x69, 4 + 36 + 36 + 68, 0]);
+        for (kind, length) in [(SHA256, 32_u16), (KEY_HASH, 32), (ED25519, 64)] {
+            image.extend(kind.to_le_bytes());
+            image.extend(length.to_le_bytes());
+            image.extend(vec![0; length.into()]);
+        }
+        for allow_list in [true, false] {
+            for error in [
+                Error::Malformed { at: 8 },
+                Error::Malformed { at: 40 },
+                Error::Malformed { at: 76 },
+                Error::Malformed { at: 112 },
+                Error::Length { image: 1, promised: 1 },
+                Error::Flags { flags: 4 },
+                Error::TlvNotAllowed { kind: COUNTER },
+                Error::TlvNotAllowed { kind: PUBLIC_KEY },
+                Error::UnknownKey,
+                Error::Signature,
+                Error::SignatureEncoding,
+                Error::Digest,
+                Error::NoDigest,
+                Error::Unsigned,
+            ] {
+                assert_eq!(reason(error, &image, &settings(allow_list), &key), None, "{error}");
+            }
+        }
+        let error = Error::Length { image: 184, promised: 185 };
+        image.push(0);
+        assert_eq!(reason(error, &image, &settings(true), &key), Some("bytes behind the image"));
+    }
+}

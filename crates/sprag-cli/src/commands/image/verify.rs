@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
+use sprag::verify::mcuboot::Config;
 use sprag::verify::{Algorithm, Error, EspIdf, Format, McuBoot, Policy, Promised, Raw, Signature, Version, VersionAt};
 use sprag_cli::key;
 use sprag_testkit::flash::{Geometry, SimFlash};
@@ -40,7 +41,8 @@ impl Verify {
         let name = self.file.display();
         let keys = self.key.iter().map(|path| key::read_public(path)).collect::<anyhow::Result<Vec<_>>>()?;
         let keys: Vec<_> = keys.iter().map(|key| &**key).collect();
-        let mut policy = Policy::signed_by_any(&keys);
+        // Which bootloader the image is for, it says itself.
+        let mut policy = Policy::signed_by_any(&keys).mcuboot_config(Config::any());
         if let Some(running) = self.newer_than {
             policy = policy.newer_than(running);
         }
