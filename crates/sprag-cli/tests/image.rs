@@ -218,3 +218,131 @@ fn arguments_that_make_no_sense() {
         assert!(!dir.join("out.bin").exists());
     }
 }
+
+/// Keys as openssl, imgtool and espsecure write them, and as they arrive: each in every form signs or verifies.
+#[test]
+fn keys_in_the_forms_that_people_have() {
+    let dir = directory();
+    let dir = dir.path();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(dir.join(name), bytes).unwrap();
+    let read = |name: &str| std::fs::read(dir.join(name)).unwrap();
+    judged(dir, "openssl", "ecparam -name prime256v1 -genkey -out s.pem");
+    judged(dir, "openssl", "ecparam -name prime256v1 -genkey -noout -out s-plain.pem");
+    judged(dir, "openssl", "ec -in s.pem -outform DER -out s.der");
+    judged(dir, "openssl", "pkcs8 -topk8 -nocrypt -in s.pem -out s-pkcs8.pem");
+    judged(dir, "openssl", "pkcs8 -topk8 -nocrypt -in s.pem -outform DER -out s-pkcs8.der");
+    judged(dir, "openssl", "pkey -in s.pem -pubout -out s-pub.pem");
+    judged(dir, "openssl", "pkey -in s.pem -pubout -outform DER -out s-pub.der");
+    judged(dir, "openssl", "pkey -in e.pem -outform DER -out e.der");
+    judged(dir, "openssl", "pkey -in e.pem -pubout -outform DER -out e-pub.der");
+    for key in ["s", "e"] {
+        judged(dir, "openssl", &format!("req -x509 -key {key}.pem -subj /CN=code -days 9 -out {key}.crt"));
+        judged(dir, "openssl", &format!("x509 -in {key}.crt -outform DER -out {key}.crt.der"));
+        judged(dir, "openssl", &format!("x509 -in {key}.crt -text -out {key}-text.crt"));
+    }
+    let crlf = String::from_utf8(read("s-pub.pem")).unwrap().replace('\n', "\r\n");
+    write("crlf.pem", crlf.as_bytes());
+    write("bom.pem", &[b"\xEF\xBB\xBF", &read("s-pub.pem")[..]].concat());
+    write("before.pem", &[b"Bag Attributes\n  friendlyName: code\n\n", &read("s.pem")[..]].concat());
+    write("chain.crt", &[read("s.crt"), read("e.crt")].concat());
+
+    let sign = "image sign app.bin --format mcuboot --version 1.2.3 --header-size 512 --pad-header";
+    for (kind, private, public) in [
+        (
+            "s",
+            &["s.pem", "s.der", "s-pkcs8.pem", "s-pkcs8.der", "before.pem"][..],
+            &["s-pub.pem", "s-pub.der", "s.crt", "s.crt.der", "s-text.crt", "crlf.pem", "bom.pem", "chain.crt"][..],
+        ),
+        ("e", &["e.pem", "e.der"], &["e.pub.pem", "e-pub.der", "e.crt", "e.crt.der", "e-text.crt"]),
+    ] {
+        for key in private {
+            run(dir, &format!("{sign} -o {kind}.bin --key {key}")).succeeded();
+            run(dir, &format!("image verify {kind}.bin --key {key}")).succeeded();
+        }
+        for key in public {
+            run(dir, &format!("image verify {kind}.bin --key {key}")).succeeded();
+            let other = if kind == "s" { "e.pem" } else { "s.pem" };
+            run(dir, &format!("{sign} -o other.bin --key {other}")).succeeded();
+            let refused = run(dir, &format!("image verify other.bin --key {key}"));
+            assert!(refused.code == Some(1) && refused.stderr.contains("(unknown-key)"), "{key}: {refused:?}");
+            let refused = run(dir, &format!("{sign} -o no.bin --key {key}"));
+            assert!(refused.code == Some(2) && refused.stderr.contains("a public key"), "{key}: {refused:?}");
+        }
+    }
+    run(dir, "image verify s.bin --key s-plain.pem");
+
+    // What is no such key is called what it is.
+    judged(dir, "openssl", "ecparam -name secp384r1 -genkey -noout -out p384.pem");
+    judged(dir, "openssl", "ecparam -name secp256k1 -genkey -noout -out k1.pem");
+    judged(dir, "openssl", "genrsa -out rsa.pem 2048");
+    judged(dir, "openssl", "genrsa -traditional -out rsa1.pem 2048");
+    judged(dir, "openssl", "req -x509 -key rsa.pem -subj /CN=code -days 9 -out rsa.crt");
+    judged(dir, "openssl", "pkcs8 -topk8 -v2 aes-128-cbc -passout pass:x -in s.pem -out secret.pem");
+    judged(dir, "openssl", "ec -in s.pem -aes128 -passout pass:x -out secret1.pem");
+    write("empty.pem", b"");
+    write("utf16.pem", &[&[0xFF, 0xFE], &read("s-pub.pem")[..]].concat());
+    write("cut.pem", &read("s-pub.pem")[..60]);
+    write("damaged.pem", String::from_utf8(read("s-pub.pem")).unwrap().replacen('M', "!", 1).as_bytes());
+    for (key, says) in [
+        ("p384.pem", "no Ed25519 or P-256 key"),
+        ("k1.pem", "no Ed25519 or P-256 key"),
+        ("rsa.pem", "no Ed25519 or P-256 key"),
+        ("rsa1.pem", "RSA PRIVATE KEY: not an Ed25519 or P-256 key"),
+        ("rsa.crt", "a certificate whose key is neither"),
+        ("secret.pem", "the key is encrypted"),
+        ("secret1.pem", "the key is encrypted"),
+        ("empty.pem", "the file is empty"),
+        ("utf16.pem", "UTF-16"),
+        ("cut.pem", "neither PEM nor DER"),
+        ("damaged.pem", "the base64 is damaged"),
+        ("app.bin", "neither PEM nor DER"),
+    ] {
+        let refused = run(dir, &format!("image verify s.bin --key {key}"));
+        assert!(refused.code == Some(2) && refused.stderr.contains(says), "{key}: {refused:?}");
+        assert!(refused.stderr.contains(key) && refused.stderr.lines().count() == 1, "{key}: {refused:?}");
+    }
+}
+
+/// A file that is no image is called what it is, by both commands; and nobody has promised a length at the desk.
+#[test]
+fn files_that_are_no_images_are_named() {
+    let dir = directory();
+    let dir = dir.path();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(dir.join(name), bytes).unwrap();
+    for (bytes, says) in [
+        (&b"\x7fELF\x01\x01\x01\0\0\0"[..], "an ELF file"),
+        (b":020000040800F2\n:00000001FF\n", "an Intel HEX file"),
+        (b"\x1f\x8b\x08\0", "compressed with gzip"),
+        (b"<?xml version=\"1.0\"?>\n<Error><Code>AccessDenied</Code></Error>", "an XML document"),
+        (&[&[0xE9, 3, 2, 0x2F][..], &[0; 200]].concat(), "an ESP image without an app description"),
+    ] {
+        write("file", bytes);
+        let refused = run(dir, "image verify file --key e.pem");
+        assert!(refused.code == Some(1) && refused.stderr.contains(says), "{says}: {refused:?}");
+        assert!(refused.stderr.lines().count() == 1 && refused.stdout.is_empty(), "{says}: {refused:?}");
+        if bytes[0] != 0xE9 {
+            assert!(run(dir, "image inspect file").succeeded().stdout.contains(says), "{says}");
+            assert!(json(dir, "image inspect file --json")["looks_like"].as_str().unwrap().contains(says));
+        }
+    }
+    write("empty", b"");
+    for (words, code) in [("image verify empty --key e.pem", 1), ("image inspect empty", 2)] {
+        let refused = run(dir, words);
+        assert!(refused.code == Some(code) && refused.stderr.contains("an empty file"), "{words}: {refused:?}");
+    }
+
+    let sign = "image sign app.bin --format mcuboot --version 1.2.3 --header-size 512 --pad-header";
+    run(dir, &format!("{sign} -o e.bin --key e.pem")).succeeded();
+    let image = std::fs::read(dir.join("e.bin")).unwrap();
+    let size = image.len();
+    for more in [&[0xFF; 3][..], &[0xFF; 16], &[0xFF; 4096], &[0]] {
+        write("more.bin", &[&image, more].concat());
+        let refused = run(dir, "image verify more.bin --key e.pem");
+        let says = format!("the image ends at byte {size}, and the file has {} bytes more", more.len());
+        assert!(refused.code == Some(1) && refused.stderr.contains(&says), "{refused:?}");
+        assert!(refused.stderr.ends_with("(image-length)\n") && !refused.stderr.contains("promised"), "{refused:?}");
+    }
+    write("cut.bin", &image[..size - 1]);
+    let refused = run(dir, "image verify cut.bin --key e.pem");
+    assert!(refused.code == Some(1) && refused.stderr.contains("it is cut short (image-length)"), "{refused:?}");
+}

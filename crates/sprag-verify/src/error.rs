@@ -204,6 +204,19 @@ impl Error {
         }
     }
 
+    /// Returns whether bytes that went bad in the slot may be the cause: everything that is found before a trusted key's
+    /// signature fits. An image that was downloaded in several runs may be right when it is downloaded once more.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            // Lengths that went bad ask for a larger buffer.
+            Self::Flash(_) | Self::Buffer { .. } => true,
+            Self::NotAnImage | Self::Malformed { .. } | Self::Length { .. } | Self::Flags { .. } => true,
+            Self::TlvNotAllowed { .. } | Self::NoDigest | Self::Digest | Self::Checksum | Self::FileDigest => true,
+            Self::Unsigned | Self::UnknownKey | Self::RevokedKey | Self::Signature | Self::SignatureEncoding => true,
+            _ => false,
+        }
+    }
+
     /// Whether the same call may succeed later, unchanged.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Flash(_))

@@ -39,7 +39,7 @@ pub mod chip {
     pub const ESP32C5: u16 = 23;
 }
 
-const MAGIC: u8 = 0xE9;
+pub(crate) const MAGIC: u8 = 0xE9;
 const HEADER: u32 = 24;
 const SEGMENTS_MAX: u8 = 16;
 const SEGMENT_HEADER: u32 = 8;
@@ -48,9 +48,9 @@ const CHECKSUM_SEED: u8 = 0xEF;
 const DIGEST: u32 = 32;
 
 /// The application's description lies at the start of the first segment.
-const DESCRIPTION: u32 = HEADER + SEGMENT_HEADER;
+pub(crate) const DESCRIPTION: u32 = HEADER + SEGMENT_HEADER;
 const DESCRIPTION_SIZE: u32 = 256;
-const DESCRIPTION_MAGIC: u32 = 0xABCD_5432;
+pub(crate) const DESCRIPTION_MAGIC: u32 = 0xABCD_5432;
 
 /// The signature sector, and the blocks in it.
 const SECTOR: u32 = 4096;

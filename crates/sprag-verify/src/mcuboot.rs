@@ -15,7 +15,7 @@ use crate::reader::Reader;
 use crate::signature::from_der;
 use crate::version::Version;
 
-const MAGIC: u32 = 0x96f3_b83d;
+pub(crate) const MAGIC: u32 = 0x96f3_b83d;
 const HEADER: u32 = 32;
 /// AES-encrypted, not bootable, compressed (LZMA1, LZMA2, the filter for Arm Thumb code): what lies in the slot is not
 /// what would run.

@@ -40,6 +40,7 @@ pub struct Policy<'k> {
     others: Option<&'k [Version]>,
     reserved: u32,
     mcuboot: Config,
+    trusts_job: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +96,7 @@ impl<'k> Policy<'k> {
             others: None,
             reserved: 0,
             mcuboot: Config::new(),
+            trusts_job: false,
         }
     }
 
@@ -152,7 +154,7 @@ impl<'k> Policy<'k> {
     }
 
     /// The image must be for the board of this name. MCUboot: the protected TLV
-    /// [`TLV_BOARD`](crate::mcuboot::TLV_BOARD). ESP-IDF: `project_name`. Raw: the job's word.
+    /// [`TLV_BOARD`](crate::mcuboot::TLV_BOARD). ESP-IDF: `project_name`. Raw: the job's word, which must be trusted: [`Policy::trusting_the_job`].
     #[must_use]
     pub const fn for_board(mut self, name: &'k str) -> Self {
         self.board = Some(name);
@@ -217,6 +219,27 @@ impl<'k> Policy<'k> {
     pub const fn mcuboot_config(mut self, config: Config) -> Self {
         self.mcuboot = config;
         self
+    }
+
+    /// Whoever writes jobs may say which version and board a raw image is of.
+    ///
+    /// The signature of a raw image covers neither the version nor the board that a job names. So a policy that asks for
+    /// one of them refuses the job's word: with [`Error::NoVersion`] and [`Error::NoBoard`]. With this, the job's word
+    /// counts, and whoever can write jobs can install an old image as a new one, or one of another board. Better put the
+    /// version into the image: [`VersionAt::Offset`](crate::VersionAt::Offset).
+    #[must_use]
+    pub const fn trusting_the_job(mut self) -> Self {
+        self.trusts_job = true;
+        self
+    }
+
+    /// Whether the job's version may be used: nothing depends on it, or the job is trusted.
+    pub(crate) fn takes_version_of_job(&self) -> bool {
+        self.trusts_job || self.newer_than.or(self.at_least).or(self.at_most).is_none()
+    }
+
+    pub(crate) fn trusts_job(&self) -> bool {
+        self.trusts_job
     }
 
     pub(crate) fn mcuboot(&self) -> &Config {

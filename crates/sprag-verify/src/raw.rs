@@ -8,12 +8,14 @@ use crate::policy::{Claims, Policy};
 use crate::promised::{File, Promised};
 use crate::reader::Reader;
 use crate::version::Version;
+use crate::{esp_idf, mcuboot};
 
 /// Where the version of a raw image is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum VersionAt {
-    /// In the job. No signature covers it: whoever can write jobs can call an old image a new one.
+    /// In the job. No signature covers it: a policy that asks for a version refuses it, unless it says
+    /// [`Policy::trusting_the_job`].
     Job,
     /// In the image, at this offset in bytes, as [`Version::to_bytes`] writes it: covered by the signature.
     Offset(u32),
@@ -24,6 +26,10 @@ pub enum VersionAt {
 /// The signature that counts is [`Promised::signature`]. It names no key: each of the policy's that is of its algorithm is
 /// tried. One pass over the flash is enough, but for Ed25519 signatures by another than the first Ed25519 key: those take
 /// one more for each key that is tried.
+///
+/// A file that begins like an MCUboot or ESP-IDF image is refused with [`Error::NotAnImage`]. The signature inside such an
+/// image is also one over the bytes before it, so that an image for another product, signed by the same key, would be
+/// a raw image of any version and board.
 ///
 /// # Errors
 /// See [`Error`]: each refusal is its own, with a stable [`Error::reason`].
@@ -41,12 +47,15 @@ pub async fn verify<F: ReadNorFlash>(
     let size = promised.size;
     policy.check_size(size, reader.capacity())?;
     let mut file = File::new(&promised, policy, false)?;
+    if is_of_another_format(&mut reader, size).await? {
+        return Err(Error::NotAnImage);
+    }
     reader.feed(0, size, &mut |bytes| file.update(bytes)).await?;
     file.judge(&mut reader).await?;
 
     let within = |at: u32, length: u32| at.checked_add(length).is_some_and(|end| end <= size);
     let version = match version {
-        VersionAt::Job => promised.version.ok_or(Error::NoVersion)?,
+        VersionAt::Job => promised.version.filter(|_| policy.takes_version_of_job()).ok_or(Error::NoVersion)?,
         VersionAt::Offset(at) if within(at, 8) => Version::from_bytes(reader.exactly(at).await?),
         VersionAt::Offset(_) => return Err(Error::NoVersion),
     };
@@ -55,7 +64,20 @@ pub async fn verify<F: ReadNorFlash>(
         policy.check_no_vector()?;
     }
     policy.check_vector(&mut reader, 0).await?;
-    let right_board = promised.board.map(|name| policy.is_board(name.as_bytes()));
+    let right_board = promised.board.filter(|_| policy.trusts_job()).map(|name| policy.is_board(name.as_bytes()));
     policy.check(&Claims { right_board, ..Claims::new(version) })?;
     Ok(Image { version, size, counter: None })
+}
+
+/// Returns whether the file begins like an image that carries its own signature.
+async fn is_of_another_format<F: ReadNorFlash>(reader: &mut Reader<'_, F>, size: u32) -> Result<bool, Error> {
+    const MCUBOOT: [u8; 4] = mcuboot::MAGIC.to_le_bytes();
+    const DESCRIPTION: [u8; 4] = esp_idf::DESCRIPTION_MAGIC.to_le_bytes();
+    if size < 4 {
+        return Ok(false);
+    }
+    let begin: [u8; 4] = reader.exactly(0).await?;
+    let described =
+        size >= esp_idf::DESCRIPTION.saturating_add(4) && reader.exactly(esp_idf::DESCRIPTION).await? == DESCRIPTION;
+    Ok(begin == MCUBOOT || (begin.first() == Some(&esp_idf::MAGIC) && described))
 }

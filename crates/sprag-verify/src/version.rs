@@ -62,8 +62,17 @@ impl FromStr for Version {
     type Err = NoVersion;
 
     /// `1`, `1.2`, `1.2.3` or `1.2.3+4`, as `imgtool` takes them; and with a `v` before it, as tags have it.
+    ///
+    /// What `git describe` makes of such a tag counts too: `v1.2.3-5-gabcdef0`, 5 commits after `v1.2.3`, is 1.2.3+5. With
+    /// `-dirty` it does not: two different programs would have one version.
     fn from_str(text: &str) -> Result<Self, NoVersion> {
-        let text = text.strip_prefix('v').unwrap_or(text).as_bytes();
+        let text = text.strip_prefix('v').unwrap_or(text);
+        let (text, commits) = match text.split_once('-') {
+            Some((tag, described)) if !tag.contains('+') => (tag, Some(commits(described)?)),
+            Some(_) => return Err(NoVersion),
+            None => (text, None),
+        };
+        let text = text.as_bytes();
         let mut parts = text.splitn(2, |byte| *byte == b'+');
         let (numbers, build) = (parts.next().unwrap_or_default(), parts.next());
         let mut numbers = numbers.split(|byte| *byte == b'.');
@@ -74,10 +83,17 @@ impl FromStr for Version {
         let build = match build {
             Some(build) if third.is_some() => number(build)?,
             Some(_) => return Err(NoVersion),
-            None => 0,
+            None => commits.unwrap_or(0),
         };
         if numbers.next().is_some() { Err(NoVersion) } else { Ok(Self { major, minor, revision, build }) }
     }
+}
+
+/// The number of commits after a tag, and the commit: `5-gabcdef0`.
+fn commits(described: &str) -> Result<u32, NoVersion> {
+    let (commits, commit) = described.split_once("-g").ok_or(NoVersion)?;
+    let is_hash = commit.len() >= 4 && commit.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if is_hash { number(commits.as_bytes()) } else { Err(NoVersion) }
 }
 
 /// Decimal digits without leading zeros, for there is to be one way to write a version.
@@ -104,6 +120,10 @@ mod tests {
             ("1.2", version(1, 2, 0, 0)),
             ("v1.2.3", version(1, 2, 3, 0)),
             ("255.255.65535+4294967295", version(255, 255, 65535, u32::MAX)),
+            // `git describe --tags`, `git describe --long`.
+            ("v1.2.3-5-gabcdef0", version(1, 2, 3, 5)),
+            ("1.2-14-g0123456789abcdef0123456789abcdef01234567", version(1, 2, 0, 14)),
+            ("v1.2.3-0-gabcd", version(1, 2, 3, 0)),
         ] {
             assert_eq!(text.parse(), expected, "{text}");
         }
@@ -123,6 +143,20 @@ mod tests {
             "1.+2",
             " 1",
             "-1",
+            // `git describe --always --dirty`, and what only looks like it.
+            "a1b2c3d",
+            "v5.1.2-dirty",
+            "1.2.3-5-gabcdef0-dirty",
+            "1.2.3-rc1-5-gabcdef0",
+            "1.2.3+4-5-gabcdef0",
+            "1.2.3-5-gabcdef0+4",
+            "1.2.3-05-gabcdef0",
+            "1.2.3-5-gabc",
+            "1.2.3-5-gABCDEF0",
+            "1.2.3-5",
+            "1.2.3-",
+            "01.002.3",
+            "V1.2.3",
         ] {
             assert_eq!(text.parse::<Version>(), Err(NoVersion), "{text}");
         }

@@ -226,12 +226,24 @@ fn every_claim_is_held_against_the_policy() {
 
 #[test]
 fn versions_that_cannot_be_compared_are_none() {
-    for version in ["", "a1b2c3d", "v1.5.0-3-gabcdef0", "1.5.0-rc1", "300.1.1", "11111111111111111111111111111111"] {
+    for version in [
+        "",
+        "a1b2c3d",
+        "v1.5.0-dirty",
+        "v1.5.0-3-gabcdef0-dirty",
+        "1.5.0-rc1",
+        "300.1.1",
+        "11111111111111111111111111111111",
+    ] {
         let bytes = sign_secure_boot(EspIdfImage { version, ..IMAGE }.build(), &[&p256(1)]);
         assert_eq!(verify(&bytes), Err(Error::NoVersion), "{version}");
     }
-    let bytes = sign_secure_boot(EspIdfImage { version: "2", ..IMAGE }.build(), &[&p256(1)]);
-    assert_eq!(verify(&bytes).map(|image| image.version), Ok(Version::new(2, 0, 0)));
+    // ESP-IDF's default is `git describe`.
+    let described = Version { build: 3, ..Version::new(1, 5, 0) };
+    for (version, expected) in [("2", Version::new(2, 0, 0)), ("v1.5.0-3-gabcdef0", described)] {
+        let bytes = sign_secure_boot(EspIdfImage { version, ..IMAGE }.build(), &[&p256(1)]);
+        assert_eq!(verify(&bytes).map(|image| image.version), Ok(expected));
+    }
 }
 
 #[test]

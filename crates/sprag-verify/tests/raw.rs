@@ -6,7 +6,7 @@ use common::{RUNNING, SLOT, Slow, ed25519, p256, public, public_p256, slot};
 use embassy_futures::block_on;
 use sha2::{Digest, Sha256};
 use sprag_testkit::cancel;
-use sprag_testkit::image::Signer;
+use sprag_testkit::image::{EspIdfImage, Signer};
 use sprag_verify::{Algorithm, Error, Image, Key, Policy, Promised, Signature, Version, VersionAt, raw};
 
 const VERSION: Version = Version::new(1, 5, 0);
@@ -35,7 +35,7 @@ fn both_kinds_of_signature_over_every_byte() {
     let bytes = image();
     let (key, key_p256) = (public(1), public_p256(1));
     let keys: [&dyn Key; 2] = [&key, &key_p256];
-    let policy = Policy::signed_by_any(&keys).newer_than(RUNNING);
+    let policy = Policy::signed_by_any(&keys).newer_than(RUNNING).trusting_the_job();
     for signature in [eddsa(&bytes, 1), ecdsa(&bytes, 1)] {
         let promised = Promised::size(bytes.len() as u32).signature(signature).version(VERSION);
         let image = verify(&bytes, promised, VersionAt::Job, &policy).unwrap();
@@ -92,7 +92,8 @@ fn every_claim_is_held_against_the_policy() {
     let policy = Policy::signed_by(&key);
     let promised = Promised::size(bytes.len() as u32).signature(eddsa(&bytes, 1)).version(VERSION);
     let judge = |policy: Policy<'_>| verify(&bytes, promised, VersionAt::Job, &policy).err();
-    assert_eq!(judge(policy.newer_than(VERSION)), Some(Error::SameVersion { version: VERSION }));
+    let trusting = policy.trusting_the_job();
+    assert_eq!(judge(trusting.newer_than(VERSION)), Some(Error::SameVersion { version: VERSION }));
     assert_eq!(judge(policy.counter_at_least(1)), Some(Error::NoCounter));
     assert_eq!(judge(policy.for_chip(1)), Some(Error::NoChip));
     assert_eq!(judge(policy.for_class([0; 16])), Some(Error::NoClass));
@@ -102,8 +103,71 @@ fn every_claim_is_held_against_the_policy() {
     assert_eq!(judge(policy.reserving(SLOT - 1000)), None);
     assert_eq!(judge(policy.reserving(SLOT - 999)), Some(Error::TooLarge { image: 1000, room: 999 }));
     assert_eq!(judge(policy.for_board("a")), Some(Error::NoBoard));
-    let for_a = |board| verify(&bytes, promised.board(board), VersionAt::Job, &policy.for_board("a")).err();
+    let for_a = |board| verify(&bytes, promised.board(board), VersionAt::Job, &trusting.for_board("a")).err();
     assert_eq!((for_a("a"), for_a("b")), (None, Some(Error::Board)));
+}
+
+/// No signature covers what the job says: a policy that asks for it does not take its word.
+#[test]
+fn the_jobs_word_counts_only_where_it_is_trusted() {
+    let bytes = image();
+    let key = public(1);
+    let policy = Policy::signed_by(&key);
+    let old = Version::new(1, 0, 0);
+    // The job calls an old image a new one, of this board.
+    let mut stale = bytes.clone();
+    stale[100..108].copy_from_slice(&old.to_bytes());
+    let claimed = Version::new(9, 9, 9);
+    let promised = Promised::size(1000).signature(eddsa(&stale, 1)).version(claimed).board("a");
+    let judge = |at, policy: Policy<'_>| verify(&stale, promised, at, &policy).map(|image| image.version);
+    for asking in [policy.newer_than(RUNNING), policy.at_least(RUNNING), policy.at_most(Version::new(10, 0, 0))] {
+        assert_eq!(judge(VersionAt::Job, asking), Err(Error::NoVersion));
+        assert_eq!(judge(VersionAt::Job, asking.trusting_the_job()), Ok(claimed));
+    }
+    // What the image says is covered, and counts in either case.
+    for policy in [policy, policy.trusting_the_job()] {
+        let refused = Err(Error::NotNewer { image: old, running: RUNNING });
+        assert_eq!(judge(VersionAt::Offset(100), policy.newer_than(RUNNING)), refused);
+    }
+    for at in [VersionAt::Job, VersionAt::Offset(100)] {
+        assert_eq!(judge(at, policy.for_board("a")), Err(Error::NoBoard));
+        judge(at, policy.trusting_the_job().for_board("a")).unwrap();
+    }
+    assert_eq!(judge(VersionAt::Job, policy), Ok(claimed), "nothing depends on it");
+}
+
+/// What is signed inside an image of another format is signed as a file too: header, payload and protected TLVs with their
+/// signature from the TLVs, an app with that from the signature sector.
+#[test]
+fn the_signed_part_of_another_format_is_no_raw_image() {
+    let signer = Signer::from(&p256(1));
+    let mut program = [7; 600];
+    program[100..108].copy_from_slice(&Version::new(9, 9, 9).to_bytes());
+    let app = EspIdfImage {
+        chip: 5,
+        revisions: [0, 199],
+        version: "1.0.0",
+        secure_version: 0,
+        project: "another",
+        data: &[1; 64],
+        program: &program,
+    };
+    let mcuboot = common::mcuboot(&program).unsigned();
+    let key = public_p256(1);
+    let policy = Policy::signed_by(&key).newer_than(RUNNING).for_board("a").trusting_the_job();
+    for (name, bytes) in [("MCUboot", mcuboot), ("ESP-IDF", app.build())] {
+        let signature = Signature::ecdsa_p256(&signer.sign_digest(&Sha256::digest(&bytes))).unwrap();
+        let promised =
+            Promised::size(bytes.len() as u32).signature(signature).version(Version::new(9, 9, 9)).board("a");
+        for at in [VersionAt::Job, VersionAt::Offset(164)] {
+            assert_eq!(verify(&bytes, promised, at, &policy), Err(Error::NotAnImage), "{name}");
+        }
+        // A byte that such an image begins with is no reason.
+        let mut other = bytes.clone();
+        other[1..40].fill(0);
+        let signature = Signature::ecdsa_p256(&signer.sign_digest(&Sha256::digest(&other))).unwrap();
+        verify(&other, promised.signature(signature), VersionAt::Job, &policy).unwrap();
+    }
 }
 
 #[test]
@@ -154,7 +218,8 @@ fn the_image_is_read_once_or_once_for_each_key() {
             Promised::size(1000).signature(eddsa(&bytes, seed)).version(VERSION).digest(Sha256::digest(&bytes).into());
         let mut slot = Slow::<8>(slot(&bytes), 0);
         block_on(raw::verify(&mut slot, promised, VersionAt::Job, &policy, &mut [0; 256])).unwrap();
-        assert_eq!(slot.1, passes * 1000);
+        // And twice its beginning, which must not be another format's.
+        assert_eq!(slot.1, passes * 1000 + 16);
     }
 }
 

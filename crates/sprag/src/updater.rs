@@ -410,7 +410,7 @@ where
                     match self.format.verify(&mut slot, promised, &self.policy, buffer).await {
                         Ok(image) => break image,
                         // What lay in the slot since an earlier run may have gone bad there.
-                        Err(error) if resumed && is_damage(error) => Error::Verify(error),
+                        Err(error) if resumed && error.is_damage() => Error::Verify(error),
                         Err(error) => return Err(Error::Verify(error)),
                     }
                 }
@@ -579,15 +579,6 @@ fn decoded(signature: sprag_job::Signature<'_>) -> Option<Signature> {
     };
     let mut text = [0; SIGNATURE_MAX];
     Signature::from_base64(algorithm, signature.value().copy_to(&mut text).ok()?).ok()
-}
-
-/// Whether bytes that went bad in the slot may explain it: all that is found before a trusted key's signature fits.
-fn is_damage(error: sprag_verify::Error) -> bool {
-    use sprag_verify::Error as E;
-    let structure = matches!(error, E::NotAnImage | E::Malformed { .. } | E::Length { .. } | E::Flags { .. });
-    let digests = matches!(error, E::NoDigest | E::Digest | E::Checksum | E::FileDigest);
-    let trust = matches!(error, E::Unsigned | E::UnknownKey | E::RevokedKey | E::Signature | E::SignatureEncoding);
-    structure || digests || trust || matches!(error, E::Flash(_))
 }
 
 fn progress(session: &sprag_fetch::Session) -> Event {

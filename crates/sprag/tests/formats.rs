@@ -104,9 +104,14 @@ fn a_job_may_say_version_and_board_of_a_raw_image() {
         image.len()
     );
     let by_job = || Raw(VersionAt::Job);
-    assert_eq!(run(by_job(), &image, &document, same), Ok(Version::new(2, 0, 1)));
-    assert_eq!(run(by_job(), &image, &document, |policy| policy.for_board("board-a")), Err("board-missing"));
-    assert_eq!(run(by_job(), &image, &document.replace("v2.0.1", "latest"), same), Err("version-missing"));
+    fn trusting(policy: Policy<'_>) -> Policy<'_> {
+        policy.trusting_the_job()
+    }
+    assert_eq!(run(by_job(), &image, &document, trusting), Ok(Version::new(2, 0, 1)));
+    let boardless = run(by_job(), &image, &document, |policy| policy.trusting_the_job().for_board("board-a"));
+    assert_eq!(boardless, Err("board-missing"));
+    assert_eq!(run(by_job(), &image, &document.replace("v2.0.1", "latest"), trusting), Err("version-missing"));
+    assert_eq!(run(by_job(), &image, &document, same), Err("version-missing"), "nobody signed it");
 }
 
 #[test]

@@ -40,6 +40,10 @@ fuzz_target!(|data: &[u8]| {
         let policy = Policy::signed_by(&key);
         block_on(raw::verify(&mut flash.region(0..SLOT), promised, at, &policy, &mut [0; 256]))
     };
+    // The beginnings of formats that carry their own signatures.
+    if data.starts_with(&[0x3d, 0xb8, 0xf3, 0x96]) || data.starts_with(&[0xe9]) {
+        return;
+    }
     assert_eq!(verify(data.len() as u32).is_ok(), usize::from(offset) + 8 <= data.len());
     assert!(verify(data.len() as u32 + 1).is_err());
 });

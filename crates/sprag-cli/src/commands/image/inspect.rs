@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256, Sha384, Sha512};
 use sprag::verify::Version;
 use sprag::verify::mcuboot::TLV_BOARD;
 
-use super::{Failure, Kind, hex, read};
+use super::{Failure, Kind, hex, mistaken_for, read};
 
 /// Say what an image says of itself, and whether its digest is right. Nothing is verified: see `sprag image verify`.
 #[derive(Debug, Args)]
@@ -25,15 +25,22 @@ impl Inspect {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let bytes = read(&self.file)?;
         let kind = Kind::of(&bytes);
+        let name = self.file.display();
+        if bytes.is_empty() {
+            return Err(anyhow!("{name}: an empty file").into());
+        }
+        let looks_like = mistaken_for(&bytes);
         let described = match kind {
             Kind::McuBoot => mcuboot(&bytes),
             Kind::EspIdf => esp_idf(&bytes),
             Kind::Raw => Some(json!({ "sha256": hex(&Sha256::digest(&bytes)) })),
         };
-        let described = described.ok_or_else(|| {
-            anyhow!("{}: begins like an image ({}) and is cut short", self.file.display(), kind.name())
-        })?;
+        let described =
+            described.ok_or_else(|| anyhow!("{name}: begins like an image ({}) and is cut short", kind.name()))?;
         let mut object = json!({ "format": kind.name(), "size": bytes.len() });
+        if let Some(file) = looks_like {
+            object["looks_like"] = json!(file);
+        }
         for (name, value) in described.as_object().into_iter().flatten() {
             object[name] = value.clone();
         }
@@ -47,8 +54,9 @@ impl Inspect {
 }
 
 /// The order in which things are told.
-const ORDER: [&str; 25] = [
+const ORDER: [&str; 26] = [
     "format",
+    "looks_like",
     "version",
     "project",
     "secure_version",

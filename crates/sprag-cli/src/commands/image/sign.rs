@@ -26,8 +26,8 @@ pub(crate) struct Sign {
     /// What to make.
     #[arg(long, value_enum)]
     format: Format,
-    /// The private key, Ed25519 or P-256, in PEM.
-    #[arg(long, value_name = "PEM")]
+    /// The private key, Ed25519 or P-256, in PEM or DER: PKCS#8 or SEC 1.
+    #[arg(long, value_name = "FILE")]
     key: PathBuf,
     /// The version in the image's header, as major.minor.revision+build.
     #[arg(long, value_name = "V", required_if_eq("format", "mcuboot"))]

@@ -9,7 +9,7 @@ use sprag::verify::{Algorithm, Error, EspIdf, Format, McuBoot, Policy, Promised,
 use sprag_cli::key;
 use sprag_testkit::flash::{Geometry, SimFlash};
 
-use super::{Failure, Kind, read};
+use super::{Failure, Kind, mistaken_for, read};
 
 /// Say whether an image may run, as a device decides it: format, lengths, digest, signature, version, board.
 ///
@@ -18,8 +18,9 @@ use super::{Failure, Kind, read};
 pub(crate) struct Verify {
     /// The image: MCUboot's (padded to its slot or not), ESP-IDF's, or any bytes.
     file: PathBuf,
-    /// The key that it must be signed with, Ed25519 or P-256, in PEM. More than one makes each of them do.
-    #[arg(long, value_name = "PEM", required = true)]
+    /// The key that it must be signed with, Ed25519 or P-256: a public or private key, or a certificate, in PEM or
+    /// DER. More than one makes each of them do.
+    #[arg(long, value_name = "FILE", required = true)]
     key: Vec<PathBuf>,
     /// The version that it must be newer than.
     #[arg(long, value_name = "V")]
@@ -42,7 +43,8 @@ impl Verify {
         let keys = self.key.iter().map(|path| key::read_public(path)).collect::<anyhow::Result<Vec<_>>>()?;
         let keys: Vec<_> = keys.iter().map(|key| &**key).collect();
         // Which bootloader the image is for, it says itself.
-        let mut policy = Policy::signed_by_any(&keys).mcuboot_config(Config::any());
+        // The version of a raw image is said by whoever asks.
+        let mut policy = Policy::signed_by_any(&keys).mcuboot_config(Config::any()).trusting_the_job();
         if let Some(running) = self.newer_than {
             policy = policy.newer_than(running);
         }
@@ -72,7 +74,16 @@ impl Verify {
             Kind::EspIdf => check(EspIdf, &bytes, promised, &policy).await,
             Kind::Raw => check(Raw(VersionAt::Job), &bytes, promised, &policy).await,
         };
-        let image = checked.map_err(|refusal| Failure::Ended(format!("{name}: {refusal} ({})", refusal.reason())))?;
+        let image = checked.map_err(|refusal| {
+            let reason = refusal.reason();
+            Failure::Ended(match (mistaken_for(&bytes), refusal) {
+                (Some(file), _) => format!("{name}: no firmware image, but {file} ({reason})"),
+                (None, Error::Length { image, promised: file }) => {
+                    format!("{name}: {} ({reason})", length(image, file))
+                }
+                (None, refusal) => format!("{name}: {refusal} ({reason})"),
+            })
+        })?;
         let version = if kind == Kind::Raw { self.version } else { Some(image.version) };
         let version = version.map_or_else(String::new, |version| format!(" {version}"));
         println!("{name}: {}{version}, {} bytes, may run", kind.name(), image.size);
@@ -93,6 +104,17 @@ async fn check<F: Format>(
     flash.load(0, bytes).map_err(|_| Error::Malformed { at: 0 })?;
     // The largest area of TLVs fits.
     format.verify(&mut flash.region(0..capacity), promised, policy, &mut vec![0; 0x10000]).await
+}
+
+/// Says what is wrong with the length of a file. Nobody promised one.
+fn length(image: u32, file: u32) -> String {
+    match file.checked_sub(image) {
+        Some(more) => format!(
+            "the image ends at byte {image}, and the file has {more} bytes more, which no signature covers; a device \
+             refuses such a download"
+        ),
+        None => format!("the image says it is {image} bytes long, and the file has {file}: it is cut short"),
+    }
 }
 
 /// Whether this is what `--pad` appends: erased flash, and a trailer that ends with MCUboot's magic.
