@@ -113,6 +113,7 @@ impl Device {
             let job = sprag::job::parse(JOB).unwrap();
             match updater.run(&job, &mut |_| {}).await {
                 Ok(Outcome::AlreadyEnded(status)) => Some((status, String::new())),
+                Ok(outcome @ Outcome::AlreadyRuns) => panic!("{outcome:?}"),
                 Ok(Outcome::RebootToTest) => None,
                 Err(_) if self.flash.is_dead() => None,
                 Err(error) => panic!("{error}"),

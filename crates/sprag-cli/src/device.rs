@@ -338,7 +338,7 @@ impl Device {
             match updater.run(job, &mut on_event).await {
                 Ok(Outcome::RebootToTest) => return Ok(None),
                 Ok(Outcome::AlreadyEnded(status)) => return Ok(Some(End::AlreadyEnded(status))),
-                Err(sprag::Error::ReportOwed) => {}
+                Ok(Outcome::AlreadyRuns) | Err(sprag::Error::ReportOwed) => {}
                 Err(error) if error.is_retryable() => return Ok(Some(End::Unfinished(error))),
                 Err(error) => {
                     *failure = Some(error.to_string());

@@ -4,7 +4,6 @@ use core::fmt;
 
 use sprag_fetch::UrlError;
 use sprag_job::Status;
-use sprag_verify::Version;
 
 /// Why a run of the updater ended without a staged image. `E` is the connector's error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,11 +32,13 @@ pub enum Error<E> {
     Verify(sprag_verify::Error),
     /// The bootloader can't be told or asked.
     Boot(sprag_boot::Error),
-    /// The image is of the version that runs already: whether it came to run could not be told.
-    SameVersion {
-        /// That version.
-        version: Version,
-    },
+    /// The job's download began at byte 0 as often as one job may: see
+    /// [`WearLimits::per_job`](crate::WearLimits::per_job).
+    TooManyStarts,
+    /// No more downloads may begin: see [`WearLimits::total`](crate::WearLimits::total).
+    WearLimit,
+    /// The device was reset 16 times in a row while it worked on the job, and the job came no further.
+    NoProgress,
     /// [`Updater::start`](crate::Updater::start) has not been called since the last reset.
     NotStarted,
     /// The final report of another job has not been made: see [`Updater::report`](crate::Updater::report).
@@ -59,7 +60,9 @@ impl<E> Error<E> {
             Self::Flash(error) => error.reason(),
             Self::Verify(error) => error.reason(),
             Self::Boot(error) => error.reason(),
-            Self::SameVersion { .. } => "same-version",
+            Self::TooManyStarts => "too-many-starts",
+            Self::WearLimit => "wear-limit",
+            Self::NoProgress => "no-progress",
             Self::NotStarted => "not-started",
             Self::ReportOwed => "report-owed",
         }
@@ -71,7 +74,8 @@ impl<E> Error<E> {
         E: embedded_io_async::Error,
     {
         match self {
-            Self::Artifacts { .. } | Self::NoUrl | Self::JobId { .. } | Self::SameVersion { .. } => false,
+            Self::Artifacts { .. } | Self::NoUrl | Self::JobId { .. } => false,
+            Self::TooManyStarts | Self::WearLimit | Self::NoProgress => false,
             Self::Url(error) => error.is_retryable(),
             Self::Fetch(error) => error.is_retryable() || error.needs_new_url() || error.needs_start_over(),
             Self::Flash(error) => error.is_retryable(),
@@ -91,7 +95,7 @@ impl<E> Error<E> {
     pub(crate) fn status(&self) -> Status {
         match self {
             Self::Artifacts { .. } | Self::NoUrl | Self::JobId { .. } | Self::Url(_) => Status::Rejected,
-            Self::Fetch(_) | Self::Verify(_) | Self::SameVersion { .. } => Status::Refused,
+            Self::Fetch(_) | Self::Verify(_) => Status::Refused,
             Self::Flash(sprag_flash::Error::TooLarge { .. }) => Status::Refused,
             _ => Status::Failed,
         }
@@ -141,7 +145,9 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
             Self::Flash(error) => error.fmt(f),
             Self::Verify(error) => error.fmt(f),
             Self::Boot(error) => error.fmt(f),
-            Self::SameVersion { version } => write!(f, "the image is version {version}, which runs already"),
+            Self::TooManyStarts => f.write_str("the download of this job began at byte 0 too often"),
+            Self::WearLimit => f.write_str("no more downloads may begin for now, to protect the flash from wear"),
+            Self::NoProgress => f.write_str("the device was reset again and again while it worked on this job"),
             Self::NotStarted => f.write_str("the updater was not told that the device started"),
             Self::ReportOwed => f.write_str("the final report of the job before has not been made"),
         }

@@ -18,11 +18,13 @@ pub mod mqtt;
 mod record;
 mod report;
 mod updater;
+mod wear;
 
 pub use error::Error;
 pub use record::{ID_MAX, JobRecord, Phase, REASON_MAX};
 pub use report::Report;
 pub use updater::{Event, Outcome, Startup, Updater};
+pub use wear::WearLimits;
 
 pub use sprag_boot as boot;
 pub use sprag_fetch as fetch;

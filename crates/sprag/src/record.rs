@@ -10,11 +10,13 @@ pub const REASON_MAX: usize = 24;
 /// The longest name of a dialect.
 const DIALECT_MAX: usize = 24;
 
-/// The version of the layout below. A record of another version is as good as none.
-const VERSION: u8 = 1;
-const SIZE_MAX: usize = 2 + 8 + 8 + 3 + ID_MAX + REASON_MAX + DIALECT_MAX;
+/// The version of the layout below. A record of another version is ignored.
+const VERSION: u8 = 2;
+const SIZE_MAX: usize = 2 + 8 + 8 + 9 + 3 + ID_MAX + REASON_MAX + DIALECT_MAX;
 
 const REPORTED: u8 = 0x80;
+const UPGRADE: u8 = 1;
+const FORGOTTEN: u8 = 2;
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,11 +67,16 @@ impl Phase {
 ///
 /// | byte | what |
 /// |---|---|
-/// | 0 | version of this layout, 1 |
+/// | 0 | version of this layout, 2 |
 /// | 1 | phase 1 to 8; 0x80 is added when the final report was made |
 /// | 2..10 | version of the image, as in an MCUboot header |
 /// | 10..18 | identity of the job, `u64` little-endian |
-/// | 18.. | dialect, id, reason: each a length byte and its text |
+/// | 18 | 1 when the image is newer than the firmware that staged it, 2 when the record no longer answers for its job |
+/// | 19 | downloads of this job that began at byte 0 |
+/// | 20 | resets in a row after which the job had not come further |
+/// | 21..25 | the most bytes of the image that were ever safely in flash, `u32` little-endian |
+/// | 25..27 | downloads that may still begin at byte 0, of this job and later ones, `u16` little-endian |
+/// | 27.. | dialect, id, reason: each a length byte and its text |
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -88,11 +95,23 @@ pub struct JobRecord {
     pub id: heapless::String<ID_MAX>,
     /// Why it failed, as a stable word; empty unless it did.
     pub reason: heapless::String<REASON_MAX>,
+    /// Whether the image is newer than the firmware that staged it.
+    pub(crate) is_upgrade: bool,
+    /// Whether the record is kept for the counters only, and the same job may begin again.
+    pub(crate) is_forgotten: bool,
+    /// Downloads of this job that began at byte 0.
+    pub(crate) starts: u8,
+    /// Resets in a row after which the job had not come further.
+    pub(crate) resets: u8,
+    /// The most bytes of the image that were ever safely in flash.
+    pub(crate) furthest: u32,
+    /// Downloads that may still begin at byte 0.
+    pub(crate) starts_left: u16,
 }
 
 impl JobRecord {
-    /// That of a job that begins.
-    pub(crate) fn of(job: &Job<'_>, id: heapless::String<ID_MAX>) -> Self {
+    /// Returns the record of a job that begins.
+    pub(crate) fn of(job: &Job<'_>, id: heapless::String<ID_MAX>, starts_left: u16) -> Self {
         Self {
             phase: Phase::Started,
             reported: false,
@@ -101,6 +120,12 @@ impl JobRecord {
             dialect: job.dialect(),
             id,
             reason: heapless::String::new(),
+            is_upgrade: false,
+            is_forgotten: false,
+            starts: 0,
+            resets: 0,
+            furthest: 0,
+            starts_left,
         }
     }
 
@@ -116,6 +141,9 @@ impl JobRecord {
 
     /// Whether this is that job, delivered again. Some ids do not tell two jobs apart: ota-update's, and none at all.
     pub(crate) fn is_of(&self, job: &Job<'_>) -> bool {
+        if self.is_forgotten {
+            return false;
+        }
         // IoTConnect's answer to a request need not name the job.
         let is_named = self.id.is_empty() || job.id().is_empty() || job.id() == self.id.as_str();
         is_named && self.dialect == job.dialect() && self.identity == job.identity()
@@ -130,6 +158,10 @@ impl JobRecord {
         let _ = bytes.extend_from_slice(&head);
         let _ = bytes.extend_from_slice(&self.version.to_bytes());
         let _ = bytes.extend_from_slice(&self.identity.to_le_bytes());
+        let flags = if self.is_upgrade { UPGRADE } else { 0 } | if self.is_forgotten { FORGOTTEN } else { 0 };
+        let _ = bytes.extend_from_slice(&[flags, self.starts, self.resets]);
+        let _ = bytes.extend_from_slice(&self.furthest.to_le_bytes());
+        let _ = bytes.extend_from_slice(&self.starts_left.to_le_bytes());
         for text in texts {
             let _ = bytes.push(u8::try_from(text.len()).unwrap_or(u8::MAX));
             let _ = bytes.extend_from_slice(text.as_bytes());
@@ -141,6 +173,9 @@ impl JobRecord {
         let (&[layout, phase], rest) = bytes.split_first_chunk()?;
         let (version, rest) = rest.split_first_chunk::<8>()?;
         let (identity, rest) = rest.split_first_chunk::<8>()?;
+        let (&[flags, starts, resets], rest) = rest.split_first_chunk()?;
+        let (furthest, rest) = rest.split_first_chunk::<4>()?;
+        let (starts_left, rest) = rest.split_first_chunk::<2>()?;
         let (dialect, rest) = text(rest)?;
         let (id, rest) = text(rest)?;
         let (reason, rest) = text(rest)?;
@@ -155,6 +190,12 @@ impl JobRecord {
             dialect: Dialect::from_name(dialect)?,
             id: heapless::String::try_from(id).ok()?,
             reason: heapless::String::try_from(reason).ok()?,
+            is_upgrade: flags & UPGRADE != 0,
+            is_forgotten: flags & FORGOTTEN != 0,
+            starts,
+            resets,
+            furthest: u32::from_le_bytes(*furthest),
+            starts_left: u16::from_le_bytes(*starts_left),
         })
     }
 }
@@ -181,6 +222,12 @@ mod tests {
                     dialect: Dialect::IotConnect21,
                     id: heapless::String::try_from("x".repeat(ID_MAX).as_str()).unwrap(),
                     reason: heapless::String::try_from("r".repeat(REASON_MAX).as_str()).unwrap(),
+                    is_upgrade: reported,
+                    is_forgotten: code % 2 == 0,
+                    starts: 3,
+                    resets: 200,
+                    furthest: 0x0405_0607,
+                    starts_left: 0x0809,
                 };
                 let bytes = record.encode();
                 assert_eq!(JobRecord::decode(&bytes), Some(record));

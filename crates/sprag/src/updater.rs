@@ -13,9 +13,13 @@ use sprag_verify::{Algorithm, Format, McuBoot, Policy, Promised, Signature, Vers
 use crate::error::Error;
 use crate::record::{ID_MAX, JobRecord, Phase};
 use crate::report::Report;
+use crate::wear::WearLimits;
 
 /// How often one run may begin anew: because the object changed under the reader, or what lay in the slot had gone bad.
 const STARTS_MAX: u8 = 3;
+
+/// After how many resets in a row without progress a job is given up: a job that crashes the device must end.
+const RESETS_MAX: u8 = 16;
 
 /// The longest name of a board that a job may give, in bytes.
 const HARDWARE_MAX: usize = 64;
@@ -63,6 +67,9 @@ pub enum Outcome {
     RebootToTest,
     /// This job came to this end before: it was delivered twice. Its final report is owed or has been made.
     AlreadyEnded(Status),
+    /// The job's image has exactly the version of the running firmware, which is confirmed: the job is done, and its
+    /// final report is owed. Nothing was staged.
+    AlreadyRuns,
 }
 
 /// What a start of the device finds.
@@ -95,6 +102,9 @@ pub struct Updater<'b, 'k, C, S, J, B, F = McuBoot> {
     format: F,
     /// What runs, once it has been said.
     running: Option<Version>,
+    limits: WearLimits,
+    /// Whether the reset before this start has been counted for the job in hand.
+    is_reset_counted: bool,
 }
 
 type Result_<T, C> = Result<T, Error<<C as ImageSource>::Error>>;
@@ -103,14 +113,24 @@ impl<'b, 'k, C, S, J, B> Updater<'b, 'k, C, S, J, B> {
     /// An updater over the five: where bytes come from (a [`Fetcher`](sprag_fetch::Fetcher), by HTTP), where they go, what may
     /// run, and who is told.
     pub fn new(source: C, slot: SlotWriter<'b, S, J>, policy: Policy<'k>, boot: B) -> Self {
-        Self { source, slot, policy, boot, format: McuBoot, running: None }
+        let (limits, is_reset_counted) = (WearLimits::DEFAULT, false);
+        Self { source, slot, policy, boot, format: McuBoot, running: None, limits, is_reset_counted }
     }
 
     /// Takes images of another format: [`EspIdf`](sprag_verify::EspIdf), or [`Raw`](sprag_verify::Raw) ones that only the
     /// job vouches for. What the job promises of them is what its document says: digest, signature, version, hardware.
     pub fn format<F>(self, format: F) -> Updater<'b, 'k, C, S, J, B, F> {
-        let Self { source, slot, policy, boot, running, .. } = self;
-        Updater { source, slot, policy, boot, format, running }
+        let Self { source, slot, policy, boot, running, limits, is_reset_counted, .. } = self;
+        Updater { source, slot, policy, boot, format, running, limits, is_reset_counted }
+    }
+}
+
+impl<C, S, J, B, F> Updater<'_, '_, C, S, J, B, F> {
+    /// Sets how often downloads may begin at byte 0, which bounds the wear of the flash.
+    #[must_use]
+    pub fn wear_limits(mut self, limits: WearLimits) -> Self {
+        self.limits = limits;
+        self
     }
 }
 
@@ -134,7 +154,7 @@ where
     /// # Cancellation safety
     /// May be dropped and called again.
     pub async fn start(&mut self, running: Version) -> Result_<Startup, C> {
-        self.running = Some(running);
+        (self.running, self.is_reset_counted) = (Some(running), false);
         let state = self.boot.state().await?;
         if state == State::Interrupted {
             // A bootloader completes its swap before it starts a firmware: this flash is not the one that runs.
@@ -164,6 +184,7 @@ where
             }
             (Phase::Staging | Phase::Staged | Phase::Restarting, State::Settled) if running == record.version => {
                 record.end(Status::Done, "");
+                self.limits.give_back(&mut record);
                 Startup::Idle
             }
             (Phase::Staged | Phase::Restarting, State::Settled) => {
@@ -199,28 +220,49 @@ where
             Arrived::Begins(record) => (record, true),
             Arrived::Supersedes(record) => (record, false),
         };
-        let error = if begins {
-            self.save(&record).await?;
+        let result = if begins {
             match self.update(job, &mut record, events).await {
-                Ok(()) => return Ok(Outcome::RebootToTest),
+                Ok(Outcome::AlreadyRuns) => {
+                    record.end(Status::Done, "same-version");
+                    Ok(Outcome::AlreadyRuns)
+                }
+                Ok(outcome) => return Ok(outcome),
                 Err(error) if error.is_retryable() => return Err(error),
                 Err(error) => {
                     record.end(error.status(), error.reason());
-                    error
+                    Err(error)
                 }
             }
         } else {
             // Every job ends with a report: the one that this one takes the place of, too. Its download is kept, for this
             // one may be the same update, sent again.
             record.end(Status::Failed, "superseded");
-            Error::ReportOwed
+            Err(Error::ReportOwed)
         };
         self.boot.unstage().await?;
         self.save(&record).await?;
         if begins {
             self.slot.forget().await?;
         }
-        Err(error)
+        result
+    }
+
+    /// Lets this many more downloads begin at byte 0, up to [`WearLimits::total`]: to be called now and then as time
+    /// passes, as the agent does. Writes to the journal only when that changes something.
+    ///
+    /// # Errors
+    /// [`Error::Flash`].
+    ///
+    /// # Cancellation safety
+    /// Dropped early, they are added or not.
+    pub async fn credit(&mut self, starts: u16) -> Result_<(), C> {
+        match self.record().await? {
+            Some(mut record) if starts > 0 && record.starts_left < self.limits.total => {
+                self.limits.add(&mut record, starts);
+                Ok(self.save(&record).await?)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Confirms the running image, after its self-test: it stays for good, and the final report says so.
@@ -233,7 +275,8 @@ where
     pub async fn confirm(&mut self) -> Result_<(), C> {
         self.boot.confirm().await?;
         match self.record().await? {
-            Some(record) if matches!(record.phase, Phase::Staging | Phase::Staged | Phase::Restarting) => {
+            Some(mut record) if matches!(record.phase, Phase::Staging | Phase::Staged | Phase::Restarting) => {
+                self.limits.give_back(&mut record);
                 Ok(self.end(record, Status::Done, "").await?)
             }
             _ => Ok(()),
@@ -279,7 +322,7 @@ where
     /// # Cancellation safety
     /// Reads only.
     pub async fn job(&mut self) -> Result_<Option<JobRecord>, C> {
-        Ok(self.record().await?)
+        Ok(self.record().await?.filter(|record| !record.is_forgotten))
     }
 
     /// Forgets how the last job ended, so that the same one can be run again: AWS IoT Jobs tries failed ones anew under
@@ -292,8 +335,10 @@ where
     /// Dropped early, the job is forgotten or not.
     pub async fn forget_ended(&mut self) -> Result_<(), C> {
         match self.record().await? {
-            Some(JobRecord { phase: Phase::Ended(_), reported: true, .. }) => {
-                Ok(self.slot.journal().put(JOB, &[]).await?)
+            Some(mut record) if record.has_ended() && record.reported => {
+                // The counters stay: what begins again wears the same flash.
+                record.is_forgotten = true;
+                Ok(self.save(&record).await?)
             }
             _ => Ok(()),
         }
@@ -372,32 +417,68 @@ where
             return Err(Error::Boot(sprag_boot::Error::OnTrial));
         }
         let mut id = heapless::String::try_from(id).map_err(|_| Error::JobId { length: id.len() })?;
+        let (mut starts, mut resets, mut furthest, mut starts_left) = (0, 0, 0, self.limits.total);
         match self.record().await? {
             Some(record) if record.is_of(job) => match (record.phase, state) {
                 (Phase::Ended(status), _) => return Ok(Arrived::AlreadyDone(Outcome::AlreadyEnded(status))),
                 (Phase::Staging | Phase::Staged | Phase::Restarting, State::Staged(_)) => {
                     return Ok(Arrived::AlreadyDone(Outcome::RebootToTest));
                 }
-                // Under the name that it has, if one of the two has one.
-                _ if id.is_empty() => id = record.id,
-                _ => {}
+                _ => {
+                    (starts, resets, furthest) = (record.starts, record.resets, record.furthest);
+                    starts_left = record.starts_left;
+                    // Under the name that it has, if one of the two has one.
+                    if id.is_empty() {
+                        id = record.id;
+                    }
+                }
             },
             Some(record) if !record.has_ended() => return Ok(Arrived::Supersedes(record)),
             Some(JobRecord { reported: false, .. }) => return Err(Error::ReportOwed),
-            _ => {}
+            Some(record) => starts_left = record.starts_left,
+            None => {}
         }
-        Ok(Arrived::Begins(JobRecord::of(job, id)))
+        let record = JobRecord { starts, resets, furthest, ..JobRecord::of(job, id, starts_left) };
+        Ok(Arrived::Begins(record))
     }
 
-    async fn update(&mut self, job: &Job<'_>, record: &mut JobRecord, events: &mut dyn FnMut(Event)) -> Result_<(), C> {
+    /// Counts the reset before this start, if the job was under way then and has not come further since.
+    async fn count_reset(&mut self, record: &mut JobRecord) -> Result_<(), C> {
+        if core::mem::replace(&mut self.is_reset_counted, true) || record.starts == 0 {
+            return Ok(());
+        }
+        let written = self.slot.session().await?.map_or(0, |session| session.written);
+        if written > record.furthest {
+            (record.furthest, record.resets) = (written, 0);
+            return Ok(());
+        }
+        record.resets = record.resets.saturating_add(1);
+        if record.resets > RESETS_MAX { Err(Error::NoProgress) } else { Ok(()) }
+    }
+
+    async fn update(
+        &mut self,
+        job: &Job<'_>,
+        record: &mut JobRecord,
+        events: &mut dyn FnMut(Event),
+    ) -> Result_<Outcome, C> {
         let artifact = sole_artifact(job).map_err(|count| Error::Artifacts { count })?;
         let location = artifact.location().ok_or(Error::NoUrl)?;
+        self.count_reset(record).await?;
         let room = self.room()?;
+        // A first start is taken with the record that is written anyway.
+        let mut is_paid = record.starts == 0;
+        if is_paid {
+            self.limits.take(record)?;
+        }
+        self.save(record).await?;
         // Nothing may be staged while the slot is written to.
         self.boot.unstage().await?;
         let mut starts = 1u8;
         let image = loop {
-            let failed = match self.fetch(job, location.bytes(), artifact.size(), room.clone(), events).await {
+            let fetched =
+                self.fetch(job, location.bytes(), artifact.size(), room.clone(), (record, &mut is_paid), events);
+            let failed = match fetched.await {
                 // Erased by now: its bytes come again.
                 Err(Error::Flash(sprag_flash::Error::Torn)) => continue,
                 Err(Error::Fetch(error)) if error.needs_start_over() => Error::Fetch(error),
@@ -409,6 +490,10 @@ where
                     let promised = promised(job, &artifact, size, &mut hardware);
                     match self.format.verify(&mut slot, promised, &self.policy, buffer).await {
                         Ok(image) => break image,
+                        Err(sprag_verify::Error::SameVersion { version }) if self.running == Some(version) => {
+                            record.version = version;
+                            return Ok(Outcome::AlreadyRuns);
+                        }
                         // What lay in the slot since an earlier run may have gone bad there.
                         Err(error) if resumed && error.is_damage() => Error::Verify(error),
                         Err(error) => return Err(Error::Verify(error)),
@@ -422,19 +507,21 @@ where
             starts = starts.saturating_add(1);
             events(Event::StartedOver);
         };
+        record.version = image.version;
         if self.running == Some(image.version) {
-            return Err(Error::SameVersion { version: image.version });
+            return Ok(Outcome::AlreadyRuns);
         }
         events(Event::Verified { version: image.version });
 
-        (record.phase, record.version) = (Phase::Staging, image.version);
+        record.phase = Phase::Staging;
+        record.is_upgrade = self.running.is_some_and(|running| image.version > running);
         self.save(record).await?;
         self.boot.stage(Swap::Test).await?;
         record.phase = Phase::Staged;
         self.save(record).await?;
         // From the reset on, the slot holds the old image.
         self.slot.forget().await?;
-        Ok(())
+        Ok(Outcome::RebootToTest)
     }
 
     /// Brings the object into the slot, from wherever the journal says; its size, and whether some of it was there.
@@ -444,6 +531,7 @@ where
         location: L,
         size: Option<u64>,
         room: Range<u32>,
+        (record, is_paid): (&mut JobRecord, &mut bool),
         events: &mut dyn FnMut(Event),
     ) -> Result_<(u32, bool), C> {
         let saved = self.slot.session().await?.filter(|saved| saved.start == room.start);
@@ -463,6 +551,10 @@ where
             None => {
                 let received = download.read(self.slot.buffer(), &mut |event| events(Event::Fetch(event))).await?;
                 events(progress(download.session()));
+                if !core::mem::take(is_paid) {
+                    self.limits.take(record)?;
+                    self.slot.journal().put(JOB, &record.encode()).await?;
+                }
                 let mut identity = heapless::Vec::<u8, { 8 + ETAG_MAX }>::new();
                 let etag = download.session().etag.as_deref().unwrap_or_default();
                 let _ = identity.extend_from_slice(&job.identity().to_le_bytes());

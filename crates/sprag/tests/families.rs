@@ -65,6 +65,7 @@ impl<B: BootControl> Device<'_, B> {
             let job = sprag::job::parse(JOB).unwrap();
             match updater.run(&job, &mut |_| {}).await {
                 Ok(Outcome::AlreadyEnded(status)) => Some(status),
+                Ok(outcome @ Outcome::AlreadyRuns) => panic!("{outcome:?}"),
                 Ok(Outcome::RebootToTest) => None,
                 Err(_) if self.flash.is_dead() => None,
                 Err(error) => panic!("{error}"),

@@ -7,7 +7,7 @@ use sprag::fetch::{Connector, Fetcher, RetryPolicy, TcpConnectError, TcpConnecto
 use sprag::flash::{Geometry, Journal, SlotWriter};
 use sprag::job::{self, Status};
 use sprag::verify::{Ed25519Key, Policy, Version};
-use sprag::{Error, ID_MAX, Outcome, Phase, Startup, Updater};
+use sprag::{Error, ID_MAX, Outcome, Phase, Startup, Updater, WearLimits};
 use sprag_testkit::flash::{self, Region, SimFlash};
 use sprag_testkit::http::{Fault, HttpServer, Refused, Timers};
 use sprag_testkit::image::{self, McuBootImage};
@@ -30,6 +30,17 @@ fn document(ack: &str, sw: &str, url: &str) -> String {
 
 /// Hands an updater on this flash to the test: a device between two resets.
 fn with<T>(flash: &SimFlash, server: &HttpServer, test: impl FnOnce(&mut TestUpdater<'_>) -> T) -> T {
+    with_limits(flash, server, Some(Version::new(1, 0, 0)), WearLimits::DEFAULT, test)
+}
+
+/// The same with another policy and other limits.
+fn with_limits<T>(
+    flash: &SimFlash,
+    server: &HttpServer,
+    newer_than: Option<Version>,
+    limits: WearLimits,
+    test: impl FnOnce(&mut TestUpdater<'_>) -> T,
+) -> T {
     let (mut page, mut scratch) = ([0; 256], [0; 256]);
     let key = Ed25519Key::new(SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes());
     let (primary, secondary) = (flash.region(0..SLOT), flash.region(SLOT..2 * SLOT));
@@ -38,8 +49,9 @@ fn with<T>(flash: &SimFlash, server: &HttpServer, test: impl FnOnce(&mut TestUpd
     let boot = McuBoot::new(primary, secondary, Layout::new(SLOT, 4, 1024, 0xFF));
     let fetcher = Fetcher::new(TcpConnector::new(server, server), Timers);
     let fetcher = fetcher.retry(RetryPolicy { attempts: 2, ..RetryPolicy::default() });
-    let policy = Policy::signed_by(&key).newer_than(Version::new(1, 0, 0));
-    let mut updater = Updater::new(fetcher, slot, policy, boot);
+    let policy = Policy::signed_by(&key);
+    let policy = newer_than.map_or(policy, |running| policy.newer_than(running));
+    let mut updater = Updater::new(fetcher, slot, policy, boot).wear_limits(limits);
     let _ = block_on(updater.start(Version::new(1, 0, 0))).unwrap();
     test(&mut updater)
 }
@@ -87,12 +99,12 @@ fn a_job_that_is_delivered_twice_is_done_once() {
 
 #[test]
 fn a_refused_image_is_reported_once_and_not_tried_again() {
-    let (flash, server) = (device(), HttpServer::new(image_of(1, 3000)));
+    let (flash, server) = (device(), HttpServer::new(image_of(0, 3000)));
     with(&flash, &server, |updater| {
-        let document = document("a", "1", "http://h/1");
+        let document = document("a", "0", "http://h/1");
         assert!(matches!(run(updater, &document), Err(Error::Verify(_))));
         assert_eq!(run(updater, &document), Ok(Outcome::AlreadyEnded(Status::Refused)));
-        assert_eq!(report(updater), refused("a", "same-version"));
+        assert_eq!(report(updater), refused("a", "not-newer"));
         assert_eq!(run(updater, &document), Ok(Outcome::AlreadyEnded(Status::Refused)));
         assert_eq!(server.requests().len(), 1);
     });
@@ -196,9 +208,124 @@ fn a_job_can_be_abandoned() {
     });
 }
 
-/// Nothing would tell whether it came to run.
+/// A job whose image has the version that runs and is confirmed is done, with a policy that wants newer ones and without.
+/// What the document calls the version does not count: it need not be the image's.
 #[test]
-fn the_version_that_runs_is_refused_without_a_policy_that_says_so() {
+fn a_job_for_the_running_version_is_done() {
+    for newer in [true, false] {
+        let (flash, server) = (device(), HttpServer::new(image_of(1, 3000)));
+        let than = newer.then_some(Version::new(1, 0, 0));
+        with_limits(&flash, &server, than, WearLimits::DEFAULT, |updater| {
+            let document = document("a", "7", "http://h/1");
+            assert_eq!(run(updater, &document), Ok(Outcome::AlreadyRuns));
+            assert_eq!(run(updater, &document), Ok(Outcome::AlreadyEnded(Status::Done)));
+            assert_eq!(report(updater), Some(("a".to_owned(), Status::Done, "same-version".to_owned())));
+        });
+    }
+}
+
+/// What lies at the start of the slot, and how often that was erased.
+fn erases(flash: &SimFlash) -> u32 {
+    flash.stats().erases_per_sector[(SLOT / 1024) as usize]
+}
+
+/// A server that has another object at every start, and gives more of it in every run: what is thrown away is no
+/// progress, within one life and over resets.
+#[test]
+fn an_object_that_always_changes_ends_the_job_after_ten_starts() {
+    for reset_every in [1, 3, 1000] {
+        let (flash, server) = (device(), HttpServer::new(image_of(2, 3000)));
+        let document = document("a", "2", "http://h/2");
+        let mut runs = 0;
+        let mut ended = false;
+        while !ended {
+            with(&flash, &server, |updater| {
+                for _ in 0..reset_every {
+                    runs += 1;
+                    assert!(runs < 100, "no end in sight");
+                    server.replace(image_of(2, 3000 + runs));
+                    let connections = server.connections();
+                    // The one that asks for the rest of the old object, and the one that begins the new one.
+                    (0..2).for_each(|next| server.fault(connections + next, Fault::Cut(900 + 8 * runs)));
+                    (2..4).for_each(|next| server.fault(connections + next, Fault::Refuse));
+                    match run(updater, &document) {
+                        Err(error) if error.is_retryable() => {}
+                        Err(error) => {
+                            assert!(matches!(error, Error::TooManyStarts | Error::NoProgress), "{error:?}");
+                            assert_eq!(report(updater), failed("a", error.reason()));
+                            ended = true;
+                            return;
+                        }
+                        Ok(outcome) => panic!("{outcome:?}"),
+                    }
+                }
+            });
+        }
+        assert!((3..=12).contains(&erases(&flash)), "{} erases", erases(&flash));
+    }
+}
+
+/// Jobs whose images are refused use the starts up; then nothing is erased any more, until time gives some back.
+#[test]
+fn the_flash_is_not_worn_out_by_job_after_job() {
+    let (flash, server) = (device(), HttpServer::new(image_of(0, 3000)));
+    let limits = WearLimits { per_job: 2, total: 3 };
+    let one = |id: &str| {
+        with_limits(&flash, &server, Some(Version::new(1, 0, 0)), limits, |updater| {
+            if id == "e" {
+                block_on(updater.credit(1)).unwrap();
+            }
+            let result = run(updater, &document(id, "", "http://h/0").replace(r#""sw":"","#, ""));
+            report(updater);
+            result.map_err(|error| error.reason())
+        })
+    };
+    assert_eq!(
+        ["a", "b", "c", "d", "e"].map(one),
+        [Err("not-newer"), Err("not-newer"), Err("not-newer"), Err("wear-limit"), Err("not-newer")]
+    );
+    assert_eq!(erases(&flash), 4);
+}
+
+/// A job that crashes the device, or is cut off, before it comes any further ends in bounds; one that comes further with
+/// every start does not.
+#[test]
+fn a_job_that_resets_the_device_again_and_again_is_given_up() {
+    let document = document("a", "2", "http://h/2");
+    let (flash, server) = (device(), HttpServer::new(image_of(2, 3000)));
+    server.fault(0, Fault::Cut(2000));
+    (1..200).for_each(|connection| server.fault(connection, Fault::Refuse));
+    let mut lives = 0;
+    let end = loop {
+        lives += 1;
+        let result = with(&flash, &server, |updater| run(updater, &document));
+        match result {
+            Err(error) if error.is_retryable() => assert!(lives < 50, "no end in sight"),
+            result => break result,
+        }
+    };
+    assert_eq!((end, lives), (Err(Error::NoProgress), 19));
+    with(&flash, &server, |updater| assert_eq!(report(updater), failed("a", "no-progress")));
+
+    // A sector in each life: 40 lives and no end but the image's.
+    let (flash, server) = (device(), HttpServer::new(image_of(2, 4500)));
+    for life in 0..40 {
+        server.fault(2 * life, Fault::Cut(700));
+        server.fault(2 * life + 1, Fault::Refuse);
+    }
+    let mut lives = 0;
+    loop {
+        lives += 1;
+        match with(&flash, &server, |updater| run(updater, &document)) {
+            Ok(outcome) => break assert_eq!(outcome, Outcome::RebootToTest),
+            Err(error) => assert!(error.is_retryable() && lives < 50, "{error:?}"),
+        }
+    }
+}
+
+/// Without the running version, nothing would tell whether an image came to run.
+#[test]
+fn an_updater_that_was_not_started_does_nothing() {
     let (flash, server) = (device(), HttpServer::new(image_of(1, 3000)));
     let (mut page, mut scratch) = ([0; 256], [0; 256]);
     let key = Ed25519Key::new(SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes());
@@ -210,8 +337,7 @@ fn the_version_that_runs_is_refused_without_a_policy_that_says_so() {
     let mut updater = Updater::new(fetcher, slot, Policy::signed_by(&key), boot);
     let document = document("a", "1", "http://h/1");
     assert_eq!(run(&mut updater, &document), Err(Error::NotStarted));
-    assert_eq!(block_on(updater.start(Version::new(1, 0, 0))), Ok(Startup::Idle));
-    assert_eq!(run(&mut updater, &document), Err(Error::SameVersion { version: Version::new(1, 0, 0) }));
+    assert_eq!(server.connections(), 0);
 }
 
 /// A digest in the job must be that of the bytes in flash, however well they are signed.

@@ -112,6 +112,7 @@ impl Device {
         match updater.run(&job, &mut count).await? {
             Outcome::RebootToTest => Ok(false),
             Outcome::AlreadyEnded(_) => Ok(true),
+            outcome @ Outcome::AlreadyRuns => panic!("{outcome:?}"),
         }
     }
 

@@ -260,6 +260,7 @@ impl<F: Family> Device<F> {
                 Ok(Outcome::RebootToTest) => return Ok(Next::Reset),
                 Ok(Outcome::AlreadyEnded(_)) => return Ok(Next::Nothing),
                 // It has come to its end, and is to be reported.
+                Ok(Outcome::AlreadyRuns) => {}
                 Err(error) if !error.is_retryable() => {}
                 Err(error) => return Err(error),
             }

@@ -50,6 +50,11 @@ pub struct Limits {
     pub rerun: Waits,
     /// After how many runs in a row that brought no byte a job ends as failed.
     pub reruns: u8,
+    /// Before the next job is looked at, when jobs in a row ended without an update: a flood of jobs must not wear the
+    /// journal out.
+    pub flood: Waits,
+    /// How many seconds of uptime allow one more download from byte 0: see [`WearLimits`](crate::WearLimits).
+    pub start_every_seconds: u32,
     /// Seeds the jitter of the waits. **It is to differ between devices** (serial number, MAC address): a fleet that lost
     /// its broker together must not come back together.
     pub seed: u32,
@@ -66,6 +71,8 @@ impl Limits {
             reconnect: Waits { first_ms: 1_000, longest_ms: 120_000 },
             rerun: Waits { first_ms: 5_000, longest_ms: 900_000 },
             reruns: 12,
+            flood: Waits { first_ms: 1_000, longest_ms: 3_600_000 },
+            start_every_seconds: 36_000,
             seed,
         }
     }
@@ -154,6 +161,11 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs + Clone> Agent<K, T, D> {
             again: K::IS_ONE_BY_ONE,
             reruns: self.limits.rerun.backoff(self.limits.seed),
             reruns_max: self.limits.reruns,
+            flood: self.limits.flood.backoff(self.limits.seed),
+            flood_ms: None,
+            start_every_seconds: self.limits.start_every_seconds,
+            credited: (self.clock)(),
+            clock: &self.clock,
             running,
             job: None,
             furthest: 0,
@@ -168,6 +180,9 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs + Clone> Agent<K, T, D> {
             spare: Some(buffers.document),
             room,
             owes_document: false,
+            unsaid: None,
+            lost_reports: 0,
+            is_reporting: false,
         };
         match select(device.run(updater, startup, self_test), link.run(broker)).await {
             Either::First(result) => result,
@@ -177,7 +192,7 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs + Clone> Agent<K, T, D> {
 }
 
 /// The side of the device.
-struct Device<'x, 'b, 'e, D> {
+struct Device<'x, 'b, 'e, D, T> {
     exchange: &'x Exchange<'b, 'e>,
     delay: D,
     read: ReadJob,
@@ -185,6 +200,14 @@ struct Device<'x, 'b, 'e, D> {
     again: bool,
     reruns: Backoff,
     reruns_max: u8,
+    /// Counts jobs in a row that ended without an update.
+    flood: Backoff,
+    /// How long to wait before the next job is looked at, in milliseconds.
+    flood_ms: Option<u32>,
+    start_every_seconds: u32,
+    /// Up to which second uptime has been counted for [`Updater::credit`].
+    credited: u32,
+    clock: &'x T,
     running: Version,
     /// The identity of the job that runs are counted for.
     job: Option<u64>,
@@ -203,7 +226,7 @@ enum Next {
 
 type Result_<T, C> = Result<T, Error<<C as ImageSource>::Error>>;
 
-impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
+impl<'b, D: DelayNs, T: Fn() -> u32> Device<'_, 'b, '_, D, T> {
     async fn run<C: ImageSource, S: NorFlash, J: NorFlash, B: BootControl, F: Format>(
         &mut self,
         updater: &mut Updater<'_, '_, C, S, J, B, F>,
@@ -268,6 +291,10 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
     ) -> Result_<(), C> {
         while let Some(report) = updater.report().await? {
             let status = report.status();
+            match status {
+                Status::Done => self.flood.reset(),
+                _ => self.flood_ms = Some(self.flood.next_ms()),
+            }
             self.exchange.say(Say::End(report));
             let Told { taken, .. } = self.exchange.told.wait().await;
             updater.reported().await?;
@@ -288,6 +315,7 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
         if !is_unfinished(updater).await? {
             self.reruns.reset();
             exchange.say(Say::Nothing);
+            self.wait_out_flood().await;
             return Ok(Some(exchange.document.wait().await));
         }
         // Without a broker no document can come: that is no try.
@@ -330,6 +358,7 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
         job: &Job<'_>,
     ) -> Result_<Next, C> {
         let exchange = self.exchange;
+        self.credit(updater).await?;
         if self.job != Some(job.identity()) {
             (self.job, self.furthest) = (Some(job.identity()), 0);
             self.reruns.reset();
@@ -351,6 +380,7 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
             };
             let error = match outcome {
                 Ok(Outcome::RebootToTest) => return self.restart(updater).await,
+                Ok(Outcome::AlreadyRuns) => return Ok(Next::Listen("")),
                 // Given again though it runs: the cloud has not heard that, or has timed it out meanwhile.
                 Ok(Outcome::AlreadyEnded(Status::Done)) if self.again && self.runs(updater).await? => {
                     updater.owe_again().await?;
@@ -386,6 +416,25 @@ impl<'b, D: DelayNs> Device<'_, 'b, '_, D> {
             if let Either::Second(stop) = select(self.delay.delay_ms(wait_ms), exchange.stop.wait()).await {
                 return self.stop(updater, stop).await;
             }
+        }
+    }
+
+    /// Lets downloads begin at byte 0 again as time passes.
+    async fn credit<C: ImageSource, S: NorFlash, J: NorFlash, B: BootControl, F: Format>(
+        &mut self,
+        updater: &mut Updater<'_, '_, C, S, J, B, F>,
+    ) -> Result_<(), C> {
+        let passed = (self.clock)().wrapping_sub(self.credited);
+        let starts = passed.checked_div(self.start_every_seconds).unwrap_or(0);
+        self.credited = self.credited.wrapping_add(starts.saturating_mul(self.start_every_seconds));
+        updater.credit(u16::try_from(starts).unwrap_or(u16::MAX)).await
+    }
+
+    /// Waits before the next job is looked at, when those before it ended without an update.
+    async fn wait_out_flood(&mut self) {
+        if let Some(wait_ms) = self.flood_ms.take() {
+            self.exchange.event(Event::Waiting { reason: "jobs-without-update", wait_ms, fresh_url: false });
+            self.delay.delay_ms(wait_ms).await;
         }
     }
 

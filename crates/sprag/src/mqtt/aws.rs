@@ -241,7 +241,7 @@ fn verdict(report: &Report) -> Verdict {
 /// What became of the trial, if it came to one.
 fn self_test(report: &Report) -> Option<SelfTest> {
     match (report.status(), report.reason()) {
-        (Status::Done, _) => Some(SelfTest::Accepted),
+        (Status::Done, "") => Some(SelfTest::Accepted),
         (_, "reverted") => Some(SelfTest::Rejected),
         (_, "not-swapped") => Some(SelfTest::Aborted),
         _ => None,

@@ -12,8 +12,8 @@ pub enum Event {
     /// The broker can't be had, or no longer.
     Disconnected {
         /// What was being done, as a stable word: `connect`, `subscribe`, `publish`, `ping`, `receive`; `silent` when nothing
-        /// came for too long, `busy` when a document could not be handed over; `topic-buffer` and `payload-buffer` when one
-        /// of the caller's is too small.
+        /// came for too long, `busy` when a document could not be handed over; `topic-buffer` when the caller's is too small for
+        /// what is subscribed to.
         during: &'static str,
         /// The wait before the next try, in milliseconds.
         retry_ms: u32,
@@ -23,7 +23,14 @@ pub enum Event {
         /// A stable word.
         reason: &'static str,
     },
-    /// The service refused what it was told, and will not take it: the job is left to the service.
+    /// Something could not be said to the cloud, because the caller's topic or payload buffer is too small for it. The
+    /// device goes on as if it had been said.
+    TooLong {
+        /// The size that would have done, in bytes.
+        needed: usize,
+    },
+    /// The service refused what it was told, and will not take it, or every connection of the last
+    /// hundred ended while the final report was on its way: the job is left to the service.
     NotTaken,
     /// Something happened in the updater.
     Update(crate::Event),

@@ -12,6 +12,8 @@ use crate::report::Report;
 
 /// The layout of what is kept.
 const VERSION: u8 = 1;
+/// The longest message of an ack, in bytes.
+const MESSAGE_MAX: usize = 64;
 
 /// A conversation with IoTConnect. `SEEN` OTAs are remembered across the reboot, 8 at most: what the service delivers
 /// again is not done again.
@@ -38,7 +40,7 @@ impl<'t, const SEEN: usize> IotConnectCloud<'t, SEEN> {
     }
 
     /// A new OTA, unless its like is already in hand.
-    fn take<'b>(&mut self, job: &Job<'_>, length: usize, room: Option<usize>, out: Scratch<'b>) -> Heard<'b> {
+    fn take<'b>(&mut self, job: &Job<'_>, length: usize, room: Option<usize>, mut out: Scratch<'b>) -> Heard<'b> {
         let mut id = [0; ID_MAX];
         let reason = match (job.id().copy_to(&mut id), job.require_https()) {
             (Err(_), _) => "job-id-too-long",
@@ -49,6 +51,10 @@ impl<'t, const SEEN: usize> IotConnectCloud<'t, SEEN> {
                 "busy"
             }
             _ if room.is_some_and(|room| length > room) => "document-too-large",
+            (Ok(id), _) if !self.fits(job.dialect(), id, out.reborrow()) => {
+                self.conversation.remember(job);
+                "job-id-too-long"
+            }
             (Ok(id), Ok(())) => {
                 let other = !self.is_current(job);
                 // An answer to a request need not name the job that is in hand.
@@ -61,6 +67,15 @@ impl<'t, const SEEN: usize> IotConnectCloud<'t, SEEN> {
         };
         let answer = self.conversation.ack(job, Status::Rejected, reason, out.topic, out.payload).ok().flatten();
         Heard::Refused { reason, answer }
+    }
+
+    /// Returns whether every ack of this OTA fits into the buffers: one that could not be sent would be tried for ever.
+    fn fits(&self, dialect: Dialect, id: &str, out: Scratch<'_>) -> bool {
+        const LONGEST: &str = match str::from_utf8(&[b'x'; MESSAGE_MAX]) {
+            Ok(text) => text,
+            Err(_) => "",
+        };
+        self.conversation.ack_for((dialect, id), Status::Failed, LONGEST, out.topic, out.payload).is_ok()
     }
 
     /// Whether it is the OTA in hand: by its id, or by what it is where one of the two has none.
@@ -107,7 +122,7 @@ impl<const SEEN: usize> Talk for IotConnectCloud<'_, SEEN> {
             return self.conversation.pending(topic, payload).transpose();
         }
         let Some((dialect, id, _)) = &self.current else { return Ok(None) };
-        let mut message = heapless::String::<64>::new();
+        let mut message = heapless::String::<MESSAGE_MAX>::new();
         let publish = match say {
             Say::Progress { received, total } if *total > 0 => {
                 return self.conversation.progress((*dialect, id), now, (*received, *total), topic, payload);

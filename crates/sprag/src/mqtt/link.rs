@@ -3,7 +3,7 @@
 use embassy_futures::select::{Either, Either3, select, select3};
 use embedded_hal_async::delay::DelayNs;
 use sprag_fetch::Backoff;
-use sprag_job::Publish;
+use sprag_job::{NoRoom, Publish};
 
 use super::agent::Limits;
 use super::client::{Broker, Client, Incoming};
@@ -13,6 +13,10 @@ use super::exchange::{Document, Exchange, Say, Stop, Told};
 
 /// How often the link looks at the clock.
 const TICK_MS: u32 = 1_000;
+
+/// After how many connections in a row that ended while the final report was on its way the report is given up: some
+/// three hours with the longest wait of two minutes.
+const LOST_REPORTS_MAX: u8 = 100;
 
 /// What was being done when the connection was lost.
 type Lost = &'static str;
@@ -30,6 +34,12 @@ pub(crate) struct Link<'l, 'b, 'e, K, T, D> {
     pub(crate) room: usize,
     /// A document could not be handed over.
     pub(crate) owes_document: bool,
+    /// The number of what was given up because it does not fit into the buffers.
+    pub(crate) unsaid: Option<u32>,
+    /// Connections in a row that ended while the final report was on its way.
+    pub(crate) lost_reports: u8,
+    /// Whether the final report was sent on this connection, and the cloud has not taken it yet.
+    pub(crate) is_reporting: bool,
 }
 
 /// What is known of one connection.
@@ -52,7 +62,11 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs> Link<'_, '_, '_, K, T, D> {
         let mut backoff = self.limits.reconnect.backoff(self.limits.seed);
         loop {
             let during = match within(&mut self.delay, self.limits.connect_ms, broker.connect()).await {
-                Some(mut client) => self.converse(&mut client, &mut backoff).await,
+                Some(mut client) => {
+                    let during = self.converse(&mut client, &mut backoff).await;
+                    self.count_lost_report();
+                    during
+                }
                 None => "connect",
             };
             self.exchange.is_connected.set(false);
@@ -67,7 +81,8 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs> Link<'_, '_, '_, K, T, D> {
         let now = (self.clock)();
         let mut line = Line { owed: 0, heard: now, sent: now, filter: Some(0), is_proven: false };
         loop {
-            if line.is_proven {
+            // A broker that drops the connection at the final report is not to be hammered.
+            if line.is_proven && self.lost_reports == 0 {
                 backoff.reset();
             }
             if line.owed == 0
@@ -117,6 +132,7 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs> Link<'_, '_, '_, K, T, D> {
             Ok(Some(publish)) => {
                 let payload = publish.payload.as_bytes();
                 let sent = within(&mut self.delay, self.limits.send_ms, client.publish(publish.topic, payload)).await;
+                self.is_reporting |= self.exchange.with_say(|say, _| matches!(say, Say::End(_)));
                 sent.ok_or("publish")?;
                 line.expect(now);
             }
@@ -125,17 +141,45 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs> Link<'_, '_, '_, K, T, D> {
                 line.sent = now;
             }
             Ok(None) => {}
-            Err(_) => return Err("payload-buffer"),
+            Err(error) => self.give_up_saying(error),
         }
         Ok(())
+    }
+
+    /// Gives up what the device has to say, because it does not fit into the caller's buffers and never will.
+    fn give_up_saying(&mut self, (NoRoom::Topic(small) | NoRoom::Payload(small)): NoRoom) {
+        let number = self.exchange.said();
+        if self.unsaid.replace(number) != Some(number) {
+            self.exchange.event(Event::TooLong { needed: small.needed });
+            self.tell(false);
+        }
+    }
+
+    /// Gives the final report up when connection after connection ended while it was on its way: a broker that does not
+    /// allow it must not keep the device from all later jobs.
+    fn count_lost_report(&mut self) {
+        if !core::mem::take(&mut self.is_reporting) {
+            return;
+        }
+        self.lost_reports = self.lost_reports.saturating_add(1);
+        if self.lost_reports >= LOST_REPORTS_MAX {
+            self.exchange.event(Event::NotTaken);
+            self.tell(false);
+        }
     }
 
     /// A report that can't be made here is as good as made: the cloud does not ask for it, or no longer.
     fn settle(&mut self) {
         let cloud = &mut *self.cloud;
         if self.exchange.with_say(|say, _| matches!(say, Say::End(report) if !cloud.can_report(report))) {
-            self.exchange.told.signal(Told { state: self.cloud.state(), taken: false });
+            self.tell(false);
         }
+    }
+
+    /// Lets the device know that the cloud has been told, or can't be.
+    fn tell(&mut self, taken: bool) {
+        (self.is_reporting, self.lost_reports) = (false, 0);
+        self.exchange.told.signal(Told { state: self.cloud.state(), taken });
     }
 
     /// A document that the device has not looked at yet is out of date.
@@ -158,7 +202,7 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs> Link<'_, '_, '_, K, T, D> {
                 // What was said on the connection before is not what a subscription's acknowledgement is about.
                 line.is_proven |= line.filter.is_none();
                 if line.owed == 0 && line.filter.is_none() && self.cloud.delivered(number) {
-                    self.exchange.told.signal(Told { state: self.cloud.state(), taken: true });
+                    self.tell(true);
                 }
                 return Ok(());
             }
@@ -175,10 +219,10 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs> Link<'_, '_, '_, K, T, D> {
         let heard = self.cloud.arrived(topic, payload, asked, self.scratch.reborrow());
         match heard {
             Heard::Nothing => {}
-            Heard::Told => self.exchange.told.signal(Told { state: self.cloud.state(), taken: true }),
+            Heard::Told => self.tell(true),
             Heard::NotTaken => {
                 self.exchange.event(Event::NotTaken);
-                self.exchange.told.signal(Told { state: self.cloud.state(), taken: false });
+                self.tell(false);
             }
             Heard::Gone => {
                 self.take_back();

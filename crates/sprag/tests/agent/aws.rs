@@ -262,9 +262,16 @@ fn documents_that_make_no_sense_do_not_block_the_queue() {
 #[test]
 fn what_can_be_tried_again_is_failed_and_what_can_not_is_rejected() {
     let mut fleet = Fleet::with_one_job();
-    fleet.device.server.replace(image_of(1));
+    fleet.device.server.replace(image_of(0));
     assert!(fleet.run());
     assert_eq!(fleet.finals("a"), ["REJECTED"]);
+    assert_eq!(fleet.service.borrow_mut().job("a").unwrap().details, json!({"reason": "not-newer"}));
+
+    // The version that runs and is confirmed: the job's purpose is met.
+    let mut fleet = Fleet::with_one_job();
+    fleet.device.server.replace(image_of(1));
+    assert!(fleet.run());
+    assert_eq!(fleet.finals("a"), ["SUCCEEDED"]);
     assert_eq!(fleet.service.borrow_mut().job("a").unwrap().details, json!({"reason": "same-version"}));
 
     let mut fleet = Fleet::with_one_job();

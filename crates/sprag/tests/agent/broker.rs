@@ -36,6 +36,8 @@ struct State {
     messages: u64,
     cuts: Vec<(u64, Cut)>,
     refusing: bool,
+    /// A connection ends when something with this text in it is published.
+    forbidden: Option<String>,
 }
 
 #[derive(Debug)]
@@ -52,12 +54,18 @@ impl TestBroker {
             messages: 0,
             cuts: Vec::new(),
             refusing: false,
+            forbidden: None,
         })))
     }
 
     /// Ends the connection at that message, counted over all.
     pub(crate) fn cut(&self, message: u64, cut: Cut) {
         self.0.borrow_mut().cuts.push((message, cut));
+    }
+
+    /// Ends every connection on which something with this text in it is published.
+    pub(crate) fn drop_at(&self, text: &str) {
+        self.0.borrow_mut().forbidden = Some(text.to_owned());
     }
 
     pub(crate) fn messages(&self) -> u64 {
@@ -105,6 +113,11 @@ impl State {
     }
 
     fn send(&mut self, message: Option<(&str, &[u8])>) -> Result<(), Gone> {
+        let is_forbidden = |payload: &[u8], text: &str| String::from_utf8_lossy(payload).contains(text);
+        if self.forbidden.as_deref().zip(message).is_some_and(|(text, (_, payload))| is_forbidden(payload, text)) {
+            self.close();
+            return Err(Gone);
+        }
         let cut = self.count();
         if cut != Some(Cut::Before) {
             let answers = message.map(|(topic, payload)| (self.cloud)(topic, payload)).unwrap_or_default();

@@ -200,7 +200,10 @@ fn an_ota_after_one_that_ended_without_a_reset() {
         }
         _ => {}
     }));
-    assert_eq!(fleet.finals(), [ack("a", 4, "same-version"), ack("b", 3, "2.0.0 runs and is confirmed")]);
+    assert_eq!(
+        fleet.finals(),
+        [ack("a", 3, "1.0.0 runs and is confirmed"), ack("b", 3, "2.0.0 runs and is confirmed")]
+    );
 }
 
 /// The power fails before and within every flash operation.
@@ -324,4 +327,109 @@ fn otas_without_a_name_are_told_apart() {
         },
     );
     assert_eq!(fleet.device.boot(), Version::new(2, 0, 0));
+}
+
+/// Job after job whose image is refused: each is answered, but the waits between them grow, so that the journal lasts.
+#[test]
+fn a_flood_of_jobs_is_slowed_down() {
+    let mut fleet = Fleet::new(|_| vec![]);
+    fleet.device.server.replace(image_of(0));
+    let (broker, acks, time) = (fleet.broker.clone(), Rc::clone(&fleet.acks), fleet.device.time.clone());
+    let mut number = 0;
+    let mut next = move || {
+        number += 1;
+        push(&broker, &[ota(&format!("job-{number}"), "https://h/a")]);
+    };
+    let cloud = |_| IotConnectCloud::<4>::new(IotConnect::new(Topics::Aws { client_id: "pump-7" }));
+    let end = 24 * 3600;
+    fleet.device.live(
+        &fleet.broker,
+        cloud,
+        || time.seconds() >= end,
+        |event| {
+            if matches!(event, Event::Connected | Event::Reported { .. }) {
+                next();
+            }
+        },
+    );
+    let finals = acks.borrow().iter().filter(|ack| !ack.contains(r#""st":2"#)).count();
+    assert!((20..80).contains(&finals), "{finals} jobs in a day");
+    let erases = fleet.device.flash.stats().erases_per_sector;
+    assert!(erases.iter().all(|erases| *erases < 100), "{erases:?}");
+}
+
+/// A broker that drops every connection on which a final report is published (its policy does not allow the topic) keeps
+/// the device from no later job.
+#[test]
+fn a_report_that_the_broker_never_takes_is_given_up() {
+    let mut fleet = Fleet::new(|_| vec![ota("a", "https://h/a")]);
+    fleet.device.server.replace(image_of(0));
+    let (broker, time) = (fleet.broker.clone(), fleet.device.time.clone());
+    broker.drop_at(r#""st":4"#);
+    let given_up = Rc::new(RefCell::new(false));
+    let (seen, cloud) =
+        (Rc::clone(&given_up), |_| IotConnectCloud::<4>::new(IotConnect::new(Topics::Aws { client_id: "pump-7" })));
+    let done = Rc::clone(&given_up);
+    fleet.device.live(
+        &fleet.broker,
+        cloud,
+        move || *done.borrow() || time.seconds() > 90_000,
+        |event| {
+            if matches!(event, Event::Reported { taken: false, .. }) {
+                *seen.borrow_mut() = true;
+            }
+        },
+    );
+    assert!(*given_up.borrow());
+    assert!(fleet.device.time.seconds() > 3_600, "an outage of an hour loses no report");
+}
+
+/// An id whose ack would not fit into the caller's buffer is refused on arrival, for it could never be reported: every
+/// length of id, of characters that grow six times when they are escaped.
+#[test]
+fn an_id_that_can_not_be_reported_is_refused_on_arrival() {
+    use sprag::job::iotconnect::{Device as Sender, Sdk};
+    let sender = Sender {
+        unique_id: "a-device-with-22-chars",
+        cp_id: "0123456789abcdef0123456789abcdef",
+        sdk: Sdk { language: "M_RUST", version: "2.0", environment: "prod" },
+        time: || *b"2026-11-23T19:59:55.000Z",
+    };
+    let ota_20 = |id: &str| {
+        format!(
+            r#"{{"cmdType":"0x02","data":{{"command":"ota","ack":true,"ackId":"{id}","ver":{{"sw":"2.0.0"}},"urls":["https://h/a"],"cmdType":"0x02"}}}}"#
+        )
+    };
+    let mut refused = 0;
+    for length in [1, 20, 30, 40, 50, 64] {
+        let mut documents = vec![ota_20("good"), ota_20(&r"\u0001".repeat(length))];
+        let mut fleet = Fleet::new(|_| vec![]);
+        let (broker, time) = (fleet.broker.clone(), fleet.device.time.clone());
+        let mut next = move || push(&broker, &documents.pop().into_iter().collect::<Vec<_>>());
+        let conversation = || IotConnect::new(Topics::Aws { client_id: "pump-7" }).device_20(sender);
+        let mut disconnected = 0;
+        let mut good = 0;
+        fleet.device.server.replace(image_of(2));
+        fleet.device.live(
+            &fleet.broker,
+            |_| IotConnectCloud::<4>::new(conversation()),
+            || time.seconds() >= 2000,
+            |event| match event {
+                Event::Connected if good == 0 => next(),
+                Event::Reported { .. } => {
+                    good += 1;
+                    next()
+                }
+                Event::Refused { reason } => {
+                    assert_eq!(*reason, "job-id-too-long");
+                    refused += 1;
+                    next()
+                }
+                Event::Disconnected { .. } => disconnected += 1,
+                _ => {}
+            },
+        );
+        assert_eq!((fleet.device.boot(), disconnected), (Version::new(2, 0, 0), 0), "{length}");
+    }
+    assert!(refused > 0);
 }
