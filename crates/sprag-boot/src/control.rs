@@ -51,6 +51,12 @@ pub trait BootControl {
     /// Where an image goes. The same until the next reset; empty when the layout leaves no room.
     fn room(&self) -> Room;
 
+    /// Returns how many bytes at the start of an image must be written last, after it was verified, because the bootloader
+    /// runs whatever it finds; 0 where nothing runs that was not staged. Whole write units, at most 32.
+    fn held_back(&self) -> usize {
+        0
+    }
+
     /// Where the hand-over stands.
     ///
     /// # Errors

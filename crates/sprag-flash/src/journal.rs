@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::geometry::Geometry;
 
 /// Record kinds are 1 to this.
-pub const KINDS: u8 = 4;
+pub const KINDS: u8 = 5;
 
 /// The version of the layout. A journal of another version is started anew.
 pub const VERSION: u8 = 1;

@@ -28,7 +28,7 @@ pub use error::Error;
 pub use geometry::Geometry;
 pub use journal::Journal;
 pub use sectors::Sectors;
-pub use session::{CONVERSATION, IDENTITY_MAX, JOB, Session};
+pub use session::{CONVERSATION, HELD_BACK_MAX, IDENTITY_MAX, JOB, Session};
 pub use transfer::{FeedError, Transfer};
 pub use window::Window;
 pub use writer::SlotWriter;

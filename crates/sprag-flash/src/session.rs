@@ -5,6 +5,8 @@ use crate::error::Error;
 /// Record kinds of the journal.
 pub(crate) const SESSION: u8 = 1;
 pub(crate) const PROGRESS: u8 = 2;
+/// The beginning of an image that is held back: see [`SlotWriter::hold_back`](crate::SlotWriter::hold_back).
+pub(crate) const HEAD: u8 = 5;
 /// The record that belongs to the caller: what of a job must survive the reboot.
 pub const JOB: u8 = 3;
 /// A second record that belongs to the caller: what of the conversation with the cloud must survive the reboot.
@@ -12,6 +14,8 @@ pub const CONVERSATION: u8 = 4;
 
 /// The most bytes that an identity may have.
 pub const IDENTITY_MAX: usize = 96;
+/// The most bytes of an image's beginning that can be held back.
+pub const HELD_BACK_MAX: usize = 32;
 
 /// Which image is being written: what must be the same for the bytes in the slot to be of use.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::geometry::Geometry;
 use crate::journal::Journal;
 use crate::sectors::{Sector, SectorMap};
-use crate::session::{PROGRESS, Progress};
+use crate::session::{HEAD, PROGRESS, Progress};
 
 /// How a slot is written.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +16,8 @@ pub(crate) struct Rules<'b> {
     pub(crate) map: SectorMap<'b>,
     pub(crate) read_back: bool,
     pub(crate) trust_blank: bool,
+    /// How many bytes of the image's beginning are held back; whole units.
+    pub(crate) held_back: usize,
 }
 
 /// The end of what is written of an image.
@@ -25,6 +27,8 @@ pub(crate) struct Rules<'b> {
 #[derive(Debug)]
 pub(crate) struct Tip<'b> {
     pub(crate) rules: Rules<'b>,
+    /// Where in the flash the image begins.
+    pub(crate) start: u32,
     /// Where in the flash the image ends.
     pub(crate) end: u32,
     /// Number of the session.
@@ -68,8 +72,14 @@ impl Tip<'_> {
                 self.erased_to = next.end;
             }
         }
+        // What is held back goes to the journal, before anything of it could be missed.
+        let held_back = if at == self.start { self.rules.held_back } else { 0 };
+        let (head, data) = data.split_at_checked(held_back).ok_or(Error::Buffer { needed: held_back })?;
+        if !head.is_empty() {
+            journal.put(HEAD, head).await?;
+        }
         loop {
-            let put = self.put(flash, journal.scratch(), data).await;
+            let put = self.put(flash, journal.scratch(), offset(at, held_back), data).await;
             if put == Ok(true) {
                 break;
             }
@@ -129,9 +139,8 @@ impl Tip<'_> {
     }
 
     /// Programs what does not lie there yet; whether all of it reads back.
-    async fn put<F: NorFlash>(&self, flash: &mut F, scratch: &mut [u8], data: &[u8]) -> Result<bool, Error> {
+    async fn put<F: NorFlash>(&self, flash: &mut F, scratch: &mut [u8], at: u32, data: &[u8]) -> Result<bool, Error> {
         let Rules { geometry, read_back, .. } = self.rules;
-        let at = self.written;
         let mut from = 0usize;
         if at < self.old_to {
             from = matching(flash, geometry, scratch, at, data).await;

@@ -3,18 +3,18 @@
 use core::num::NonZeroU32;
 use core::ops::Range;
 
-use embedded_storage_async::nor_flash::NorFlash;
+use embedded_storage_async::nor_flash::{NorFlash, NorFlashError};
 
-use crate::cells::is_blank;
+use crate::cells::{is_blank, matching};
 use crate::error::Error;
 use crate::frontier::{self, Frontier};
 use crate::geometry::Geometry;
 use crate::journal::Journal;
 use crate::sectors::{SectorMap, Sectors};
-use crate::session::{PROGRESS, Progress, SESSION, Session, SessionRecord};
+use crate::session::{HEAD, HELD_BACK_MAX, PROGRESS, Progress, SESSION, Session, SessionRecord};
 use crate::tip::{Rules, Tip};
 use crate::transfer::Transfer;
-use crate::window::Window;
+use crate::window::{Head, Window};
 
 /// A slot, and the journal of what lies in it.
 ///
@@ -38,7 +38,7 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
     /// A writer for the slot that is the whole of `flash`.
     pub fn new(flash: F, geometry: Geometry, journal: Journal<'b, J>, buf: &'b mut [u8]) -> Self {
         let map = SectorMap { runs: &[], erase_size: geometry.erase_size };
-        let rules = Rules { geometry, map, read_back: true, trust_blank: false };
+        let rules = Rules { geometry, map, read_back: true, trust_blank: false, held_back: 0 };
         Self { flash, journal, buf, second: &mut [], healed: None, rules, every: None }
     }
 
@@ -75,6 +75,47 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
         self
     }
 
+    /// Holds the first `length` bytes of the image back: they are kept in the journal until
+    /// [`write_head`](Self::write_head) writes them to the slot. For bootloaders that run whatever they find in the slot,
+    /// so that an image can't run before it was verified. Whole write units, at most
+    /// [`HELD_BACK_MAX`](crate::HELD_BACK_MAX) bytes and at most a buffer; 0 holds nothing back.
+    ///
+    /// The same length must be set in every life of the device in which the image is written.
+    pub fn hold_back(&mut self, length: usize) {
+        self.rules.held_back = length;
+    }
+
+    /// Writes the [held-back](Self::hold_back) bytes to the beginning of the finished image, which begins at `start` in
+    /// bytes from the start of the flash. Does nothing when they are there, or nothing is held back.
+    ///
+    /// # Errors
+    /// [`Error::NoSession`] when the journal has none, [`Error::SlotWornOut`] when they do not read back, and the flash's.
+    ///
+    /// # Cancellation safety
+    /// May be dropped and called again. A torn unit that the part refuses to program again is an error each time: forget
+    /// the session then, and write the image again.
+    pub async fn write_head(&mut self, start: u32) -> Result<(), Error> {
+        let head = self.head().await?;
+        let geometry = self.rules.geometry;
+        if matching(&mut self.flash, geometry, self.journal.scratch(), start, &head).await == head.len() {
+            return Ok(());
+        }
+        self.flash.write(start, &head).await.map_err(|error| Error::Slot(error.kind()))?;
+        match matching(&mut self.flash, geometry, self.journal.scratch(), start, &head).await == head.len() {
+            true => Ok(()),
+            false => Err(Error::SlotWornOut { offset: start }),
+        }
+    }
+
+    /// What is held back; empty for nothing.
+    async fn head(&mut self) -> Result<Head, Error> {
+        if self.rules.held_back == 0 {
+            return Ok(Head::new());
+        }
+        let head = self.journal.get(HEAD).await?.and_then(|head| Head::from_slice(head).ok());
+        head.filter(|head| head.len() == self.rules.held_back).ok_or(Error::NoSession)
+    }
+
     /// Records the progress in the journal every so many sectors.
     ///
     /// Behind the record, the slot itself tells how far it came, so that fewer records cost no bytes: they are for finding
@@ -99,9 +140,17 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
         self.rules.geometry.whole_units(length)
     }
 
-    /// The part of the flash in which the image lies, and the buffer, to read back what was written.
-    pub fn slot(&mut self, room: Range<u32>) -> (Window<'_, F>, &mut [u8]) {
-        (Window::new(&mut self.flash, room), self.buf)
+    /// Returns the part of the flash in which the image lies, and the buffer, to read back what was written. What is
+    /// [held back](Self::hold_back) reads as if it were in the slot.
+    ///
+    /// # Errors
+    /// [`Error::NoSession`] when something is to be held back and the journal has none of it; the journal's.
+    ///
+    /// # Cancellation safety
+    /// Reads only.
+    pub async fn slot(&mut self, room: Range<u32>) -> Result<(Window<'_, F>, &mut [u8]), Error> {
+        let head = self.head().await?;
+        Ok((Window::new(&mut self.flash, room).with_head(head), self.buf))
     }
 
     /// Units and erased value of the slot, as they were given.
@@ -137,7 +186,9 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
         let none = Progress { offset: record.start, number: record.number, erasing: false };
         let mut progress = progress.filter(|progress| progress.number == record.number).unwrap_or(none);
         let Rules { geometry, map, .. } = self.rules;
-        let beginning = (record.start, record.start.saturating_add(BEGINNING.max(geometry.write_size)));
+        let held_back = u32::try_from(self.rules.held_back).unwrap_or(u32::MAX);
+        let seen_from = record.start.saturating_add(held_back);
+        let beginning = (seen_from, seen_from.saturating_add(BEGINNING.max(geometry.write_size)));
         if progress.offset >= beginning.1
             && is_blank(&mut self.flash, geometry, self.journal.scratch(), beginning).await
         {
@@ -238,6 +289,7 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
         let (rules, healed, end) = (self.rules, self.healed, record.end());
         Tip {
             rules,
+            start,
             end,
             number,
             written: start,
@@ -261,8 +313,12 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
         if !geometry.is_sound() || !map.is_sound(geometry.write_size) {
             return Err(Error::Geometry);
         }
-        let needed = geometry.padded(1);
-        if self.block_size() == 0 || self.journal.scratch_size() < needed {
+        let held_back = self.rules.held_back;
+        if held_back > HELD_BACK_MAX || geometry.padded(held_back) != held_back {
+            return Err(Error::Geometry);
+        }
+        let needed = geometry.padded(1).max(held_back);
+        if self.block_size() == 0 || self.block_size() < held_back || self.journal.scratch_size() < needed {
             return Err(Error::Buffer { needed });
         }
         Ok(())

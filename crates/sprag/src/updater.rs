@@ -464,6 +464,7 @@ where
     ) -> Result_<Outcome, C> {
         let artifact = sole_artifact(job).map_err(|count| Error::Artifacts { count })?;
         let location = artifact.location().ok_or(Error::NoUrl)?;
+        self.slot.hold_back(self.boot.held_back());
         self.count_reset(record).await?;
         let room = self.room()?;
         // A first start is taken with the record that is written anyway.
@@ -485,7 +486,7 @@ where
                 Err(error) => return Err(error),
                 Ok((size, resumed)) => {
                     events(Event::Verifying);
-                    let (mut slot, buffer) = self.slot.slot(room.clone());
+                    let (mut slot, buffer) = self.slot.slot(room.clone()).await?;
                     let mut hardware = [0; HARDWARE_MAX];
                     let promised = promised(job, &artifact, size, &mut hardware);
                     match self.format.verify(&mut slot, promised, &self.policy, buffer).await {
@@ -516,6 +517,11 @@ where
         record.phase = Phase::Staging;
         record.is_upgrade = self.running.is_some_and(|running| image.version > running);
         self.save(record).await?;
+        if let Err(error) = self.slot.write_head(room.start).await {
+            // A torn beginning may refuse to be programmed again: the image is written anew.
+            self.slot.forget().await?;
+            return Err(Error::Flash(error));
+        }
         self.boot.stage(Swap::Test).await?;
         record.phase = Phase::Staged;
         self.save(record).await?;

@@ -36,6 +36,8 @@ struct Device<'a, B> {
     reset: &'a dyn Fn() -> (usize, u8),
     boot: &'a dyn Fn(usize) -> B,
     server: HttpServer,
+    /// Images of a higher major version are refused by the policy.
+    at_most: u8,
 }
 
 impl<B: BootControl> Device<'_, B> {
@@ -51,7 +53,7 @@ impl<B: BootControl> Device<'_, B> {
         let journal = Journal::new(self.journal.clone(), geometry, &mut scratch);
         let writer = SlotWriter::new((self.slot)(slot), geometry, journal, &mut page);
         let fetcher = Fetcher::new(TcpConnector::new(&self.server, &self.server), Timers);
-        let policy = Policy::signed_by(&key).newer_than(running);
+        let policy = Policy::signed_by(&key).newer_than(running).at_most(Version::new(self.at_most, 0, 0));
         let mut updater = Updater::new(fetcher, writer, policy, (self.boot)(slot));
         block_on(async {
             match updater.start(running).await.ok()? {
@@ -68,6 +70,8 @@ impl<B: BootControl> Device<'_, B> {
                 Ok(outcome @ Outcome::AlreadyRuns) => panic!("{outcome:?}"),
                 Ok(Outcome::RebootToTest) => None,
                 Err(_) if self.flash.is_dead() => None,
+                // Refused: the next life says so.
+                Err(error) if !error.is_retryable() && running.major > self.at_most.saturating_sub(1) => None,
                 Err(error) => panic!("{error}"),
             }
         })
@@ -136,6 +140,7 @@ fn mcuboot_swapping_and_overwriting() {
             reset: &|| (0, loader.boot().unwrap().running.major),
             boot: &|_| McuBoot::new(primary.clone(), secondary.clone(), layout),
             server: HttpServer::new(image(2, SECTOR)),
+            at_most: 2,
             flash: flash.clone(),
         }
         .must_update(11);
@@ -165,9 +170,57 @@ fn mcuboot_where_images_lie() {
         },
         boot: &boot,
         server: HttpServer::new(image(2, SECTOR)),
+        at_most: 2,
         flash: flash.clone(),
     }
     .must_update(11);
+}
+
+/// Where the bootloader runs whatever it finds, an image that the policy refuses never runs either: with the power cut in
+/// every operation and in every way, at any reset.
+#[test]
+fn a_refused_image_never_runs_where_images_lie() {
+    for revert in [true, false] {
+        let flash = part(8, SECTOR, 0xFF, SLOT, 2 * SECTOR);
+        let slots = [flash.region(0..SLOT), flash.region(SLOT..2 * SLOT)];
+        let layout = Layout::new(SLOT, 8, SECTOR, 0xFF);
+        let boot = |running: usize| {
+            let slot = if running == 0 { Slot::Primary } else { Slot::Secondary };
+            let boot = DirectXip::new(slots[running].clone(), slots[1 - running].clone(), slot, layout);
+            if revert { boot } else { boot.without_revert() }
+        };
+        if revert {
+            block_on(boot(1).stage(sprag::boot::Swap::Permanent)).unwrap();
+        }
+        let loader = mcuboot::Xip { slots: slots.clone(), align: 8, key: None, revert };
+        let device = Device {
+            slot: &|running| slots[1 - running].clone(),
+            journal: flash.region(2 * SLOT..2 * SLOT + 2 * SECTOR),
+            reset: &|| {
+                let selected = loader.boot().unwrap();
+                assert_eq!(selected.running.major, 1, "a refused image runs");
+                (selected.slot, selected.running.major)
+            },
+            boot: &boot,
+            server: HttpServer::new(image(2, SECTOR)),
+            at_most: 1,
+            flash: flash.clone(),
+        };
+        let before = flash.snapshot();
+        for torn in [Torn::Nothing, Torn::Half, Torn::Whole, Torn::Bits(3)] {
+            for cut in 0.. {
+                flash.restore(&before).unwrap();
+                flash.cut_power_after(cut, torn);
+                device.run();
+                let met = flash.is_dead();
+                flash.power_on();
+                assert_eq!(device.run(), Status::Refused, "{torn:?} in operation {cut}");
+                if !met {
+                    break;
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -191,6 +244,7 @@ fn infineons_mcuboot() {
             Cypress::new(primary.clone(), secondary.clone(), status.clone(), CypressLayout::new(SLOT / ROW), row)
         },
         server: HttpServer::new(image(2, ROW)),
+        at_most: 2,
         flash: flash.clone(),
     }
     .must_update(1);
@@ -236,6 +290,7 @@ fn esp_idf_from_factory_and_from_slot_to_slot() {
                 if keep { boot.keeping_the_trial() } else { boot }
             },
             server: HttpServer::new(image(2, 4096)),
+            at_most: 2,
             flash: flash.clone(),
         }
         .must_update(97);
@@ -276,6 +331,7 @@ fn embassy_boot() {
         reset: &reset,
         boot: &|_| EmbassyBoot::new(state.clone(), layout),
         server: HttpServer::new(image(2, SECTOR)),
+        at_most: 2,
         flash: flash.clone(),
     }
     .must_update(23);

@@ -119,6 +119,11 @@ impl<R: NorFlash, O: NorFlash> BootControl for DirectXip<R, O> {
         self.layout.room(self.other.capacity(), 0, self.trailer_sectors())
     }
 
+    /// The header's magic: without it, MCUboot neither runs what lies in the slot, nor erases it.
+    fn held_back(&self) -> usize {
+        usize::try_from(self.layout.align.max(8)).unwrap_or(usize::MAX)
+    }
+
     async fn state(&mut self) -> Result<State, Error> {
         if self.is_trial().await? {
             return Ok(State::Trial);
