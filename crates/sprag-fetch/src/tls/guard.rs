@@ -1,19 +1,24 @@
-//! What of TLS's record layer `embedded-tls` 0.19 takes on trust, checked on the way to it.
+//! The filter below `embedded-tls` 0.19: it checks a server's records before `embedded-tls` sees them.
 //!
-//! It panics at an encrypted record without content, and at a handshake message in the clear once the connection is up:
-//! both can be sent by anybody on the way, whoever the server is. RFC 8446 has them end the connection. And of an alert that
-//! comes after the handshake, which is where a server says what it thinks of a client's certificate, it keeps the number to
-//! itself.
+//! `embedded-tls` panics at an encrypted record without content, and at a handshake message in the clear after the handshake.
+//! Anybody on the way can send both. RFC 8446 ends the connection for them, and so does the filter. What is encrypted, the
+//! [cipher](super::suite) checks, for which the filter marks records that come after the handshake.
+//!
+//! The filter also keeps the place of the last record, because `embedded-tls` does not report the number of an alert that
+//! comes after the handshake. That is where a server says why it refuses a client's certificate.
 
 use core::cell::Cell;
 
 use embedded_io_async::{Error as _, ErrorKind, ErrorType, Read, Write};
 
+use super::suite::{VERSION, VERSION_AFTER_HANDSHAKE};
+
 /// Type, version, length (RFC 8446, section 5.1).
 const HEADER: usize = 5;
-const ALERT: u8 = 21;
-const HANDSHAKE: u8 = 22;
-const PROTECTED: u8 = 23;
+/// Types of content. A protected record has the type of application data in its header.
+pub(super) const ALERT: u8 = 21;
+pub(super) const HANDSHAKE: u8 = 22;
+pub(super) const PROTECTED: u8 = 23;
 const TAG: usize = 16;
 /// A tag and at least the type of what is encrypted (section 5.2).
 const PROTECTED_MIN: u16 = 17;
@@ -31,28 +36,34 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    /// Takes what arrived; `false` when a record has come that must not be.
-    pub(crate) fn follow(&mut self, mut bytes: &[u8]) -> bool {
-        while !bytes.is_empty() {
+    /// Follows the bytes that arrived. Returns `false` when a record has come that must not.
+    ///
+    /// Once `open` says that the handshake is over, encrypted records are marked for
+    /// [`CheckedCipher`](super::suite::CheckedCipher).
+    pub(crate) fn follow(&mut self, mut bytes: &mut [u8], open: bool) -> bool {
+        loop {
             if self.left > 0 {
                 let count = bytes.len().min(self.left.into());
                 self.left = self.left.saturating_sub(u16::try_from(count).unwrap_or(u16::MAX));
-                bytes = bytes.get(count..).unwrap_or_default();
-                continue;
+                bytes = bytes.get_mut(count..).unwrap_or_default();
             }
-            let Some((byte, rest)) = bytes.split_first() else { break };
+            let Some((byte, rest)) = bytes.split_first_mut() else { return true };
             bytes = rest;
             let _ = self.header.push(*byte);
-            if let [kind, _, _, high, low] = *self.header {
-                self.header.clear();
-                self.left = u16::from_be_bytes([high, low]);
-                self.protected = (kind == PROTECTED).then_some(self.left);
-                if !self.may_come(kind) {
-                    return false;
+            match *self.header {
+                [PROTECTED, version] | [PROTECTED, _, version] if version != VERSION => return false,
+                [PROTECTED, _, _] if open => *byte = VERSION_AFTER_HANDSHAKE,
+                [kind, _, _, high, low] => {
+                    self.header.clear();
+                    self.left = u16::from_be_bytes([high, low]);
+                    self.protected = (kind == PROTECTED).then_some(self.left);
+                    if !self.may_come(kind) {
+                        return false;
+                    }
                 }
+                _ => {}
             }
         }
-        true
     }
 
     fn may_come(&mut self, kind: u8) -> bool {
@@ -72,6 +83,8 @@ impl Records {
 /// after each record, its `Finished` included: each would cost a round trip for nothing.
 #[derive(Debug, Default)]
 pub(super) struct Wire {
+    /// The handshake is over.
+    pub(super) open: Cell<bool>,
     /// Flush at once, and not before the next read.
     pub(super) at_once: Cell<bool>,
     /// A flush was put off.
@@ -139,9 +152,9 @@ impl<T: Read + Write> Read for Guarded<'_, T> {
             (Ok(0) | Err(_), Some(broken)) => return Err(broken),
             (result, _) => result.map_err(|error| error.kind())?,
         };
-        let arrived = buf.get(..count).ok_or(ErrorKind::Other)?;
+        let arrived = buf.get_mut(..count).ok_or(ErrorKind::Other)?;
         let inside = self.records.left > 0;
-        if !self.records.follow(arrived) {
+        if !self.records.follow(arrived, self.wire.open.get()) {
             return Err(ErrorKind::ConnectionAborted);
         }
         self.wire.inside.set(self.records.left > 0 || !self.records.header.is_empty());
@@ -189,7 +202,7 @@ mod tests {
         let verdicts: Vec<bool> = (1..=all.len().min(40))
             .map(|piece| {
                 let mut records = Records::default();
-                all.chunks(piece).all(|piece| records.follow(piece))
+                all.clone().chunks_mut(piece).all(|piece| records.follow(piece, false))
             })
             .collect();
         assert!(verdicts.windows(2).all(|pair| pair[0] == pair[1]), "it depends on how they arrive");
@@ -205,6 +218,31 @@ mod tests {
         assert!(may_come(&[record(ALERT, 2)]), "it refuses the handshake");
         for bad in [record(PROTECTED, 16), record(PROTECTED, 0), hello(), record(ALERT, 2)] {
             assert!(!may_come(&[usual.clone(), vec![bad]].concat()));
+        }
+    }
+
+    #[test]
+    fn protected_records_after_the_handshake_are_marked() {
+        let (hello, data) = (record(HANDSHAKE, 90), record(PROTECTED, 20));
+        for piece in 1..40 {
+            let mut records = Records::default();
+            let mut follow = |bytes: &[u8], open| {
+                let mut bytes = bytes.to_vec();
+                bytes.chunks_mut(piece).all(|piece| records.follow(piece, open)).then_some(bytes)
+            };
+            assert_eq!(follow(&[&*hello, &data].concat(), false), Some([&*hello, &data].concat()));
+            let ccs = record(20, 1);
+            let mut marked = data.clone();
+            marked[2] = VERSION_AFTER_HANDSHAKE;
+            assert_eq!(follow(&[&*data, &ccs, &data].concat(), true), Some([&*marked, &ccs, &marked].concat()));
+        }
+        // The mark is nothing that a server can set, or keep from being set.
+        for (at, open) in [(1, false), (2, false), (1, true), (2, true)] {
+            for version in (0..=255).filter(|version| *version != VERSION) {
+                let mut other = data.clone();
+                other[at] = version;
+                assert!(!Records::default().follow(&mut other, open), "{version}");
+            }
         }
     }
 

@@ -1,4 +1,5 @@
-//! TLS 1.3 by `embedded-tls`, and what it leaves out: who the server is, who the device is, and what on the wire can't be.
+//! TLS 1.3 by `embedded-tls`, and what it leaves out: verification of the server, identity of the device, and checks of
+//! records.
 
 mod connector;
 mod error;
@@ -7,6 +8,7 @@ mod identity;
 mod rsa;
 mod session;
 mod signatures;
+mod suite;
 mod trust;
 
 pub use connector::{TlsConnection, TlsConnector};

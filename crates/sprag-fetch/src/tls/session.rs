@@ -9,11 +9,12 @@ use core::task::Poll;
 use embassy_futures::select::{Either, select};
 use embedded_io_async::{Read, Write};
 use embedded_nal_async::{Dns, TcpConnect};
-use embedded_tls::{Aes128GcmSha256, CryptoRngCore, MaxFragmentLength, TlsConfig, TlsContext};
+use embedded_tls::{CryptoRngCore, MaxFragmentLength, TlsConfig, TlsContext};
 
 use super::error::{TlsConnectError, TlsError};
 use super::guard::{Guarded, Wire};
 use super::identity::{AROUND_IN_FRAGMENT, Identity};
+use super::suite::CheckedSuite;
 use super::trust::{Check, Trust};
 use crate::connector::resolve;
 use crate::url::HOST_MAX;
@@ -32,7 +33,7 @@ const RECORD_OVERHEAD: usize = 1 + 16;
 /// How much goes over the desk at once.
 const PIECE: usize = 256;
 
-type Connection<'a, S> = embedded_tls::TlsConnection<'a, S, Aes128GcmSha256>;
+type Connection<'a, S> = embedded_tls::TlsConnection<'a, S, CheckedSuite>;
 
 /// What a connection wants of its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,6 +179,7 @@ impl<'s, T: TcpConnect, D: Dns> Tls<'s, T, D> {
         let error = match connection.open(TlsContext::new(&config, &mut check)).await {
             Ok(()) => {
                 check.passed().map_err(TlsConnectError::Tls)?;
+                wire.open.set(true);
                 let Err(error) = self.serve(&mut connection, &wire).await;
                 error
             }

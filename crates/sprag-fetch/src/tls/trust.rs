@@ -3,8 +3,8 @@
 use core::fmt;
 
 use embedded_tls::{
-    Aes128GcmSha256, Certificate, CertificateEntryRef, CertificateRef, CertificateVerifyRef, CryptoProvider,
-    CryptoRngCore, SignatureScheme, TlsError, TlsVerifier,
+    Certificate, CertificateEntryRef, CertificateRef, CertificateVerifyRef, CryptoProvider, CryptoRngCore,
+    SignatureScheme, TlsError, TlsVerifier,
 };
 use p256_tls::ecdsa::signature::SignerMut;
 use rustls_pki_types::{
@@ -15,6 +15,7 @@ use webpki::{EndEntityCert, KeyUsage, RawPublicKeyEntity, anchor_from_trusted_ce
 
 use super::identity::{DerSignature, Identity, Signer};
 use super::signatures;
+use super::suite::CheckedSuite;
 
 /// As many certificates as `embedded-tls` takes from a server.
 const CHAIN_MAX: usize = 16;
@@ -211,7 +212,7 @@ impl<'a, R: CryptoRngCore> Check<'a, R> {
     }
 }
 
-impl<R: CryptoRngCore> TlsVerifier<Aes128GcmSha256> for Check<'_, R> {
+impl<R: CryptoRngCore> TlsVerifier<CheckedSuite> for Check<'_, R> {
     fn set_hostname_verification(&mut self, _: &str) -> Result<(), TlsError> {
         // Known from the beginning, in its full length.
         Ok(())
@@ -229,14 +230,14 @@ impl<R: CryptoRngCore> TlsVerifier<Aes128GcmSha256> for Check<'_, R> {
 }
 
 impl<R: CryptoRngCore> CryptoProvider for Check<'_, R> {
-    type CipherSuite = Aes128GcmSha256;
+    type CipherSuite = CheckedSuite;
     type Signature = DerSignature;
 
     fn rng(&mut self) -> impl CryptoRngCore {
         &mut self.rng
     }
 
-    fn verifier(&mut self) -> Result<&mut impl TlsVerifier<Aes128GcmSha256>, TlsError> {
+    fn verifier(&mut self) -> Result<&mut impl TlsVerifier<CheckedSuite>, TlsError> {
         Ok(self)
     }
 
