@@ -5,6 +5,8 @@ mod connector;
 mod error;
 pub(crate) mod guard;
 mod identity;
+mod key_usage;
+mod path;
 mod rsa;
 mod session;
 mod signatures;

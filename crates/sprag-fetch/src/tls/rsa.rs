@@ -47,7 +47,7 @@ impl<'k> PublicKey<'k> {
 }
 
 /// The content of the DER element of this tag that `der` begins with, and what follows it.
-fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+pub(super) fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (&found, rest) = der.split_first()?;
     let (&first, rest) = rest.split_first()?;
     let (length, rest) = match first {

@@ -156,6 +156,7 @@ impl<'s, T: TcpConnect, D: Dns> Tls<'s, T, D> {
                 return Err(TlsConnectError::Tls(TlsError::Buffer { needed }));
             }
         }
+        self.trust.check_roots().map_err(|error| TlsConnectError::Tls(TlsError::Certificate(error)))?;
         let (host, port) = {
             let desk = self.desk.borrow();
             (desk.host.clone(), desk.port)

@@ -52,7 +52,7 @@ pub(super) static RSA_PSS_SHA512: Algorithm =
     Algorithm { key: alg_id::RSA_ENCRYPTION, signature: alg_id::RSA_PSS_SHA512, verify: rsa::verify_pss::<Sha512> };
 
 /// What certificates are signed by.
-pub(super) static IN_CERTIFICATES: [&dyn SignatureVerificationAlgorithm; 7] = [
+pub(super) static IN_CERTIFICATES: [&Algorithm; 7] = [
     &ECDSA_P256_SHA256,
     &ECDSA_P256_SHA384,
     &ECDSA_P384_SHA256,

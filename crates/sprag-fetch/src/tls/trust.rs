@@ -7,13 +7,13 @@ use embedded_tls::{
     SignatureScheme, TlsError, TlsVerifier,
 };
 use p256_tls::ecdsa::signature::SignerMut;
-use rustls_pki_types::{
-    CertificateDer, ServerName, SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer, TrustAnchor, UnixTime,
-};
+use rustls_pki_types::{CertificateDer, ServerName, SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer};
 use sha2_tls::{Digest, Sha256};
-use webpki::{EndEntityCert, KeyUsage, RawPublicKeyEntity, anchor_from_trusted_cert};
+use webpki::{EndEntityCert, RawPublicKeyEntity, anchor_from_trusted_cert};
 
 use super::identity::{DerSignature, Identity, Signer};
+use super::key_usage::{Use, allows};
+use super::path::{Chain, Work};
 use super::signatures;
 use super::suite::CheckedSuite;
 
@@ -52,21 +52,38 @@ impl<'r> Trust<'r> {
         Self { roots, clock: None }
     }
 
+    /// Checks what can be checked before there is a server.
+    ///
+    /// # Errors
+    /// [`CertificateError::Root`].
+    pub(super) fn check_roots(&self) -> Result<(), CertificateError> {
+        let are_certificates =
+            self.roots.iter().all(|root| anchor_from_trusted_cert(&CertificateDer::from(*root)).is_ok());
+        if are_certificates && !self.roots.is_empty() { Ok(()) } else { Err(CertificateError::Root) }
+    }
+
     /// Checks a chain, leaf first: the leaf's public key.
-    fn chain(&self, host: &str, chain: &[CertificateDer<'_>]) -> Result<SubjectKey, CertificateError> {
-        let (leaf, intermediates) = chain.split_first().ok_or(CertificateError::Missing)?;
+    pub(super) fn chain(
+        &self,
+        host: &str,
+        chain: &[CertificateDer<'_>],
+        work: &Work,
+    ) -> Result<SubjectKey, CertificateError> {
+        let (leaf, sent) = chain.split_first().ok_or(CertificateError::Missing)?;
         let name = ServerName::try_from(host).map_err(|_| CertificateError::OtherHost)?;
-        let certificate = EndEntityCert::try_from(leaf)?;
+        // Before all that takes time.
+        EndEntityCert::try_from(leaf)?.verify_is_valid_for_subject_name(&name)?;
+        if !allows(leaf, Use::Handshake) {
+            return Err(CertificateError::Unfit);
+        }
         let now = self.clock.map(|clock| clock());
+        let chain = Chain::choose(leaf, sent);
         let mut refused = CertificateError::UnknownIssuer;
         for root in self.roots {
             let root = CertificateDer::from(*root);
             let anchor = anchor_from_trusted_cert(&root).map_err(|_| CertificateError::Root)?;
-            match leads_to(&certificate, intermediates, &anchor, now) {
-                Ok(()) => {
-                    certificate.verify_is_valid_for_subject_name(&name)?;
-                    return SubjectKey::of(leaf);
-                }
+            match chain.leads_to(&anchor, now, work) {
+                Ok(()) => return SubjectKey::of(leaf),
                 // Another root may do; what is wrong beyond that is worth telling.
                 Err(CertificateError::UnknownIssuer) => {}
                 Err(error) => refused = error,
@@ -76,32 +93,8 @@ impl<'r> Trust<'r> {
     }
 }
 
-/// Whether there is a path from the leaf to the anchor that is valid now, or else at any one moment.
-fn leads_to(
-    leaf: &EndEntityCert<'_>,
-    intermediates: &[CertificateDer<'_>],
-    anchor: &TrustAnchor<'_>,
-    now: Option<u64>,
-) -> Result<(), CertificateError> {
-    let mut time = UnixTime::since_unix_epoch(core::time::Duration::from_secs(now.unwrap_or(0)));
-    // Without a clock, the moment at which the last of them became valid: each round comes to a later one.
-    for _ in 0..=CHAIN_MAX {
-        let anchors = core::slice::from_ref(anchor);
-        let algorithms = &signatures::IN_CERTIFICATES;
-        let usage = KeyUsage::server_auth();
-        match leaf.verify_for_usage(algorithms, anchors, intermediates, time, usage, None, None) {
-            Ok(_) => return Ok(()),
-            Err(webpki::Error::CertNotValidYet { not_before, .. }) if now.is_none() && not_before > time => {
-                time = not_before;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(CertificateError::NotYetValid)
-}
-
 /// A public key as a `SubjectPublicKeyInfo` in DER.
-struct SubjectKey(heapless::Vec<u8, KEY_MAX>);
+pub(super) struct SubjectKey(heapless::Vec<u8, KEY_MAX>);
 
 impl SubjectKey {
     fn of(certificate: &CertificateDer<'_>) -> Result<Self, CertificateError> {
@@ -179,7 +172,7 @@ impl<'a, R: CryptoRngCore> Check<'a, R> {
             let CertificateEntryRef::X509(certificate) = entry else { return Err(CertificateError::Unsupported) };
             chain.push(CertificateDer::from(*certificate)).map_err(|_| CertificateError::Unsupported)?;
         }
-        let key = self.trust.chain(self.host, &chain)?;
+        let key = self.trust.chain(self.host, &chain, &Work::default())?;
         self.shown = Some(Shown { key, transcript: transcript.clone().finalize().into() });
         Ok(())
     }
@@ -258,7 +251,7 @@ impl<R: CryptoRngCore> CryptoProvider for Check<'_, R> {
 pub fn fuzz_chain(root: &[u8], chain: &[&[u8]], host: &str) -> Result<(), CertificateError> {
     let certificates: heapless::Vec<CertificateDer<'_>, CHAIN_MAX> =
         chain.iter().take(CHAIN_MAX).map(|certificate| CertificateDer::from(*certificate)).collect();
-    Trust::without_clock(&[root]).chain(host, &certificates).map(|_| ())
+    Trust::without_clock(&[root]).chain(host, &certificates, &Work::default()).map(|_| ())
 }
 
 /// Why a server is not believed to be who it says it is.
@@ -282,7 +275,10 @@ pub enum CertificateError {
     Unsupported,
     /// It is for something else than a server, or an authority's, or not as X.509 has it.
     Unfit,
-    /// One of the roots passed to [`Trust`] is no certificate.
+    /// Its path to a root takes more than four intermediate certificates, or more than six checks of signatures: what leads to
+    /// nothing counts as well.
+    TooComplex,
+    /// One of the roots passed to [`Trust`] is no certificate, or there is none. Nothing is connected to then.
     Root,
 }
 
@@ -298,6 +294,7 @@ impl CertificateError {
             Self::Signature => "cert-signature",
             Self::Unsupported => "cert-unsupported",
             Self::Unfit => "cert-unfit",
+            Self::TooComplex => "cert-too-complex",
             Self::Root => "root-malformed",
         }
     }
@@ -314,7 +311,8 @@ impl fmt::Display for CertificateError {
             Self::Signature => "a signature of the server or its certificates is wrong",
             Self::Unsupported => "the server's certificate has a key or a signature of a kind that is not supported",
             Self::Unfit => "the server's certificate is not one for a server",
-            Self::Root => "a root that is trusted is no X.509 certificate",
+            Self::TooComplex => "the server's certificates are too many to be checked",
+            Self::Root => "no root is trusted, or one that is no X.509 certificate",
         })
     }
 }
