@@ -95,7 +95,8 @@ impl<E> Error<E> {
     pub(crate) fn status(&self) -> Status {
         match self {
             Self::Artifacts { .. } | Self::NoUrl | Self::JobId { .. } | Self::Url(_) => Status::Rejected,
-            Self::Fetch(_) | Self::Verify(_) => Status::Refused,
+            // Of a fetch that is final, the server's answer alone is about what was to be fetched.
+            Self::Fetch(sprag_fetch::Error::Answer(_)) | Self::Verify(_) => Status::Refused,
             Self::Flash(sprag_flash::Error::TooLarge { .. }) => Status::Refused,
             _ => Status::Failed,
         }

@@ -192,7 +192,7 @@ fn a_refused_image_never_runs_where_images_lie() {
         if revert {
             block_on(boot(1).stage(sprag::boot::Swap::Permanent)).unwrap();
         }
-        let loader = mcuboot::Xip { slots: slots.clone(), align: 8, key: None, revert };
+        let loader = mcuboot::Xip::new(slots.clone(), revert);
         let device = Device {
             slot: &|running| slots[1 - running].clone(),
             journal: flash.region(2 * SLOT..2 * SLOT + 2 * SECTOR),

@@ -114,6 +114,16 @@ fn a_refused_image_is_reported_once_and_not_tried_again() {
     });
 }
 
+/// A device that lacks what the job takes could not do it: that says nothing about what the job names.
+#[test]
+fn a_job_that_the_device_is_not_set_up_for_has_failed() {
+    let (flash, server) = (device(), HttpServer::new(image_of(2, 3000)));
+    with(&flash, &server, |updater| {
+        assert!(matches!(run(updater, &document("a", "2", "https://h/2")), Err(Error::Fetch(_))));
+        assert_eq!(report(updater), failed("a", "connect-failed"));
+    });
+}
+
 /// No job is lost: one that overtakes another waits until the other has been reported.
 #[test]
 fn a_job_that_is_overtaken_is_reported_before_the_next_begins() {

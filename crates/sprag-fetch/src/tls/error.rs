@@ -23,7 +23,8 @@ pub enum TlsError {
     /// The [`IdentityKey`](super::IdentityKey) did not sign.
     Identity,
     /// A record of the server's is longer than the read buffer, and it did not agree to shorter ones; or its certificates
-    /// don't fit into one record of the length that it agreed to.
+    /// don't fit into one record of the length that it agreed to. Anybody on the way can send such a record, so it says nothing
+    /// certain about the server.
     Record,
     /// One of the buffers is smaller than this many bytes, which a handshake takes, or the device's own certificate.
     Buffer {
@@ -53,11 +54,13 @@ impl TlsError {
         }
     }
 
-    /// Whether the same may succeed later, unchanged.
+    /// Returns whether the same may succeed later, unchanged.
     ///
-    /// A certificate that does not fit counts as such: a captive portal or a clock that is not set yet may be the reason.
+    /// Everything that comes from the network is retryable, because it may not come from the server: a captive portal may be
+    /// the reason, somebody on the way, or a clock that is not set yet. What this device is set up with is final:
+    /// [`Self::Buffer`] and [`CertificateError::Root`], both found before anything is sent.
     pub fn is_retryable(&self) -> bool {
-        !matches!(self, Self::Record | Self::Buffer { .. } | Self::Certificate(CertificateError::Root))
+        !matches!(self, Self::Buffer { .. } | Self::Certificate(CertificateError::Root))
     }
 }
 
@@ -81,14 +84,23 @@ impl core::error::Error for TlsError {}
 impl embedded_io_async::Error for TlsError {
     fn kind(&self) -> ErrorKind {
         match self {
+            Self::Buffer { .. } | Self::Certificate(CertificateError::Root) => FINAL,
             Self::Certificate(_) => ErrorKind::InvalidData,
             Self::Refused { .. } => ErrorKind::ConnectionRefused,
             Self::Identity => ErrorKind::Other,
-            Self::Record | Self::Buffer { .. } => ErrorKind::Unsupported,
+            Self::Record => ErrorKind::OutOfMemory,
             Self::Protocol | Self::Gone => ErrorKind::ConnectionAborted,
-            Self::Io(kind) => *kind,
+            Self::Io(kind) => not_final(*kind),
         }
     }
+}
+
+/// The kind that [`Error::is_retryable`](crate::Error::is_retryable) takes for final.
+const FINAL: ErrorKind = ErrorKind::Unsupported;
+
+/// The kind of an error of the stack below, which depends on what the network does, on a DNS answer for one.
+fn not_final(kind: ErrorKind) -> ErrorKind {
+    if kind == FINAL { ErrorKind::Other } else { kind }
 }
 
 impl From<embedded_tls::TlsError> for TlsError {
@@ -141,8 +153,53 @@ impl<T: embedded_io_async::Error, D: fmt::Debug> embedded_io_async::Error for Tl
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Dns(_) => ErrorKind::Other,
-            Self::Tcp(error) => error.kind(),
+            Self::Tcp(error) => not_final(error.kind()),
             Self::Tls(error) => error.kind(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Error;
+    use embedded_io_async::Error as _;
+
+    /// The kind carries what is final to [`Error`], which knows nothing of TLS.
+    #[test]
+    fn what_this_device_is_set_up_with_is_final_and_nothing_else() {
+        use CertificateError as C;
+        let certificates = [
+            C::Missing,
+            C::Expired,
+            C::NotYetValid,
+            C::OtherHost,
+            C::UnknownIssuer,
+            C::Signature,
+            C::Unsupported,
+            C::Unfit,
+            C::TooComplex,
+        ];
+        let kinds = [ErrorKind::Other, ErrorKind::Unsupported, ErrorKind::ConnectionReset, ErrorKind::InvalidInput];
+        let others = [TlsError::Identity, TlsError::Record, TlsError::Protocol, TlsError::Gone];
+        let from_outside = (certificates.map(TlsError::Certificate).into_iter())
+            .chain((0..=255).map(|alert| TlsError::Refused { alert }))
+            .chain(kinds.map(TlsError::Io))
+            .chain(others);
+        for error in from_outside {
+            assert!(error.is_retryable(), "{error}");
+            let error = Error::Connect(TlsConnectError::<ErrorKind, ErrorKind>::Tls(error));
+            assert!(error.is_retryable(), "{error}");
+        }
+        for kind in kinds {
+            for error in [TlsConnectError::Tcp(kind), TlsConnectError::Dns(kind)] {
+                assert!(Error::Connect(error).is_retryable(), "{error}");
+            }
+        }
+        for error in [TlsError::Buffer { needed: 529 }, TlsError::Certificate(C::Root)] {
+            assert!(!error.is_retryable(), "{error}");
+            assert_eq!(error.kind(), FINAL);
+            assert!(!Error::Connect(TlsConnectError::<ErrorKind, ErrorKind>::Tls(error)).is_retryable(), "{error}");
         }
     }
 }
