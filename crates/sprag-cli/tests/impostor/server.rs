@@ -16,11 +16,19 @@ use rand_core::OsRng;
 use rcgen::{KeyPair, SigningKey};
 use sha2_tls::{Digest, Sha256};
 
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+
+use embedded_io_async::ErrorType;
+use embedded_nal_async::{AddrType, Dns, TcpConnect};
+
 /// One message of the server's part of the handshake.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Flight<'a> {
     /// Nothing of this or what follows is sent after so many bytes of it.
     CutAfter(usize),
+    /// A record with this content, its type at the end, by the keys of the handshake.
+    Sealed(&'a [u8]),
     Extensions,
     Certificate(&'a [u8]),
     Signature(&'a KeyPair),
@@ -33,8 +41,8 @@ pub(crate) enum After {
     Data(&'static [u8]),
     Ticket,
     CloseNotify,
-    /// A protected record with nothing in it, not even its type.
-    Empty,
+    /// A record with this content, its type at the end.
+    Sealed(Vec<u8>),
     /// As it is, without protection.
     Raw(Vec<u8>),
 }
@@ -75,6 +83,7 @@ impl Drop for Impostor {
 /// A [`Flight`] that can go to another thread.
 enum Owned {
     CutAfter(usize),
+    Sealed(Vec<u8>),
     Extensions,
     Certificate(Vec<u8>),
     /// A key pair in PEM.
@@ -86,6 +95,7 @@ impl Owned {
     fn of(flight: &Flight<'_>) -> Self {
         match flight {
             Flight::CutAfter(at) => Self::CutAfter(*at),
+            Flight::Sealed(content) => Self::Sealed(content.to_vec()),
             Flight::Extensions => Self::Extensions,
             Flight::Certificate(der) => Self::Certificate(der.to_vec()),
             Flight::Signature(key) => Self::Signature(key.serialize_pem()),
@@ -96,6 +106,33 @@ impl Owned {
 
 fn serve(mut socket: TcpStream, flight: &[Owned], after: &[After]) -> std::io::Result<()> {
     let hello = record(&mut socket)?;
+    let said = answer(hello, flight, after);
+    socket.write_all(&said.handshake)?;
+    if said.is_cut {
+        return Ok(());
+    }
+    // The client's `Finished`, unread: it is the client who has to know whom it talks to.
+    record(&mut socket)?;
+    socket.write_all(&said.after)?;
+    // Until the client has enough.
+    while socket.read(&mut [0; 64])? > 0 {}
+    Ok(())
+}
+
+/// All that a server says.
+pub(crate) struct Said {
+    pub(crate) handshake: Vec<u8>,
+    is_cut: bool,
+    pub(crate) after: Vec<u8>,
+}
+
+/// What a server says to a client that began with this `ClientHello`.
+pub(crate) fn said(hello: &[u8], flight: &[Flight<'_>], after: &[After]) -> Said {
+    let flight: Vec<Owned> = flight.iter().map(Owned::of).collect();
+    answer(hello.to_vec(), &flight, after)
+}
+
+fn answer(hello: Vec<u8>, flight: &[Owned], after: &[After]) -> Said {
     // The one key share offered: P-256, uncompressed.
     let at = hello.windows(5).position(|five| five == [0x00, 0x17, 0x00, 0x41, 0x04]).expect("a key share");
     let theirs = PublicKey::from_sec1_bytes(&hello[at + 4..at + 69]).expect("a point");
@@ -122,6 +159,10 @@ fn serve(mut socket: TcpStream, flight: &[Owned], after: &[After]) -> std::io::R
                 cut = Some(*at);
                 continue;
             }
+            Owned::Sealed(content) => {
+                sent.extend(keys.seal_inner(content));
+                continue;
+            }
             Owned::Extensions => message(8, &[0, 0]),
             Owned::Certificate(der) => {
                 let entry = [length24(der.len()), der.clone(), vec![0, 0]].concat();
@@ -145,29 +186,22 @@ fn serve(mut socket: TcpStream, flight: &[Owned], after: &[After]) -> std::io::R
         sent.extend(keys.seal(22, &message));
     }
     if let Some(cut) = cut {
-        let cut = cut * (sent.len() - 1) / 1000;
-        return socket.write_all(&sent[..cut]);
+        sent.truncate(cut * (sent.len() - 1) / 1000);
     }
-    socket.write_all(&sent)?;
-    // The client's `Finished`, unread: it is the client who has to know whom it talks to.
-    record(&mut socket)?;
-
     let derived = expand(&handshake, b"derived", &Sha256::digest([]), 32);
     let master = Hkdf::<Sha256>::extract(Some(&derived), &[0; 32]).0;
     let mut keys = Keys::new(&expand(&master, b"s ap traffic", &Sha256::digest(&transcript), 32));
+    let mut said = Said { handshake: sent, is_cut: cut.is_some(), after: Vec::new() };
     for part in after {
-        let bytes = match part {
+        said.after.extend(match part {
             After::Data(data) => keys.seal(23, data),
             After::Ticket => keys.seal(22, &message(4, &[0, 0, 0, 9, 1, 2, 3, 4, 1, 0, 0, 1, 5, 0, 0])),
             After::CloseNotify => keys.seal(21, &[1, 0]),
-            After::Empty => keys.seal_inner(&[]),
+            After::Sealed(content) => keys.seal_inner(content),
             After::Raw(bytes) => bytes.clone(),
-        };
-        socket.write_all(&bytes)?;
+        });
     }
-    // Until the client has enough.
-    while socket.read(&mut [0; 64])? > 0 {}
-    Ok(())
+    said
 }
 
 /// The content of the next record.
@@ -179,15 +213,15 @@ fn record(socket: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     Ok(content)
 }
 
-fn plain(kind: u8, content: &[u8]) -> Vec<u8> {
+pub(crate) fn plain(kind: u8, content: &[u8]) -> Vec<u8> {
     [&[kind, 3, 3][..], &(content.len() as u16).to_be_bytes(), content].concat()
 }
 
-fn length24(length: usize) -> Vec<u8> {
+pub(crate) fn length24(length: usize) -> Vec<u8> {
     (length as u32).to_be_bytes()[1..].to_vec()
 }
 
-fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     [vec![kind], length24(body.len()), body.to_vec()].concat()
 }
 
@@ -234,5 +268,67 @@ impl Keys {
         let payload = Payload { msg: inner, aad: &header };
         let sealed = self.cipher.encrypt(Nonce::from_slice(&nonce), payload).expect("room");
         [header, sealed].concat()
+    }
+}
+
+/// A network in memory, on which one server is: it hears what the client said first, and says all that it will ever say.
+pub(crate) struct Memory<'s> {
+    pub(crate) server: &'s dyn Fn(&[u8]) -> Vec<u8>,
+}
+
+pub(crate) struct MemoryConnection<'s> {
+    server: &'s dyn Fn(&[u8]) -> Vec<u8>,
+    heard: Vec<u8>,
+    says: Option<Vec<u8>>,
+    at: usize,
+}
+
+impl TcpConnect for Memory<'_> {
+    type Error = Infallible;
+    type Connection<'a>
+        = MemoryConnection<'a>
+    where
+        Self: 'a;
+
+    async fn connect<'a>(&'a self, _: SocketAddr) -> Result<MemoryConnection<'a>, Infallible> {
+        Ok(MemoryConnection { server: self.server, heard: Vec::new(), says: None, at: 0 })
+    }
+}
+
+impl Dns for Memory<'_> {
+    type Error = Infallible;
+
+    async fn get_host_by_name(&self, _: &str, _: AddrType) -> Result<IpAddr, Infallible> {
+        Ok(Ipv4Addr::LOCALHOST.into())
+    }
+
+    async fn get_host_by_address(&self, _: IpAddr, _: &mut [u8]) -> Result<usize, Infallible> {
+        Ok(0)
+    }
+}
+
+impl ErrorType for MemoryConnection<'_> {
+    type Error = Infallible;
+}
+
+impl embedded_io_async::Read for MemoryConnection<'_> {
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Infallible> {
+        // Without the header of its record.
+        let says = self.says.get_or_insert_with(|| (self.server)(&self.heard[5..]));
+        let count = buf.len().min(says.len() - self.at);
+        buf[..count].copy_from_slice(&says[self.at..][..count]);
+        self.at += count;
+        Ok(count)
+    }
+}
+
+impl embedded_io_async::Write for MemoryConnection<'_> {
+    async fn write(&mut self, buf: &[u8]) -> Result<usize, Infallible> {
+        self.heard.extend(buf);
+        Ok(buf.len())
+    }
+
+    async fn flush(&mut self) -> Result<(), Infallible> {
+        Ok(())
     }
 }
