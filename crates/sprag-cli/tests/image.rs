@@ -269,7 +269,9 @@ fn keys_in_the_forms_that_people_have() {
             assert!(refused.code == Some(2) && refused.stderr.contains("a public key"), "{key}: {refused:?}");
         }
     }
-    run(dir, "image verify s.bin --key s-plain.pem");
+    // Without the EC PARAMETERS before it: a key of its own.
+    run(dir, &format!("{sign} -o plain.bin --key s-plain.pem")).succeeded();
+    run(dir, "image verify plain.bin --key s-plain.pem").succeeded();
 
     // What is no such key is called what it is.
     judged(dir, "openssl", "ecparam -name secp384r1 -genkey -noout -out p384.pem");
