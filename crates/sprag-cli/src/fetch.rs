@@ -39,8 +39,11 @@ pub enum Step {
     Fetch(Event),
     /// So many bytes are there, of so many.
     Progress(u64, u64),
-    /// The object is another one now: what came of the old one is thrown away.
-    StartedOver,
+    /// What came is thrown away: the object is another one now, or the server can't go on in the middle of it.
+    StartedOver {
+        /// `Error::reason` of what was found.
+        reason: &'static str,
+    },
 }
 
 /// Why no file came of it.
@@ -117,8 +120,7 @@ impl Part {
     /// Remembers which object the bytes are of, before the first of them is written. Without a strong ETag the next run
     /// could not tell the object from another one: it begins anew.
     fn remember(&self, session: &Session) -> anyhow::Result<()> {
-        let Some((total, etag)) = session.total.zip(session.etag.as_ref()).filter(|(_, etag)| etag.starts_with('"'))
-        else {
+        let Some((total, etag)) = session.total.zip(session.etag.as_ref()).filter(|_| session.is_pinned()) else {
             return Ok(());
         };
         let json = serde_json::to_vec(&Pin { total, etag: etag.as_str().to_owned() })?;
@@ -196,7 +198,7 @@ pub async fn fetch(
             return Err(Failure::Stopped(error));
         }
         starts += 1;
-        on(Step::StartedOver);
+        on(Step::StartedOver { reason: error.reason() });
         part.start_over().map_err(Failure::Input)?;
         session = Session::default();
     }

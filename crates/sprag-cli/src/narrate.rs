@@ -102,7 +102,10 @@ impl<W: Write> Narrator<W> {
                     bar.set_position(*received);
                 }
             }
-            sprag::Event::StartedOver => self.line("  the object changed: starting over"),
+            sprag::Event::StartedOver { reason } => self.line(&format!("  {reason}: starting over")),
+            sprag::Event::Fetch(sprag::fetch::Event::NoStrongEtag) => {
+                self.line("  the server sends no strong ETag: if the connection is lost, the download starts over");
+            }
             sprag::Event::Verifying => {
                 self.finish_bar();
                 self.line("  verifying what lies in flash");

@@ -47,6 +47,9 @@ impl Tally {
             sprag::fetch::Event::Retrying { .. } => self.retries += 1,
             sprag::fetch::Event::Redirected { .. } => self.redirects += 1,
             sprag::fetch::Event::Refused { code, .. } => code.as_str().clone_into(&mut self.refusal),
+            sprag::fetch::Event::OtherRegion { region } => {
+                self.refusal = format!("{} the bucket is in {region}", self.refusal).trim_start().to_owned();
+            }
             sprag::fetch::Event::Skipping { bytes } => self.bytes += bytes,
             _ => {}
         }

@@ -13,11 +13,14 @@ enum State {
     Extension,
     /// In the data, this many bytes before its end.
     Data(u64),
-    /// Behind the data, at the line end.
+    /// Behind the data, at the line end; and behind its carriage return.
     DataEnd,
+    DataLineFeed,
     /// In the trailer, at the beginning of a line or within one.
     TrailerStart,
     Trailer,
+    /// Behind the carriage return of the empty line that ends the trailer.
+    LineFeed,
     Done,
 }
 
@@ -83,16 +86,19 @@ impl Chunked {
                 self.state = State::Data(left.saturating_sub(1));
                 return Ok(true);
             }
-            (State::DataEnd, b'\r') => State::DataEnd,
-            (State::DataEnd, b'\n') => State::Size(0),
-            (State::TrailerStart, b'\n') => State::Done,
-            (State::TrailerStart, b'\r') => State::TrailerStart,
+            // One each: a server that sends nothing else would never come to an end.
+            (State::DataEnd, b'\r') => State::DataLineFeed,
+            (State::DataEnd | State::DataLineFeed, b'\n') => State::Size(0),
+            (State::TrailerStart, b'\r') => State::LineFeed,
+            (State::TrailerStart | State::LineFeed, b'\n') => State::Done,
             (State::Trailer, b'\n') => State::TrailerStart,
             (State::TrailerStart | State::Trailer, _) => {
                 self.skip()?;
                 State::Trailer
             }
-            (State::Size(_) | State::DataEnd | State::Done, _) => return Err(Malformed),
+            (State::Size(_) | State::DataEnd | State::DataLineFeed | State::LineFeed | State::Done, _) => {
+                return Err(Malformed);
+            }
         };
         Ok(false)
     }
@@ -137,11 +143,35 @@ mod tests {
     #[test]
     fn what_is_malformed_or_never_ends_is_refused() {
         let long = [b"1;".as_slice(), &[b'x'; 2000]].concat();
-        let bodies: [&[u8]; 8] =
-            [b"\r\n", b"-1\r\n", b"x\r\n", b"4\r\nWikiX", b"1000000000000000\r\n", b"0\r\n\r\nX", b";\r\n", &long];
+        let bodies: [&[u8]; 12] = [
+            b"\r\n",
+            b"-1\r\n",
+            b"x\r\n",
+            b"4\r\nWikiX",
+            b"1000000000000000\r\n",
+            b"0\r\n\r\nX",
+            b";\r\n",
+            &long,
+            b"4\r\nWiki\r\r\n",
+            b"4\r\nWiki\rX",
+            b"0\r\n\r\r\n",
+            b"0\r\n\rX",
+        ];
         for body in bodies {
             assert_eq!(decode(body, 7), Err(Malformed), "{body:?}");
         }
         assert_eq!(decode(b"4\r\nWi", 3), Ok((b"Wi".to_vec(), false)));
+    }
+
+    /// From every state, any byte over and over: it comes to an end, is refused, or is data.
+    #[test]
+    fn no_byte_goes_on_for_ever() {
+        let body = b"1;n=v\r\nA\r\n2 \r\nBC\r\n0\r\nT: v\r\nU: w\r\n\r\n";
+        for (cut, byte) in (0..=body.len()).flat_map(|cut| (0..=255u8).map(move |byte| (cut, byte))) {
+            let mut chunked = Chunked::new();
+            assert!(chunked.decode(&mut body[..cut].to_vec(), cut).is_ok());
+            let taken = (0..10_000).take_while(|_| chunked.decode(&mut [byte], 1) == Ok(0)).count();
+            assert!(taken <= usize::from(SKIPPED_MAX) + 1, "{taken} times {byte:#x} behind {cut} bytes");
+        }
     }
 }

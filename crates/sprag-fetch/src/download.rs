@@ -1,5 +1,6 @@
 //! The async shell: connections, requests and time around the decisions of the other files.
 
+use core::future::poll_fn;
 use core::num::NonZeroU64;
 use core::ops::Range;
 use core::pin::pin;
@@ -14,13 +15,16 @@ use crate::error::{Error, Waiting};
 use crate::pace::Pace;
 use crate::redirect::{self, Redirect};
 use crate::request::{ByteRange, Request};
-use crate::response::{CodeScanner, ErrorCode, Head, HeadParser};
+use crate::response::{CodeScanner, ErrorCode, Head, HeadParser, Region};
 use crate::retry::{Decision, Retry, RetryPolicy};
 use crate::session::{AnswerError, RangeIgnored, Session, Span};
 use crate::url::Url;
 
 /// How much of an error's body is searched for the service's code.
 const ERROR_BODY_MAX: u32 = 1024;
+/// How many bytes of the object an answer must bring to count as progress, unless fewer were asked for: less than one
+/// segment of TCP.
+const PROGRESS_MIN: u64 = 512;
 
 /// What bounds a download. The defaults suit cellular links and S3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,12 +92,20 @@ pub enum Event {
         /// The status code.
         status: u16,
     },
+    /// The server sends no strong ETag: if the connection is lost, the object has to be fetched from byte 0 again, in one
+    /// answer, for nothing says that the bytes of another answer are of the same object.
+    NoStrongEtag,
     /// The server refused the URL.
     Refused {
-        /// The status code: 400, 401 or 403.
+        /// The status code: 301 (without a `Location`), 400, 401 or 403.
         status: u16,
         /// The storage service's own word for why, such as `ExpiredToken`; empty when it gave none.
         code: ErrorCode,
+    },
+    /// S3 says that the bucket is in another region than the URL's.
+    OtherRegion {
+        /// Which region it is in.
+        region: Region,
     },
     /// The connection is over: the server ended it, announced or not, or it was given up after a time limit.
     Closed,
@@ -171,6 +183,9 @@ impl<C: Connector, D: DelayNs> Fetcher<C, D> {
             settings: self.settings,
             url,
             session,
+            plain: false,
+            served: 0,
+            was_short: false,
             fruitful: false,
             link: None,
         }
@@ -186,7 +201,13 @@ pub struct Download<'f, C: Connector, D, U> {
     settings: Settings,
     url: Url<U>,
     session: Session,
-    /// Whether bytes came over the present, or else the last, connection, and fast enough.
+    /// Whether the object is asked for without a range, because nothing would bind the pieces to each other.
+    plain: bool,
+    /// Bytes of the object that the present, or else the last, answer brought.
+    served: u64,
+    /// Whether it ended as it should, and brought next to nothing.
+    was_short: bool,
+    /// Whether the bytes that it brought are enough to count as progress, and came fast enough.
     fruitful: bool,
     link: Option<Link<C::Connection<'f>>>,
 }
@@ -231,12 +252,14 @@ impl Body {
         }
     }
 
-    /// Takes the first `count` bytes of `buf` as they arrived: how many bytes of the object stand at its front then.
-    fn take(&mut self, buf: &mut [u8], count: usize) -> Result<usize, AnswerError> {
+    /// Takes the first `count` bytes of `buf` as they arrived: how many of them were the object's, and how many of these stand
+    /// at the front of `buf` then, because they are wanted.
+    fn take(&mut self, buf: &mut [u8], count: usize) -> Result<(usize, usize), AnswerError> {
         let data = match &mut self.chunked {
             Some(chunked) => chunked.decode(buf, count).map_err(|Malformed| AnswerError::Chunks)?,
             None => count,
         };
+        let came = data;
         let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(data);
         if skipped > 0 {
             self.skip = self.skip.saturating_sub(u64::try_from(skipped).unwrap_or(u64::MAX));
@@ -247,17 +270,18 @@ impl Body {
         self.left = self.left.saturating_sub(u64::try_from(wanted).unwrap_or(u64::MAX));
         // More than the answer promised, or an end that has not come yet: the connection is not good for another one.
         self.close_after |= wanted < data || (self.left == 0 && self.chunked.as_ref().is_some_and(|c| !c.is_done()));
-        Ok(wanted)
+        Ok((came, wanted))
     }
 
-    /// Whether it ended before all of its bytes came.
-    fn is_short(&self) -> bool {
-        self.left > 0 && self.chunked.as_ref().is_some_and(Chunked::is_done)
+    /// Whether it came to its last chunk.
+    fn has_ended(&self) -> bool {
+        self.chunked.as_ref().is_some_and(Chunked::is_done)
     }
 }
 
 impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, C, D, U> {
-    /// How far the download came. Size and ETag are known from the first byte on.
+    /// How far the download came. Size and ETag are known from the first byte on; the size of what comes in chunks, where the
+    /// session did not say it, from the last.
     pub fn session(&self) -> &Session {
         &self.session
     }
@@ -274,7 +298,8 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
     ///
     /// # Cancellation safety
     /// Dropping the future loses no byte and doubles none: the session counts only what was handed out, and the next
-    /// call asks for the rest on a new connection.
+    /// call asks for the rest on a new connection. Where the server sends no strong ETag, it can't: the next call ends in
+    /// [`AnswerError::NoStrongEtag`].
     pub async fn read(&mut self, buf: &mut [u8], events: &mut dyn FnMut(Event)) -> Result<usize, Error<C::Error>> {
         if buf.is_empty() {
             return Err(Error::NoBuffer);
@@ -283,7 +308,7 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
             let error = match self.attempt(buf, events).await {
                 Ok(count) => {
                     // A connection that is too slow, and the next one, and the one after that: no progress either.
-                    if self.pace.is_kept() {
+                    if self.fruitful {
                         self.retry.progress();
                     }
                     return Ok(count);
@@ -293,7 +318,14 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
             // Whatever failed, nothing more is expected from that connection: `attempt` dropped it.
             let spent_ms = self.settings.limits.ran_out(&error);
             let fruitful = core::mem::take(&mut self.fruitful);
-            let decision = self.retry.decide(&error, fruitful, spent_ms);
+            let is_part = matches!(error, Error::Answer(AnswerError::NoStrongEtag)) && self.session.offset == 0;
+            let decision = if is_part && !self.plain {
+                // A part of an object is of no use then.
+                self.plain = true;
+                Decision::Now
+            } else {
+                self.retry.decide(&error, fruitful, spent_ms)
+            };
             let after_ms = match decision {
                 Decision::GiveUp => return Err(error),
                 Decision::Now => 0,
@@ -312,6 +344,15 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
     async fn attempt(&mut self, buf: &mut [u8], events: &mut dyn FnMut(Event)) -> Result<usize, Error<C::Error>> {
         let mut redirect = Redirect::from(self.url.scheme(), self.url.port());
         let mut hops = 0u8;
+        if self.link.as_ref().is_none_or(|link| link.answer.is_none()) && self.session.offset > 0 {
+            if !self.session.is_pinned() {
+                return Err(AnswerError::NoStrongEtag.into());
+            }
+            // With one byte in each answer, it would take as many requests as the object has bytes.
+            if core::mem::take(&mut self.was_short) {
+                return Err(AnswerError::WrongRange.into());
+            }
+        }
         let (mut link, mut body, mut arrived) = loop {
             let mut link = match self.link.take() {
                 Some(link) => link,
@@ -322,9 +363,7 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
             }
             let (status, location) = match self.ask(&mut link.connection, &redirect, buf, events).await? {
                 Answer::Body(body, early) => {
-                    if early > 0 {
-                        self.pace.arrived(early);
-                    }
+                    (self.served, self.fruitful) = (0, false);
                     break (link, body, early);
                 }
                 Answer::Elsewhere { status, location } => (status, location),
@@ -337,19 +376,40 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
             redirect.follow(buf, location)?;
         };
         let count = loop {
+            if body.has_ended() && body.left > 0 {
+                return Err(Error::Closed);
+            }
+            let mut waited = false;
             if arrived == 0 {
                 let room = buf.get_mut(..body.room(buf.len())).unwrap_or_default();
-                arrived = self.receive(&mut link.connection, room, events).await?;
+                (arrived, waited) = self.receive(&mut link.connection, room, events).await?;
             }
-            match body.take(buf, core::mem::take(&mut arrived))? {
-                0 if body.is_short() => return Err(Error::Closed),
-                0 => {}
-                count => break count,
+            let (came, count) = body.take(buf, core::mem::take(&mut arrived))?;
+            // The bytes of the object pay for the time, not those around them.
+            if let Some(waiting) = self.pace.arrived(came, waited) {
+                events(Event::Closed);
+                return Err(Error::Timeout(waiting));
             }
+            self.served = self.served.saturating_add(u64::try_from(came).unwrap_or(u64::MAX));
+            if body.has_ended() && self.session.total.is_none() {
+                // The last chunk is what says how long the object is.
+                let count = u64::try_from(count).unwrap_or(u64::MAX);
+                let total = self.session.offset.saturating_add(count);
+                if total == 0 {
+                    return Err(AnswerError::Empty.into());
+                }
+                self.session.total = Some(total);
+                body.left = 0;
+            } else if count == 0 {
+                continue;
+            }
+            break count;
         };
+        let enough = self.settings.range_size.map_or(PROGRESS_MIN, |size| size.get().min(PROGRESS_MIN));
         // As of now: how long it is silent before it ends says nothing of how it served.
-        self.fruitful = self.pace.is_kept();
+        self.fruitful = self.pace.is_kept() && self.served >= enough;
         self.session.offset = self.session.offset.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+        self.was_short = body.left == 0 && !self.fruitful;
         if body.left > 0 {
             link.answer = Some(body);
             self.link = Some(link);
@@ -375,7 +435,6 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
             Either::First(connection) => connection.map_err(Error::Connect)?,
             Either::Second(()) => return Err(Error::Timeout(Waiting::Connect)),
         };
-        self.fruitful = false;
         self.pace.reconnected();
         events(Event::Connected);
         Ok(Link { connection, answer: None })
@@ -391,12 +450,13 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
         events: &mut dyn FnMut(Event),
     ) -> Result<Answer, Error<C::Error>> {
         let limits = self.settings.limits;
-        let range = self.session.next_range(self.settings.range_size);
+        let plain = self.plain && self.session.offset == 0;
+        let range = self.session.next_range(self.settings.range_size.filter(|_| !plain));
         let kept = redirect.length();
         let (at_front, scratch) = buf.split_at_mut_checked(kept).ok_or(Error::NoBuffer)?;
         let (host, target) = redirect.place(at_front);
         let request =
-            Request { scheme: redirect.scheme, port: redirect.port, range, if_match: self.session.if_match() };
+            Request { scheme: redirect.scheme, port: redirect.port, range, plain, if_match: self.session.if_match() };
         let url = &self.url;
         let mut head = |sent, out: &mut [u8]| {
             let (mut first_host, mut first_target) = (url.host_text(), url.target());
@@ -422,6 +482,9 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
         redirect::move_to(buf, body.start.saturating_add(kept)..body.end.saturating_add(kept), 0);
         match self.session.accept(range, head, self.settings.range_ignored) {
             Ok(Span { skip, length, .. }) => {
+                if !self.session.is_pinned() {
+                    events(Event::NoStrongEtag);
+                }
                 if skip > 0 {
                     events(Event::Skipping { bytes: skip });
                 }
@@ -430,7 +493,9 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
                 let close_after = head.close || redirect.is_elsewhere();
                 Ok(Answer::Body(Body { skip, left: length, chunked, close_after }, early))
             }
-            Err(refusal @ AnswerError::UrlRefused { status }) => {
+            Err(refusal) if matches!(head.status, 301 | 400 | 401 | 403) => {
+                let status = head.status;
+                let region = head.region.clone();
                 let code = match receive_code(connection, self.delay, limits, head, buf, early).await {
                     Ok(code) => code,
                     // The refusal stands, whether its explanation arrives or not; what a 400 means hangs on it.
@@ -440,29 +505,35 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
                 // A bad request stays one with every URL, unless only the token in it has expired.
                 let hopeless = status == 400 && code != "ExpiredToken";
                 events(Event::Refused { status, code });
+                if status == 301 && !region.is_empty() {
+                    events(Event::OtherRegion { region });
+                }
                 Err(if hopeless { AnswerError::Status { status, retry_after: None } } else { refusal }.into())
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// At least one byte of a body, within the time allowed.
+    /// At least one byte of a body, within the time allowed, and whether it had to be waited for.
     async fn receive(
         &mut self,
         connection: &mut C::Connection<'f>,
         buf: &mut [u8],
         events: &mut dyn FnMut(Event),
-    ) -> Result<usize, Error<C::Error>> {
+    ) -> Result<(usize, bool), Error<C::Error>> {
+        let mut waited = false;
         let result = {
-            let mut read = pin!(connection.read(buf));
+            let mut reading = pin!(connection.read(buf));
+            let mut read = pin!(poll_fn(|context| {
+                let poll = reading.as_mut().poll(context);
+                waited |= poll.is_pending();
+                poll
+            }));
             self.pace.begin();
             loop {
                 match select(&mut read, self.delay.delay_ms(self.pace.tick_ms())).await {
                     Either::First(Ok(0)) => break Err(Error::Closed),
-                    Either::First(Ok(count)) => {
-                        self.pace.arrived(count);
-                        return Ok(count);
-                    }
+                    Either::First(Ok(count)) => break Ok(count),
                     Either::First(Err(error)) => break Err(Error::Connection(error.kind())),
                     Either::Second(()) => {
                         if let Some(waiting) = self.pace.tick() {
@@ -472,8 +543,10 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
                 }
             }
         };
-        events(Event::Closed);
-        result
+        if result.is_err() {
+            events(Event::Closed);
+        }
+        result.map(|count| (count, waited))
     }
 }
 

@@ -39,7 +39,7 @@ pub use download::{Download, Event, Fetcher, Limits};
 pub use error::{Error, Waiting};
 pub use image::{Image, ImageSource};
 pub use request::ByteRange;
-pub use response::{ETAG_MAX, ErrorCode, Etag, HeadError};
+pub use response::{ETAG_MAX, ErrorCode, Etag, HeadError, Region};
 pub use retry::RetryPolicy;
 pub use session::{AnswerError, RangeIgnored, SESSION_MAX, Session};
 #[cfg(feature = "embedded-tls")]

@@ -1,8 +1,8 @@
 //! How fast an answer comes, told without a clock.
 //!
-//! Time is counted in ticks of the time that one byte may take at the slowest rate allowed: every byte pays for a tick, and
-//! a tick that has begun is owed. So neither a byte that comes at once nor one in every tick runs up a debt, and whatever is
-//! slower does.
+//! Time is counted in ticks of the time that one byte may take at the slowest rate allowed: every byte of the object pays for
+//! a tick, and a tick that has begun is owed. So neither a byte that comes at once nor one in every tick runs up a debt, and
+//! whatever is slower does. What frames the object's bytes (the sizes of chunks) pays for nothing.
 
 use crate::download::Limits;
 use crate::error::Waiting;
@@ -47,13 +47,19 @@ impl Pace {
         if self.waited_ms >= self.stall_ms {
             return Some(Waiting::Body);
         }
-        self.limit.is_some_and(|limit| self.debt > limit).then_some(Waiting::Rate)
+        self.too_slow()
     }
 
-    /// The read brought so many bytes, within the tick after the last.
-    pub(crate) fn arrived(&mut self, count: usize) {
+    /// The read brought so many bytes of the object; where it `waited`, within the tick after the last. Why that is too slow,
+    /// if it is.
+    pub(crate) fn arrived(&mut self, count: usize, waited: bool) -> Option<Waiting> {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
-        self.debt = self.debt.saturating_add(1).saturating_sub(count);
+        self.debt = self.debt.saturating_add(waited.into()).saturating_sub(count);
+        self.too_slow()
+    }
+
+    fn too_slow(&self) -> Option<Waiting> {
+        self.limit.is_some_and(|limit| self.debt > limit).then_some(Waiting::Rate)
     }
 
     /// A new connection: whatever the last one owed, this one has half of what is allowed to show that it is faster.
@@ -80,7 +86,7 @@ mod tests {
         (0..100_000).find(|_| {
             pace.begin();
             let late = (1..ticks).any(|_| pace.tick().is_some());
-            pace.arrived(1);
+            let _ = pace.arrived(1, true);
             late
         })
     }
@@ -103,7 +109,7 @@ mod tests {
             pace.reconnected();
             pace.begin();
             assert_eq!(pace.tick(), None, "another connection gets its chance");
-            pace.arrived(1000);
+            let _ = pace.arrived(1000, true);
             assert!(pace.is_kept());
         }
     }

@@ -17,6 +17,8 @@ pub(crate) struct Request<'a> {
     pub(crate) scheme: Scheme,
     pub(crate) port: u16,
     pub(crate) range: ByteRange,
+    /// Asks for the whole object without naming a range.
+    pub(crate) plain: bool,
     pub(crate) if_match: Option<&'a str>,
 }
 
@@ -48,11 +50,14 @@ impl Request<'_> {
             piece.text(":");
             piece.number(self.port.into());
         }
-        piece.text("\r\nUser-Agent: sprag\r\nAccept-Encoding: identity\r\nRange: bytes=");
-        piece.number(self.range.first);
-        piece.text("-");
-        if let Some(last) = self.range.last {
-            piece.number(last);
+        piece.text("\r\nUser-Agent: sprag\r\nAccept-Encoding: identity");
+        if !self.plain {
+            piece.text("\r\nRange: bytes=");
+            piece.number(self.range.first);
+            piece.text("-");
+            if let Some(last) = self.range.last {
+                piece.number(last);
+            }
         }
         if let Some(etag) = self.if_match {
             piece.text("\r\nIf-Match: ");
@@ -110,7 +115,7 @@ mod tests {
     /// The head, when the scratch buffer has so many bytes.
     fn head(url: &str, range: ByteRange, if_match: Option<&str>, room: usize) -> String {
         let url = Url::parse(url.bytes()).unwrap();
-        let request = Request { scheme: url.scheme(), port: url.port(), range, if_match };
+        let request = Request { scheme: url.scheme(), port: url.port(), range, plain: false, if_match };
         let (mut sent, mut room) = (Vec::new(), vec![0; room]);
         loop {
             match request.write(&mut url.host_text(), &mut url.target(), sent.len(), &mut room) {

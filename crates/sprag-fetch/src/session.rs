@@ -6,7 +6,7 @@ use core::num::{NonZeroU32, NonZeroU64};
 use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
 
 use crate::request::ByteRange;
-use crate::response::{ETAG_MAX, Etag, Head, HeadError};
+use crate::response::{ETAG_MAX, Etag, Head, HeadError, is_strong};
 
 /// The longest a session is as bytes.
 pub const SESSION_MAX: usize = FIXED + ETAG_MAX + 4;
@@ -28,7 +28,8 @@ pub struct Session {
     pub offset: u64,
     /// The size of the object in bytes: from the job, or learnt from the first answer.
     pub total: Option<u64>,
-    /// The object's entity tag, as the first answer gave it. A later answer with another one is refused.
+    /// The object's strong entity tag, as the first answer gave it; `None` where it gave a weak one or none. A later answer
+    /// that does not have the same one is refused, because nothing else binds its bytes to those that are there.
     pub etag: Option<Etag>,
 }
 
@@ -68,7 +69,7 @@ impl Session {
         let sound = CRC.checksum(body).to_le_bytes() == *checksum
             && *version == VERSION
             && length.first().copied().map(usize::from) == Some(etag.len())
-            && etag.iter().all(|byte| matches!(byte, 0x21..=0x7e))
+            && etag.iter().all(|byte| matches!(byte, 0x21..=0x7e | 0x80..))
             && total.is_none_or(|total| offset <= total);
         let etag = core::str::from_utf8(etag).ok().and_then(|etag| Etag::try_from(etag).ok()).filter(|_| sound)?;
         Some(Self { offset, total, etag: Some(etag).filter(|etag| !etag.is_empty()) })
@@ -77,6 +78,12 @@ impl Session {
     /// Whether every byte is there.
     pub fn is_complete(&self) -> bool {
         self.total.is_some_and(|total| self.offset >= total)
+    }
+
+    /// Returns whether a strong ETag says which object the bytes are of. Without one, a download can't go on in the middle
+    /// of the object: see [`AnswerError::NoStrongEtag`].
+    pub fn is_pinned(&self) -> bool {
+        self.etag.as_deref().is_some_and(is_strong)
     }
 
     /// The next range to ask for, of at most `size` bytes.
@@ -90,7 +97,7 @@ impl Session {
 
     /// The tag for `If-Match`. A weak one never matches there (RFC 9110, section 13.1.1), so it is not sent.
     pub(crate) fn if_match(&self) -> Option<&str> {
-        self.etag.as_deref().filter(|etag| etag.starts_with('"'))
+        self.etag.as_deref().filter(|etag| is_strong(etag))
     }
 
     /// Checks the head of the answer to `asked`, and pins what it says of the object.
@@ -100,7 +107,8 @@ impl Session {
             412 => return Err(AnswerError::ObjectChanged),
             // Past the end of what was pinned: it became shorter. Past the end of anything: there is nothing.
             416 if asked.first > 0 => return Err(AnswerError::ObjectChanged),
-            416 => return Err(AnswerError::Empty),
+            // Unless `Content-Range: bytes */N` says that the object does have bytes: then the server is at fault.
+            416 if head.unsatisfied.is_none_or(|total| total == 0) => return Err(AnswerError::Empty),
             400 | 401 | 403 => return Err(AnswerError::UrlRefused { status: head.status }),
             status => return Err(AnswerError::Status { status, retry_after: head.retry_after }),
         }
@@ -117,13 +125,16 @@ impl Session {
         } else {
             whole(asked, head, self.total, policy)?
         };
-        if self.total.is_some_and(|pinned| pinned != span.total) {
+        if self.total.is_some() && self.total != span.total {
             return Err(AnswerError::ObjectChanged);
         }
-        self.total = Some(span.total);
-        if self.etag.is_none() {
-            self.etag.clone_from(&head.etag);
+        // Bytes of two answers are one object's only when both have the same strong ETag (RFC 9110, section 15.3.7.3).
+        let is_whole = asked.first == 0 && span.total.is_none_or(|total| span.length == total);
+        if head.etag.is_none() && !is_whole {
+            return Err(AnswerError::NoStrongEtag);
         }
+        self.total = span.total;
+        self.etag.clone_from(&head.etag);
         Ok(span)
     }
 }
@@ -144,10 +155,10 @@ pub enum RangeIgnored {
 pub(crate) struct Span {
     /// Bytes before the one that was asked for.
     pub(crate) skip: u64,
-    /// Bytes from the one that was asked for on.
+    /// Bytes from the one that was asked for on; `u64::MAX` where only the last chunk will tell.
     pub(crate) length: u64,
-    /// The size of the object.
-    total: u64,
+    /// The size of the object, where the answer or the session says it.
+    total: Option<u64>,
 }
 
 /// A 206: the range must start where it was asked to, and no length may contradict another.
@@ -158,7 +169,7 @@ fn partial(asked: ByteRange, head: &Head, total: Option<u64>) -> Result<Span, An
     let fits = range.first == asked.first
         && asked.last.is_none_or(|last| range.last <= last)
         && (head.chunked || head.content_length.is_none_or(|said| said == length));
-    if fits { Ok(Span { skip: 0, length, total }) } else { Err(AnswerError::WrongRange) }
+    if fits { Ok(Span { skip: 0, length, total: Some(total) }) } else { Err(AnswerError::WrongRange) }
 }
 
 /// A 200 is the whole object, whatever was asked for: taken for a range in its middle, it would be poison.
@@ -166,12 +177,14 @@ fn whole(asked: ByteRange, head: &Head, total: Option<u64>, policy: RangeIgnored
     if asked.first > 0 && policy == RangeIgnored::Refuse {
         return Err(AnswerError::RangeIgnored);
     }
-    // In chunks it does not say how long it is: good only when that is known.
-    match if head.chunked { total } else { head.content_length } {
+    // Without a length the end is that of the last chunk, or else of the connection. A connection that is lost looks the same,
+    // so that it takes a size that is known.
+    match head.content_length.filter(|_| !head.chunked).or(total) {
+        None if head.chunked => Ok(Span { skip: asked.first, length: u64::MAX, total: None }),
         None => Err(AnswerError::NoLength),
         Some(0) => Err(AnswerError::Empty),
         Some(total) => match total.checked_sub(asked.first).filter(|length| *length > 0) {
-            Some(length) => Ok(Span { skip: asked.first, length, total }),
+            Some(length) => Ok(Span { skip: asked.first, length, total: Some(total) }),
             None => Err(AnswerError::ObjectChanged),
         },
     }
@@ -199,15 +212,20 @@ pub enum AnswerError {
     },
     /// The object is not the one that the session began with: another ETag, another size, or a 412.
     ObjectChanged,
+    /// The download would have to go on in the middle of the object, and no strong ETag says that the bytes to come are of
+    /// the same object as those that are there: the server sends a weak one or none. The object has to be fetched from byte
+    /// 0, in one answer.
+    NoStrongEtag,
     /// 200 to a request that did not start at byte 0: the server ignores ranges.
     RangeIgnored,
     /// 206 whose `Content-Range` is missing, malformed or not what was asked for, or contradicts `Content-Length`.
     WrongRange,
-    /// The body would be compressed, or in a transfer coding other than chunked.
+    /// The body is in a content coding (compressed, most likely), or in a transfer coding other than chunked.
     Encoded,
     /// The chunks of the body are malformed.
     Chunks,
-    /// The size of the object is not known, and the answer does not say it: whether it arrived whole could not be told.
+    /// The size of the object is not known, and the answer ends with the connection: whether it arrived whole could not be
+    /// told.
     NoLength,
     /// A redirect to something that can't be fetched from.
     BadRedirect,
@@ -247,6 +265,7 @@ impl AnswerError {
             },
             Self::UrlRefused { .. } => "url-refused",
             Self::ObjectChanged => "object-changed",
+            Self::NoStrongEtag => "no-strong-etag",
             Self::RangeIgnored => "range-ignored",
             Self::WrongRange => "wrong-range",
             Self::Encoded => "body-encoded",
@@ -266,17 +285,25 @@ impl fmt::Display for AnswerError {
             Self::Head(error) => error.fmt(f),
             Self::Status { status, .. } => write!(f, "the server answered {status}"),
             Self::UrlRefused { status } => {
-                write!(f, "the server refused the URL ({status}): a fresh one is needed")
+                write!(
+                    f,
+                    "the server refused the URL ({status}): it expired, or is not valid, or there is no such object"
+                )
             }
             Self::ObjectChanged => f.write_str("the object changed while it was being fetched"),
+            Self::NoStrongEtag => {
+                f.write_str("the server sends no strong ETag, so the download can't go on in the middle")
+            }
             Self::RangeIgnored => f.write_str("the server ignores ranges: it answered 200 in the middle of the object"),
             Self::WrongRange => f.write_str("the answer's Content-Range is not what was asked for"),
-            Self::Encoded => f.write_str("the answer's body is compressed"),
+            Self::Encoded => {
+                f.write_str("the answer's body is compressed, or in another coding that is not undone here")
+            }
             Self::Chunks => f.write_str("the chunks of the answer's body are malformed"),
-            Self::BadRedirect => f.write_str("the server redirects to something that is no http or https URL"),
+            Self::BadRedirect => f.write_str("the server redirects to something that can't be fetched from"),
             Self::Downgrade => f.write_str("the server redirects from https to http"),
             Self::TooManyRedirects => f.write_str("the server redirects again and again"),
-            Self::NoLength => f.write_str("the answer does not say how long the object is"),
+            Self::NoLength => f.write_str("the answer does not say how long the object is, and nothing else does"),
             Self::Empty => f.write_str("the object has no bytes"),
         }
     }
@@ -295,7 +322,8 @@ mod tests {
     }
 
     fn answer(first: u64, last: u64, total: u64) -> Head {
-        Head { status: 206, content_range: Some(ContentRange { first, last, total: Some(total) }), ..Head::default() }
+        let content_range = Some(ContentRange { first, last, total: Some(total) });
+        Head { status: 206, content_range, etag: etag("\"a\""), ..Head::default() }
     }
 
     /// The length of the body that an answer is taken for, ranges not being ignored.
@@ -320,18 +348,22 @@ mod tests {
     fn the_first_answer_pins_the_object() {
         let mut session = Session::default();
         let asked = session.next_range(None);
-        let head = Head { etag: etag("W/\"w\""), content_length: Some(100), ..answer(0, 99, 100) };
+        let head = Head { content_length: Some(100), ..answer(0, 99, 100) };
         assert_eq!(accept(&mut session, asked, &head), Ok(100));
-        assert_eq!((session.total, session.if_match()), (Some(100), None));
-        assert_eq!(pinned(0).if_match(), Some("\"a\""));
+        assert_eq!((session.total, session.if_match(), session.is_pinned()), (Some(100), Some("\"a\""), true));
+        for weak in ["W/\"w\"", "\"\"", "a", "\"a", "\"a\"-gzip", "\"a\"b\""] {
+            let session = Session { etag: etag(weak), ..Session::default() };
+            assert_eq!((session.if_match(), session.is_pinned()), (None, false), "{weak}");
+        }
     }
 
     #[test]
     fn refuses_every_answer_that_could_splice() {
-        use AnswerError::{Encoded, ObjectChanged, RangeIgnored, Status, UrlRefused, WrongRange};
+        use AnswerError::{Encoded, NoStrongEtag, ObjectChanged, RangeIgnored, Status, UrlRefused, WrongRange};
         let cases = [
             (Head { etag: etag("\"b\""), ..answer(10, 99, 100) }, ObjectChanged),
             (answer(10, 99, 101), ObjectChanged),
+            (Head { etag: None, ..answer(10, 99, 100) }, NoStrongEtag),
             (Head { status: 412, ..Head::default() }, ObjectChanged),
             (Head { status: 416, ..Head::default() }, ObjectChanged),
             (answer(0, 99, 100), WrongRange),
@@ -365,14 +397,45 @@ mod tests {
         assert_eq!(accept(&mut Session::default(), asked, &whole(Some(100))), Ok(100));
         assert_eq!(accept(&mut Session::default(), asked, &whole(None)), Err(AnswerError::NoLength));
         assert_eq!(accept(&mut Session::default(), asked, &whole(Some(0))), Err(AnswerError::Empty));
+        let job = || Session { total: Some(100), ..Session::default() };
+        assert_eq!(accept(&mut job(), asked, &whole(None)), Ok(100), "as long as the job says, or it ends too early");
+        let in_chunks = Head { chunked: true, ..whole(Some(7)) };
+        assert_eq!(accept(&mut Session::default(), asked, &in_chunks), Ok(u64::MAX), "until the last chunk");
+        assert_eq!(accept(&mut job(), asked, &in_chunks), Ok(100));
         assert_eq!(accept(&mut pinned(0), asked, &whole(Some(99))), Err(AnswerError::ObjectChanged));
+    }
+
+    /// A piece of an object that nothing binds to the other pieces is not even begun with.
+    #[test]
+    fn a_part_without_a_strong_etag_is_refused_from_its_first_byte() {
+        for last in 0..100 {
+            let head = Head { etag: None, ..answer(0, last, 100) };
+            let asked = ByteRange { first: 0, last: None };
+            let expected = if last == 99 { Ok(100) } else { Err(AnswerError::NoStrongEtag) };
+            let mut session = Session { etag: etag("\"before\""), ..Session::default() };
+            assert_eq!(accept(&mut session, asked, &head), expected, "{last}");
+            assert_eq!(session.is_pinned(), expected.is_err(), "{last}: by what came with these bytes only");
+        }
+    }
+
+    #[test]
+    fn a_416_says_whether_the_object_is_empty() {
+        let asked = ByteRange { first: 0, last: None };
+        for (unsatisfied, error) in [
+            (None, AnswerError::Empty),
+            (Some(0), AnswerError::Empty),
+            (Some(200_000), AnswerError::Status { status: 416, retry_after: None }),
+        ] {
+            let head = Head { status: 416, unsatisfied, ..Head::default() };
+            assert_eq!(accept(&mut Session::default(), asked, &head), Err(error), "{unsatisfied:?}");
+        }
     }
 
     #[test]
     fn a_total_that_the_server_does_not_know_must_be_known_here() {
         let asked = ByteRange { first: 10, last: None };
         let content_range = Some(ContentRange { first: 10, last: 99, total: None });
-        let head = Head { status: 206, content_range, ..Head::default() };
+        let head = Head { status: 206, content_range, etag: etag("\"a\""), ..Head::default() };
         assert_eq!(accept(&mut pinned(10), asked, &head), Ok(90));
         assert_eq!(accept(&mut Session { offset: 10, ..Session::default() }, asked, &head), Err(AnswerError::NoLength));
     }
@@ -409,10 +472,12 @@ mod tests {
 
     #[test]
     fn a_server_that_ignores_ranges_costs_the_bytes_before_where_that_is_wanted() {
-        let head = Head { status: 200, content_length: Some(100), ..Head::default() };
+        let head = Head { status: 200, content_length: Some(100), etag: etag("\"a\""), ..Head::default() };
         let asked = ByteRange { first: 10, last: Some(19) };
         let span = pinned(10).accept(asked, &head, RangeIgnored::Skip);
-        assert_eq!(span, Ok(Span { skip: 10, length: 90, total: 100 }));
+        assert_eq!(span, Ok(Span { skip: 10, length: 90, total: Some(100) }));
+        let untold = Head { etag: None, ..head.clone() };
+        assert_eq!(pinned(10).accept(asked, &untold, RangeIgnored::Skip), Err(AnswerError::NoStrongEtag));
         let other = Head { content_length: Some(10), ..head };
         assert_eq!(pinned(10).accept(asked, &other, RangeIgnored::Skip), Err(AnswerError::ObjectChanged));
     }

@@ -327,7 +327,7 @@ mod tests {
     fn parts(url: &str) -> Result<(Scheme, String, u16, String, String), UrlErrorKind> {
         let url = Url::parse(url.bytes()).map_err(|e| e.kind)?;
         let range = ByteRange { first: 0, last: None };
-        let request = Request { scheme: url.scheme(), port: url.port(), range, if_match: None };
+        let request = Request { scheme: url.scheme(), port: url.port(), range, plain: false, if_match: None };
         let mut head = [0; 1024];
         let length = request.write(&mut url.host_text(), &mut url.target(), 0, &mut head);
         let mut lines = str::from_utf8(&head[..length]).unwrap().lines();

@@ -65,10 +65,10 @@ proptest! {
     #[test]
     fn no_other_2xx_is_taken(status in 200u16..300, offset in 0u64..20) {
         let server = HttpServer::new(object(20)).scripted(move |_| {
-            let head = format!("HTTP/1.1 {status} x\r\nContent-Length: 20\r\n\r\n");
+            let head = format!("HTTP/1.1 {status} x\r\nETag: \"1\"\r\nContent-Length: 20\r\n\r\n");
             Some(Answer::new([head.as_bytes(), &[0xEE; 20]].concat()))
         });
-        let session = Session { offset, total: Some(20), etag: None };
+        let session = Session { offset, total: Some(20), etag: Some("\"1\"".try_into().unwrap()) };
         let done = run(&server, URL, 0, 64, session);
         prop_assert_eq!(done.result.is_ok(), status == 200 && offset == 0);
         prop_assert_eq!(done.bytes.is_empty(), done.result.is_err());
@@ -80,10 +80,10 @@ proptest! {
         let server = HttpServer::new(object(1000)).scripted(move |_| {
             let length = (last + 1).saturating_sub(first) as usize;
             let range = format!("Content-Range: bytes {first}-{last}/{total}\r\nContent-Length: {length}");
-            let head = format!("HTTP/1.1 206 x\r\n{range}\r\n\r\n");
+            let head = format!("HTTP/1.1 206 x\r\nETag: \"1\"\r\n{range}\r\n\r\n");
             Some(Answer::last([head.as_bytes(), &vec![0xEE; length]].concat()))
         });
-        let session = Session { offset: asked, total: Some(1000), etag: None };
+        let session = Session { offset: asked, total: Some(1000), etag: Some("\"1\"".try_into().unwrap()) };
         let done = run(&server, URL, 0, 64, session);
         let fits = first == asked && first <= last && last < total && total == 1000;
         prop_assert_eq!(!done.bytes.is_empty(), fits, "{:?}", done.result);

@@ -8,19 +8,21 @@ use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 use sprag_fetch::{Connector, Event, Fetcher, Limits, RetryPolicy, Scheme, Session, Url};
 use sprag_testkit::time::VirtualTime;
 
-const SIZE: usize = 2000;
-/// What a connection brings before it falls silent.
-const PIECE: usize = 100;
+const SIZE: usize = 12_000;
+/// What a connection brings before it falls silent: as much as a segment of TCP.
+const PIECE: usize = 600;
 /// Longer than several ticks of the slowest rate allowed.
 const SILENT_MS: u32 = 170;
 
 struct Net<'t> {
     time: &'t VirtualTime,
     connections: Cell<usize>,
+    piece: usize,
 }
 
 struct Link<'t> {
     time: &'t VirtualTime,
+    piece: usize,
     /// What of the answer is still to come.
     answer: Vec<u8>,
 }
@@ -34,7 +36,7 @@ impl Connector for Net<'_> {
 
     async fn connect<'c>(&'c self, _: Scheme, _: &str, _: u16) -> Result<Link<'c>, ErrorKind> {
         self.connections.set(self.connections.get() + 1);
-        Ok(Link { time: self.time, answer: Vec::new() })
+        Ok(Link { time: self.time, piece: self.piece, answer: Vec::new() })
     }
 }
 
@@ -62,7 +64,7 @@ impl Write for Link<'_> {
         let (last, length) = (SIZE - 1, SIZE - first);
         let head = format!("HTTP/1.1 206 x\r\nETag: \"1\"\r\nContent-Range: bytes {first}-{last}/{SIZE}\r\n");
         self.answer = format!("{head}Content-Length: {length}\r\n\r\n").into_bytes();
-        self.answer.extend((first..SIZE.min(first + PIECE)).map(|n| n as u8));
+        self.answer.extend((first..SIZE.min(first + self.piece)).map(|n| n as u8));
         Ok(buf.len())
     }
 
@@ -74,7 +76,7 @@ impl Write for Link<'_> {
 #[test]
 fn what_served_and_then_fell_silent_has_served() {
     let time = VirtualTime::new();
-    let net = Net { time: &time, connections: Cell::new(0) };
+    let net = Net { time: &time, connections: Cell::new(0), piece: PIECE };
     let (mut bytes, mut waits) = (Vec::<u8>::new(), Vec::new());
     time.block_on(async {
         let mut fetcher = Fetcher::new(&net, time.delay());
@@ -103,7 +105,7 @@ fn what_served_and_then_fell_silent_has_served() {
 #[test]
 fn what_hardly_serves_is_no_progress() {
     let time = VirtualTime::new();
-    let net = Net { time: &time, connections: Cell::new(0) };
+    let net = Net { time: &time, connections: Cell::new(0), piece: 100 };
     let limits = Limits { rate_floor: 1000, ..Limits::default() };
     let retry = RetryPolicy { attempts: 4, ..RetryPolicy::default() };
     let ended = time.block_on(async {

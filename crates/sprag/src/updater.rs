@@ -47,8 +47,12 @@ pub enum Event {
         /// How many there are to be.
         total: u64,
     },
-    /// The object changed while it was being fetched: what came of the old one is thrown away.
-    StartedOver,
+    /// What came is thrown away, and the download starts over: the object changed, the server can't go on in the middle of
+    /// it, or what lies in the slot is damaged.
+    StartedOver {
+        /// [`Error::reason`] of what was found.
+        reason: &'static str,
+    },
     /// Everything is in flash, and is being verified there.
     Verifying,
     /// The image may run here.
@@ -484,7 +488,7 @@ where
                 Err(Error::Flash(sprag_flash::Error::Torn)) => continue,
                 Err(Error::Fetch(error)) if error.needs_start_over() => Error::Fetch(error),
                 Err(error) => return Err(error),
-                Ok((size, resumed)) => {
+                Ok((size, joined)) => {
                     events(Event::Verifying);
                     let (mut slot, buffer) = self.slot.slot(room.clone()).await?;
                     let mut hardware = [0; HARDWARE_MAX];
@@ -495,8 +499,9 @@ where
                             record.version = version;
                             return Ok(Outcome::AlreadyRuns);
                         }
-                        // What lay in the slot since an earlier run may have gone bad there.
-                        Err(error) if resumed && error.is_damage() => Error::Verify(error),
+                        // What lay in the slot since an earlier run may have gone bad there, and what came in several
+                        // answers may be of several objects, whatever the server said of them.
+                        Err(error) if joined && error.is_damage() => Error::Verify(error),
                         Err(error) => return Err(Error::Verify(error)),
                     }
                 }
@@ -506,7 +511,7 @@ where
                 return Err(failed);
             }
             starts = starts.saturating_add(1);
-            events(Event::StartedOver);
+            events(Event::StartedOver { reason: failed.reason() });
         };
         record.version = image.version;
         if self.running == Some(image.version) {
@@ -530,7 +535,8 @@ where
         Ok(Outcome::RebootToTest)
     }
 
-    /// Brings the object into the slot, from wherever the journal says; its size, and whether some of it was there.
+    /// Brings the object into the slot, from wherever the journal says; its size, and whether it is joined from the bytes of
+    /// more than one answer.
     async fn fetch<L: Iterator<Item = u8> + Clone>(
         &mut self,
         job: &Job<'_>,
@@ -552,6 +558,11 @@ where
         };
         let mut download = self.source.open(location, session)?;
         events(Event::Downloading { offset: resumed_at.unwrap_or(0) });
+        let mut joined = resumed_at.is_some();
+        let mut events = |event| {
+            joined |= matches!(&event, Event::Fetch(sprag_fetch::Event::Requested(range)) if range.first > 0);
+            events(event);
+        };
         let mut transfer = match transfer {
             Some(transfer) => transfer,
             None => {
@@ -565,7 +576,9 @@ where
                 let etag = download.session().etag.as_deref().unwrap_or_default();
                 let _ = identity.extend_from_slice(&job.identity().to_le_bytes());
                 let _ = identity.extend_from_slice(etag.as_bytes());
-                let total = download.session().total.unwrap_or(u64::MAX);
+                // In chunks, an object may come whose size only its last one says: too late for what is to be erased.
+                let no_length = sprag_fetch::Error::Answer(sprag_fetch::AnswerError::NoLength);
+                let total = download.session().total.ok_or(Error::Fetch(no_length))?;
                 self.slot.begin(&identity, total, room, received).await?
             }
         };
@@ -582,7 +595,7 @@ where
         })?;
         let total = transfer.total();
         transfer.finish()?;
-        Ok((total, resumed_at.is_some()))
+        Ok((total, joined))
     }
 
     /// Where the bootloader wants the image, in the slot writer's flash. The two must have been told of the same flash.
@@ -643,7 +656,7 @@ fn sole_artifact<'j>(job: &Job<'j>) -> Result<Artifact<'j>, usize> {
 fn pinned(job: &Job<'_>, saved: &sprag_flash::Session) -> Option<Etag> {
     let (identity, etag) = saved.identity.split_first_chunk::<8>()?;
     let etag = core::str::from_utf8(etag).ok().and_then(|etag| Etag::try_from(etag).ok())?;
-    // Without a strong ETag nothing tells the object from another one of the same size.
+    // Without a strong ETag nothing tells the object from another one of the same size: none has been kept then.
     (*identity == job.identity().to_le_bytes() && etag.starts_with('"')).then_some(etag)
 }
 

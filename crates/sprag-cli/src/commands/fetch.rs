@@ -9,7 +9,8 @@ use clap::{Args, ValueEnum};
 use rand_core::OsRng;
 use serde_json::json;
 use sprag::fetch::{
-    Connector, Limits, READ_BUFFER_FULL, RangeIgnored, RetryPolicy, Tls, TlsConnector, Trust, WRITE_BUFFER_MIN,
+    AnswerError, Connector, Error, Event, Limits, READ_BUFFER_FULL, RangeIgnored, RetryPolicy, Tls, TlsConnector,
+    Trust, WRITE_BUFFER_MIN,
 };
 use sprag_cli::fetch::{self, Options, Step};
 use sprag_cli::narrate::progress_bar;
@@ -119,16 +120,21 @@ impl Fetch {
                 bar.set_position(from);
                 bar.reset_eta();
             }
-            Step::Fetch(event) => tally.count_fetch(&event),
+            Step::Fetch(event) => {
+                tally.count_fetch(&event);
+                if event == Event::NoStrongEtag {
+                    bar.println("the server sends no strong ETag: if the connection is lost, the download starts over");
+                }
+            }
             Step::Progress(received, total) => {
                 offset = received;
                 tally.arrived(received);
                 bar.set_length(total);
                 bar.set_position(received);
             }
-            Step::StartedOver => {
+            Step::StartedOver { reason } => {
                 started_over = true;
-                bar.println("the object changed: starting over");
+                bar.println(format!("{reason}: starting over"));
             }
         })
         .await;
@@ -138,7 +144,9 @@ impl Fetch {
             Err(fetch::Failure::Input(error)) => return Err(Failure::Input(error)),
             Err(fetch::Failure::Stopped(error)) => {
                 let reason = error.reason();
-                let failure = stopped(error.is_retryable(), error.needs_new_url(), error, &tally.refusal);
+                // It may come in one answer next time.
+                let retryable = error.is_retryable() || matches!(error, Error::Answer(AnswerError::NoStrongEtag));
+                let failure = stopped(retryable, error.needs_new_url(), error, &tally.refusal);
                 (None, Some(reason), Some(failure))
             }
         };

@@ -82,7 +82,7 @@ impl From<anyhow::Error> for Failure {
 fn stopped<E: fmt::Display>(retryable: bool, needs_new_url: bool, error: E, refusal: &str) -> Failure {
     let error = if refusal.is_empty() { error.to_string() } else { format!("{error} ({refusal})") };
     match (retryable, needs_new_url) {
-        (_, true) => Failure::Unfinished(format!("{error}; run it again with one, and it goes on")),
+        (_, true) => Failure::Unfinished(format!("{error}; run it again with a fresh URL, and it goes on")),
         (true, false) => Failure::Unfinished(format!("{error}; run it again, and it goes on")),
         (false, false) => Failure::Ended(error),
     }
