@@ -326,6 +326,7 @@ impl HeadParser {
                 if !unit.eq_ignore_ascii_case(b"bytes ") {
                     return Err(HeadError::Malformed);
                 }
+                let range = range.trim_ascii_start();
                 match range.strip_prefix(b"*/") {
                     Some(total) => self.head.unsatisfied = number(total),
                     None => once(&mut self.head.content_range, content_range(range))?,

@@ -94,6 +94,7 @@ pub struct HttpServer {
 struct State {
     object: Vec<u8>,
     etag: String,
+    fixed_etag: Option<String>,
     replacements: usize,
     per_connection: Option<usize>,
     chunk: Option<usize>,
@@ -112,6 +113,7 @@ impl HttpServer {
         let state = State {
             object,
             etag: "\"1\"".to_owned(),
+            fixed_etag: None,
             replacements: 0,
             per_connection: None,
             chunk: None,
@@ -124,6 +126,13 @@ impl HttpServer {
             requests: Vec::new(),
         };
         Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Sends this ETag with every answer, whatever the object is, or none; and takes every `If-Match` for a match.
+    #[must_use]
+    pub fn with_etag(self, etag: Option<&str>) -> Self {
+        self.state().fixed_etag = Some(etag.map(|etag| format!("ETag: {etag}\r\n")).unwrap_or_default());
+        self
     }
 
     /// Closes each connection after this many answers, the last of which says so.
@@ -213,11 +222,12 @@ impl State {
         }
         let last = self.per_connection.is_some_and(|limit| served >= limit);
         let close = if last { "Connection: close\r\n" } else { "" };
-        let State { object, etag, .. } = self;
+        let State { object, etag, fixed_etag, .. } = self;
         let empty = |status: &str| format!("HTTP/1.1 {status}\r\n{close}Content-Length: 0\r\n\r\n").into_bytes();
-        if request.header("If-Match").is_some_and(|wanted| wanted != etag.as_str()) {
+        if fixed_etag.is_none() && request.header("If-Match").is_some_and(|wanted| wanted != etag.as_str()) {
             return (empty("412 Precondition Failed"), last);
         }
+        let etag = fixed_etag.clone().unwrap_or_else(|| format!("ETag: {etag}\r\n"));
         if let Some(location) = self.redirect.as_ref().filter(|location| !location.ends_with(request.target())) {
             let head = format!(
                 "HTTP/1.1 307 Temporary Redirect\r\n{close}Location: {location}\r\nContent-Length: 5\r\n\r\nThere"
@@ -225,7 +235,7 @@ impl State {
             return (head.into_bytes(), last);
         }
         let Some(range) = request.header("Range").filter(|_| self.ranges) else {
-            let head = format!("HTTP/1.1 200 OK\r\n{close}ETag: {etag}\r\nContent-Length: {}\r\n\r\n", object.len());
+            let head = format!("HTTP/1.1 200 OK\r\n{close}{etag}Content-Length: {}\r\n\r\n", object.len());
             return ([head.as_bytes(), object].concat(), last);
         };
         let (first, end) = range.trim_start_matches("bytes=").split_once('-').unwrap_or_default();
@@ -249,7 +259,7 @@ impl State {
         };
         let total = object.len();
         let head = format!(
-            "HTTP/1.1 206 Partial Content\r\n{close}ETag: {etag}\r\n\
+            "HTTP/1.1 206 Partial Content\r\n{close}{etag}\
              Content-Range: bytes {first}-{end}/{total}\r\n{framing}\r\n\r\n"
         );
         ([head.as_bytes(), &body].concat(), last)

@@ -49,7 +49,7 @@ fn stop_in_the_middle(bench: &Bench) {
         2 => Some(Disturbance::ExpireUrls),
         _ => None,
     });
-    assert_stops(bench, &["403", "AccessDenied", "URL", "run it again with one"]);
+    assert_stops(bench, &["403", "AccessDenied", "URL", "run it again with a fresh URL"]);
     assert_eq!(bench.show()["session"]["written"], 19_456);
 }
 
@@ -59,9 +59,9 @@ fn a_url_that_has_expired() {
     let image = bench.offer();
     let hour_ago = SystemTime::now() - Duration::from_secs(3600);
     bench.order(&bench.server().presign_at("firmware", "app.bin", hour_ago, Duration::from_secs(60)));
-    assert_stops(&bench, &["403", "AccessDenied", "URL", "run it again with one"]);
+    assert_stops(&bench, &["403", "AccessDenied", "URL", "run it again with a fresh URL"]);
     // With the same it can't but end the same.
-    assert_stops(&bench, &["run it again with one"]);
+    assert_stops(&bench, &["run it again with a fresh URL"]);
     bench.order(&bench.presign());
     assert_eq!(assert_updates(&bench, &image), image.len() as u64);
 }
