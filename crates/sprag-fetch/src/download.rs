@@ -373,7 +373,9 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
             }
             hops = hops.saturating_add(1);
             events(Event::Redirected { status });
-            redirect.follow(buf, location)?;
+            if !redirect.follow(buf, location, &mut self.url.target())? {
+                return Err(Error::NoBuffer);
+            }
         };
         let count = loop {
             if body.has_ended() && body.left > 0 {

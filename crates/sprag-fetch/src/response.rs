@@ -261,11 +261,12 @@ impl HeadParser {
         if self.name.push(byte).is_ok() { State::Name } else { State::Skip }
     }
 
-    /// White space before the value is left out; behind it, it needs no room.
+    /// White space before the value is left out; behind it, it needs no room. A carriage return is white space as well (RFC
+    /// 9112, section 2.2).
     fn value_byte(&mut self, byte: u8) {
         let blank = matches!(byte, b' ' | b'\t' | b'\r');
         if !(blank && self.value.is_empty()) {
-            self.value_overflow |= self.value.push(byte).is_err() && !blank;
+            self.value_overflow |= self.value.push(if blank { b' ' } else { byte }).is_err() && !blank;
         }
     }
 

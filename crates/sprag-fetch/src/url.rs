@@ -69,8 +69,13 @@ impl<I: Iterator<Item = u8> + Clone> Url<I> {
     /// into a request, and silently dropping them would fetch something else than was written. So is every byte outside
     /// printable ASCII, which could otherwise smuggle a header line into the request.
     pub fn parse(text: I) -> Result<Self, UrlError> {
+        Self::parse_beside(text, None)
+    }
+
+    /// As [`parse`](Self::parse); where there is a `base`, the text may begin with `//` and have its scheme.
+    pub(crate) fn parse_beside(text: I, base: Option<Scheme>) -> Result<Self, UrlError> {
         let user_info = check_bytes(&mut text.clone())?;
-        let Front { scheme, port, host, host_length, target } = front(&mut text.clone(), user_info)?;
+        let Front { scheme, port, host, host_length, target } = front(&mut text.clone(), user_info, base)?;
         let skip = |bytes: usize| {
             let mut rest = text.clone();
             rest.by_ref().take(bytes).for_each(|_| {});
@@ -150,9 +155,13 @@ struct Front {
 }
 
 /// Reads what stands before the target. `user_info`: where it ends, if there is any.
-fn front(text: &mut dyn Iterator<Item = u8>, user_info: Option<usize>) -> Result<Front, UrlError> {
+fn front(
+    text: &mut dyn Iterator<Item = u8>,
+    user_info: Option<usize>,
+    base: Option<Scheme>,
+) -> Result<Front, UrlError> {
     let mut rest = Cursor { text: text.peekable(), at: 0 };
-    let scheme = scheme(&mut rest)?;
+    let scheme = scheme(&mut rest, base)?;
     // Say so instead of complaining about one of its bytes.
     if let Some(at) = user_info {
         return Err(UrlError { kind: UrlErrorKind::UserInfo, at });
@@ -185,16 +194,17 @@ impl Cursor<'_> {
     }
 }
 
-fn scheme(rest: &mut Cursor<'_>) -> Result<Scheme, UrlError> {
+fn scheme(rest: &mut Cursor<'_>, base: Option<Scheme>) -> Result<Scheme, UrlError> {
+    let base = base.filter(|_| rest.peek() == Some(b'/'));
     let mut expect = |word: &str| {
         word.bytes().all(|wanted| rest.peek().is_some_and(|b| b.eq_ignore_ascii_case(&wanted)) && rest.next().is_some())
     };
-    let http = expect("http");
+    let http = base.is_none() && expect("http");
     let secure = http && expect("s");
-    if !(http && expect("://")) {
+    if !expect(if http { "://" } else { "//" }) || !(http || base.is_some()) {
         return rest.error(UrlErrorKind::Scheme);
     }
-    Ok(if secure { Scheme::Https } else { Scheme::Http })
+    Ok(base.unwrap_or(if secure { Scheme::Https } else { Scheme::Http }))
 }
 
 /// Steps over the host: how many bytes it has.
