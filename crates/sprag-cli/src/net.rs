@@ -1,6 +1,7 @@
 //! The host's network as the crates know one: `embedded-nal-async` sockets over tokio, TLS by rustls or, as on a device, by
 //! `embedded-tls`.
 
+use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
@@ -8,8 +9,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, SystemTime};
 
@@ -18,9 +19,10 @@ use embedded_hal_async::delay::DelayNs;
 use embedded_io_adapters::tokio_1::FromTokio;
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 use embedded_nal_async::{AddrType, Dns, TcpConnect};
-use sprag::fetch::{Connector, Scheme, resolve};
+use sprag::fetch::{Connector, Scheme};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -31,13 +33,71 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 #[derive(Debug, Clone, Default)]
 pub struct HostStack {
     wire: Arc<AtomicU64>,
+    /// Addresses to which no connection could be made, since one last could.
+    dead: Arc<Mutex<HashSet<IpAddr>>>,
 }
+
+/// How long an address has before the next one is tried beside it (RFC 8305, section 5).
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
 impl HostStack {
     /// Bytes that went over all connections so far.
     pub fn wire_bytes(&self) -> u64 {
         self.wire.load(Ordering::Relaxed)
     }
+
+    fn counted(&self, stream: TcpStream) -> io::Result<FromTokio<Counted>> {
+        stream.set_nodelay(true)?;
+        Ok(FromTokio::new(Counted { stream, wire: Arc::clone(&self.wire) }))
+    }
+
+    fn dead(&self) -> MutexGuard<'_, HashSet<IpAddr>> {
+        self.dead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Connects to whichever of the host's addresses answers first: each gets a head start before the next (RFC 8305).
+    async fn dial(&self, host: &str, port: u16) -> io::Result<FromTokio<Counted>> {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let mut addresses = by_turns(tokio::net::lookup_host((host, port)).await?).into_iter();
+        let mut dials = JoinSet::new();
+        let mut failed = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
+        let mut is_first = true;
+        loop {
+            match addresses.next() {
+                Some(address) => {
+                    dials.spawn(TcpStream::connect(address));
+                }
+                None if dials.is_empty() => return Err(failed),
+                None => {}
+            }
+            let joined = if addresses.len() > 0 {
+                tokio::time::timeout(NEXT_ADDRESS_AFTER, dials.join_next()).await.ok()
+            } else {
+                Some(dials.join_next().await)
+            };
+            match joined.flatten() {
+                Some(Ok(Ok(stream))) => return self.counted(stream),
+                // What is told is why the best address could not be reached.
+                Some(Ok(Err(error))) if is_first => (failed, is_first) = (error, false),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Addresses in the order in which they came, which is the system's (RFC 6724), but with the families by turns (RFC 8305,
+/// section 4).
+fn by_turns(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let addresses: Vec<_> = addresses.collect();
+    let is_v4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
+    let (mut first, mut second): (VecDeque<_>, VecDeque<_>) =
+        addresses.into_iter().partition(|address| address.is_ipv4() == is_v4);
+    let mut turns = Vec::new();
+    while !first.is_empty() || !second.is_empty() {
+        turns.extend(first.pop_front());
+        turns.extend(second.pop_front());
+    }
+    turns
 }
 
 impl TcpConnect for HostStack {
@@ -45,9 +105,11 @@ impl TcpConnect for HostStack {
     type Connection<'a> = FromTokio<Counted>;
 
     async fn connect<'a>(&'a self, remote: SocketAddr) -> io::Result<Self::Connection<'a>> {
+        // Dead until it answers, so that it is also if this is given up.
+        self.dead().insert(remote.ip());
         let stream = TcpStream::connect(remote).await?;
-        stream.set_nodelay(true)?;
-        Ok(FromTokio::new(Counted { stream, wire: Arc::clone(&self.wire) }))
+        self.dead().remove(&remote.ip());
+        self.counted(stream)
     }
 }
 
@@ -55,13 +117,24 @@ impl Dns for HostStack {
     type Error = io::Error;
 
     async fn get_host_by_name(&self, host: &str, wanted: AddrType) -> io::Result<IpAddr> {
-        let found: Vec<IpAddr> = tokio::net::lookup_host((host, 0)).await?.map(|address| address.ip()).collect();
-        let first = |v4: bool| found.iter().find(|address| address.is_ipv4() == v4).copied();
-        let address = match wanted {
-            AddrType::IPv4 => first(true),
-            AddrType::IPv6 => first(false),
-            AddrType::Either => first(true).or(first(false)),
-        };
+        let found = by_turns(tokio::net::lookup_host((host, 0)).await?);
+        let found: Vec<IpAddr> = found.into_iter().map(|address| address.ip()).collect();
+        let wanted: Vec<IpAddr> = found
+            .into_iter()
+            .filter(|address| match wanted {
+                AddrType::IPv4 => address.is_ipv4(),
+                AddrType::IPv6 => address.is_ipv6(),
+                AddrType::Either => true,
+            })
+            .collect();
+        // The next of them each time, until one answers; then all over again.
+        let mut dead = self.dead();
+        if wanted.iter().all(|address| dead.contains(address)) {
+            wanted.iter().for_each(|address| {
+                dead.remove(address);
+            });
+        }
+        let address = wanted.iter().find(|address| !dead.contains(*address)).copied();
         address.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address")))
     }
 
@@ -227,8 +300,7 @@ impl Connector for HostConnector {
     async fn connect(&self, scheme: Scheme, host: &str, port: u16) -> Result<HostConnection, ConnectError> {
         let failed = |error: io::Error| ConnectError::new(host, port, &error);
         let dial = async {
-            let address = resolve(&self.stack, host).await?;
-            let socket = self.stack.connect(SocketAddr::new(address, port)).await?;
+            let socket = self.stack.dial(host, port).await?;
             if scheme == Scheme::Http {
                 return Ok(HostConnection::Plain(socket));
             }
@@ -324,5 +396,58 @@ impl DelayNs for TokioDelay {
 
     async fn delay_ms(&mut self, ms: u32) {
         tokio::time::sleep(Duration::from_millis(ms.into())).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use embedded_nal_async::Dns;
+
+    fn addresses(list: &[&str]) -> Vec<SocketAddr> {
+        list.iter().map(|address| SocketAddr::new(address.parse().expect("an address"), 1)).collect()
+    }
+
+    #[test]
+    fn families_take_turns_and_none_is_left_out() {
+        for (found, turns) in [
+            (&[][..], &[][..]),
+            (&["1.0.0.1"], &["1.0.0.1"]),
+            (&["::1", "1.0.0.1"], &["::1", "1.0.0.1"]),
+            (&["::1", "::2", "::3", "1.0.0.1"], &["::1", "1.0.0.1", "::2", "::3"]),
+            (&["1.0.0.1", "1.0.0.2", "::1", "::2", "::3"], &["1.0.0.1", "::1", "1.0.0.2", "::2", "::3"]),
+        ] {
+            assert_eq!(by_turns(addresses(found).into_iter()), addresses(turns));
+        }
+    }
+
+    /// `localhost` has one address or two; whichever of them has a server, it is found.
+    #[tokio::test]
+    async fn whichever_address_serves_is_connected_to() {
+        for bind in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = tokio::net::TcpListener::bind(bind).await else { continue };
+            let port = listener.local_addr().expect("an address").port();
+            let names: Vec<_> = tokio::net::lookup_host(("localhost", port)).await.expect("a name").collect();
+            if !names.contains(&listener.local_addr().expect("an address")) {
+                continue;
+            }
+            let stack = HostStack::default();
+            assert!(stack.dial("localhost", port).await.is_ok(), "{bind}");
+            // One address at a time, as the crates ask for them: after as many tries as there are addresses.
+            let mut tries = 0;
+            loop {
+                tries += 1;
+                assert!(tries <= names.len(), "{bind}");
+                let address = stack.get_host_by_name("localhost", AddrType::Either).await.expect("an address");
+                if stack.connect(SocketAddr::new(address, port)).await.is_ok() {
+                    break;
+                }
+            }
+        }
+        let stack = HostStack::default();
+        let unused =
+            std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+        let error = stack.dial("localhost", unused).await.err().expect("nobody is there");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 }

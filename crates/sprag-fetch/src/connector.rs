@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
+use core::sync::atomic::{AtomicU8, Ordering};
 
 use embedded_io_async::{ErrorKind, Read, Write};
 use embedded_nal_async::{AddrType, Dns, TcpConnect};
@@ -41,20 +42,77 @@ impl<C: Connector> Connector for &C {
 }
 
 /// Plain TCP over any `embedded-nal-async` stack. It refuses `https` rather than speak it in the clear.
+///
+/// A name may have addresses of both families, and one of them may be dead: see [`AddressFamily`].
 #[derive(Debug)]
 pub struct TcpConnector<'s, T, D> {
     tcp: &'s T,
     dns: &'s D,
+    family: AddressFamily,
 }
 
 impl<'s, T: TcpConnect, D: Dns> TcpConnector<'s, T, D> {
     /// A connector that resolves names with `dns` and dials with `tcp`; most stacks are both.
     pub fn new(tcp: &'s T, dns: &'s D) -> Self {
-        Self { tcp, dns }
+        Self { tcp, dns, family: AddressFamily::new() }
     }
 }
 
-/// Resolves `host` unless it is an address already: what every connector over `embedded-nal-async` begins with.
+/// Which family of addresses a connector asks for, when a name has addresses of both: the one that served last, and after a
+/// failure the other one.
+///
+/// [`Dns::get_host_by_name`] gives one address. So a connector gets to another one of the same family only if the resolver
+/// gives another one the next time.
+#[derive(Debug, Default)]
+pub struct AddressFamily(AtomicU8);
+
+impl AddressFamily {
+    const IPV4: u8 = 4;
+    const IPV6: u8 = 6;
+
+    /// None yet: the first choice is the resolver's.
+    pub const fn new() -> Self {
+        Self(AtomicU8::new(0))
+    }
+
+    /// Resolves `host` unless it is an address already. Unless [`serves`](Self::serves) follows, the next call asks for the
+    /// other family first.
+    ///
+    /// # Errors
+    /// The resolver's own.
+    ///
+    /// # Cancellation safety
+    /// As the resolver's `get_host_by_name`.
+    pub async fn resolve<D: Dns>(&self, dns: &D, host: &str) -> Result<IpAddr, D::Error> {
+        if let Some(address) = address::parse(host) {
+            return Ok(address);
+        }
+        let mut family = self.0.load(Ordering::Relaxed);
+        let address = loop {
+            let wanted = match family {
+                Self::IPV4 => AddrType::IPv4,
+                Self::IPV6 => AddrType::IPv6,
+                _ => AddrType::Either,
+            };
+            match dns.get_host_by_name(host, wanted).await {
+                Ok(address) => break address,
+                Err(error) if family == 0 => return Err(error),
+                // It may have no address of this family.
+                Err(_) => family = 0,
+            }
+        };
+        self.0.store(if address.is_ipv4() { Self::IPV6 } else { Self::IPV4 }, Ordering::Relaxed);
+        Ok(address)
+    }
+
+    /// Notes that a connection to this address was made.
+    pub fn serves(&self, address: IpAddr) {
+        self.0.store(if address.is_ipv4() { Self::IPV4 } else { Self::IPV6 }, Ordering::Relaxed);
+    }
+}
+
+/// Resolves `host` unless it is an address already, to whichever address the resolver prefers: [`AddressFamily`] is for
+/// connectors that try the other family after a failure.
 ///
 /// # Errors
 /// The resolver's own.
@@ -79,8 +137,10 @@ impl<T: TcpConnect, D: Dns> Connector for TcpConnector<'_, T, D> {
         if scheme == Scheme::Https {
             return Err(TcpConnectError::NoTls);
         }
-        let address = resolve(self.dns, host).await.map_err(TcpConnectError::Dns)?;
-        self.tcp.connect(SocketAddr::new(address, port)).await.map_err(TcpConnectError::Tcp)
+        let address = self.family.resolve(self.dns, host).await.map_err(TcpConnectError::Dns)?;
+        let connection = self.tcp.connect(SocketAddr::new(address, port)).await.map_err(TcpConnectError::Tcp)?;
+        self.family.serves(address);
+        Ok(connection)
     }
 }
 

@@ -58,10 +58,15 @@ impl Redirect {
         let base = self.host;
         let mut path = 0usize;
         let mut directory = 0usize;
-        while !is_from_root {
+        loop {
             let at = base.saturating_add(path);
-            let byte =
-                if self.is_elsewhere() { buf.get(at).copied().filter(|_| path < self.target) } else { first.next() };
+            let byte = if is_from_root {
+                None
+            } else if self.is_elsewhere() {
+                buf.get(at).copied().filter(|_| path < self.target)
+            } else {
+                first.next()
+            };
             let Some(byte) = byte.filter(|byte| *byte != b'?') else { break };
             if !put(buf, at, start, byte) {
                 return Ok(false);
