@@ -164,7 +164,10 @@ impl Device {
             anyhow::bail!("the image can't be started: {why}");
         }
         let flash = SimFlash::create(path, layout.geometry).with_context(|| format!("{}", path.display()))?;
-        flash.load(layout.primary.start, image)?;
+        flash.load(layout.primary.start, image).inspect_err(|_| {
+            // Half a flash is none. What keeps it from being removed was in the way before.
+            let _ = std::fs::remove_file(path);
+        })?;
         Ok(())
     }
 

@@ -1,19 +1,24 @@
 //! `sprag fetch`: an object into a file, resumable across runs and across URLs.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{Seek, SeekFrom, Write};
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, ensure};
-use serde::{Deserialize, Serialize};
-use sprag::fetch::{Connector, Error, Etag, Event, Fetcher, Limits, RangeIgnored, RetryPolicy, Session, Url};
+use anyhow::{Context, bail, ensure};
+use sprag::fetch::{
+    Connector, Error, Event, Fetcher, Limits, RangeIgnored, RetryPolicy, Session, Url, UrlError,
+};
 
 use crate::net::{ConnectError, TokioDelay};
+use crate::partial_file::PartialFile;
 
 const BUFFER: usize = 64 * 1024;
 /// How often the object may change under the reader within one run.
 const STARTS_MAX: u32 = 3;
+/// How many symbolic links may lead to the file.
+const LINKS_MAX: u32 = 40;
 
 /// How to fetch.
 #[derive(Debug, Clone, Copy, Default)]
@@ -46,105 +51,175 @@ pub enum Step {
     },
 }
 
+/// Where the bytes go.
+pub enum Output<'w> {
+    /// A file. Until it is whole, what came lies in `FILE.part`; a symbolic link is followed, and what it leads to is replaced.
+    /// A device node or a FIFO is written into, as [`Stream`](Self::Stream) is.
+    File(&'w Path),
+    /// Whatever takes bytes: they are written as they come, and can't be gone on with in another run.
+    Stream(&'w mut (dyn Write + 'w)),
+}
+
+impl fmt::Debug for Output<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Stream(_) => f.debug_tuple("Stream").finish_non_exhaustive(),
+        }
+    }
+}
+
 /// Why no file came of it.
 #[derive(Debug)]
 pub enum Failure {
-    /// The URL or the file can't be used.
+    /// The URL can't be used.
+    Url(UrlError),
+    /// The file can't be used.
     Input(anyhow::Error),
+    /// What came can't be written for now, because the disk is full, say. What came before is kept.
+    Storage(anyhow::Error),
+    /// What came can't be written into a stream, and what was written can't be gone on with.
+    Stream(io::Error),
     /// The download stopped. What came of it is kept, unless it can't be gone on with.
     Stopped(Error<ConnectError>),
 }
 
-/// What is known of a part that was downloaded: kept beside it as `FILE.part.json`.
-#[derive(Debug, Serialize, Deserialize)]
-struct Pin {
-    total: u64,
-    etag: String,
-}
-
-struct Part {
-    path: PathBuf,
-    pin: PathBuf,
-    file: File,
-}
-
-impl Part {
-    /// Opens what an earlier run left, or begins.
-    fn open(output: &Path, anew: bool) -> anyhow::Result<(Self, Session)> {
-        let beside = |ending: &str| {
-            let mut name = output.file_name().unwrap_or_default().to_owned();
-            name.push(ending);
-            output.with_file_name(name)
-        };
-        let (path, pin) = (beside(".part"), beside(".part.json"));
-        let named = || format!("{}", path.display());
-        // Found out now, not when the whole download is to take its name.
-        ensure!(!output.is_dir(), "{}: a directory", output.display());
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).with_context(named)?;
-        file.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => anyhow!("{}: in use by another process", path.display()),
-            TryLockError::Error(error) => anyhow!("{}: {error}", path.display()),
-        })?;
-        let known: Option<Pin> = fs::read(&pin).ok().and_then(|json| serde_json::from_slice(&json).ok());
-        let mut length = file.seek(SeekFrom::End(0)).with_context(named)?;
-        // Of a part that is whole the last byte is fetched again: whether it is this object's is for the server to say.
-        if known.as_ref().is_some_and(|pin| pin.total == length) {
-            length = length.saturating_sub(1);
-            file.set_len(length).and_then(|()| file.seek(SeekFrom::End(0))).with_context(named)?;
+impl Failure {
+    /// A stable name for it, at most 24 characters.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Url(error) => error.reason(),
+            Self::Input(_) => "output-unusable",
+            Self::Storage(error) if is_full(error) => "disk-full",
+            Self::Storage(_) | Self::Stream(_) => "output-failed",
+            Self::Stopped(error) => error.reason(),
         }
-        let session = match known {
-            Some(Pin { total, etag }) if length <= total && !anew => match Etag::try_from(etag.as_str()) {
-                Ok(etag) => Session { offset: length, total: Some(total), etag: Some(etag) },
-                Err(_) => Session::default(),
-            },
-            _ => Session::default(),
-        };
-        let mut part = Self { path, pin, file };
-        if session.offset == 0 {
-            part.start_over()?;
-        }
-        Ok((part, session))
     }
 
-    fn start_over(&mut self) -> anyhow::Result<()> {
-        self.file.set_len(0).and_then(|()| self.file.rewind()).with_context(|| format!("{}", self.path.display()))?;
-        match fs::remove_file(&self.pin) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("{}", self.pin.display()))
+    /// A file that can't be used; a full disk is no fault of its name.
+    fn of_file(error: anyhow::Error) -> Self {
+        if is_full(&error) { Self::Storage(error) } else { Self::Input(error) }
+    }
+}
+
+fn is_full(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge))
+}
+
+/// Where the bytes go, opened.
+enum Sink<'w> {
+    File { part: PartialFile, output: PathBuf },
+    Stream { out: Box<dyn Write + 'w>, written: bool },
+}
+
+impl<'w> Sink<'w> {
+    fn open(output: Output<'w>, anew: bool) -> anyhow::Result<(Self, Session)> {
+        let path = match output {
+            Output::Stream(out) => {
+                return Ok((Self::Stream { out: Box::new(out), written: false }, Session::default()));
             }
-            _ => Ok(()),
-        }
-    }
-
-    /// Remembers which object the bytes are of, before the first of them is written. Without a strong ETag the next run
-    /// could not tell the object from another one: it begins anew.
-    fn remember(&self, session: &Session) -> anyhow::Result<()> {
-        let Some((total, etag)) = session.total.zip(session.etag.as_ref()).filter(|_| session.is_pinned()) else {
-            return Ok(());
+            Output::File(path) => destination(path)?,
         };
-        let json = serde_json::to_vec(&Pin { total, etag: etag.as_str().to_owned() })?;
-        fs::write(&self.pin, json).with_context(|| format!("{}", self.pin.display()))
-    }
-
-    /// Leaves what came to the next run; where nothing came, nothing is left behind.
-    fn leave(self) {
-        if self.file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
-            let _ = fs::remove_file(&self.path);
-            let _ = fs::remove_file(&self.pin);
+        match path {
+            Destination::File(output) => {
+                let (part, session) = PartialFile::open(&output, anew)?;
+                Ok((Self::File { part, output }, session))
+            }
+            Destination::Special(path) => {
+                let file = OpenOptions::new().write(true).open(&path).with_context(|| format!("{}", path.display()))?;
+                Ok((Self::Stream { out: Box::new(file), written: false }, Session::default()))
+            }
         }
     }
 
-    fn finish(self, output: &Path) -> anyhow::Result<()> {
-        self.file.sync_all().with_context(|| format!("{}", self.path.display()))?;
-        fs::rename(&self.path, output).with_context(|| format!("{}", output.display()))?;
-        let _ = fs::remove_file(&self.pin);
-        Ok(())
+    fn pin(&mut self, session: &Session) -> Result<(), Failure> {
+        match self {
+            Self::File { part, .. } => part.pin(session).map_err(Failure::Storage),
+            Self::Stream { .. } => Ok(()),
+        }
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        match self {
+            Self::File { part, .. } => part.append(bytes).map_err(Failure::Storage),
+            Self::Stream { out, written } => {
+                *written = true;
+                out.write_all(bytes).map_err(Failure::Stream)
+            }
+        }
+    }
+
+    fn can_start_over(&self) -> bool {
+        !matches!(self, Self::Stream { written: true, .. })
+    }
+
+    fn start_over(&mut self) -> Result<(), Failure> {
+        match self {
+            Self::File { part, .. } => part.start_over().map_err(Failure::Storage),
+            Self::Stream { .. } => Ok(()),
+        }
+    }
+
+    fn leave(self) {
+        if let Self::File { part, .. } = self {
+            part.leave();
+        }
+    }
+
+    fn finish(self) -> Result<(), Failure> {
+        match self {
+            Self::File { part, output } => part.finish(&output).map_err(Failure::Storage),
+            Self::Stream { mut out, .. } => out.flush().map_err(Failure::Stream),
+        }
     }
 }
 
-/// Fetches `url` into `output`: the size in bytes. Until it is whole, what came lies in `output.part`; run again, with
-/// the same URL or a fresh one for the same object, it goes on there.
+/// What a path leads to.
+enum Destination {
+    /// A regular file, or nothing yet.
+    File(PathBuf),
+    /// A device node or a FIFO.
+    Special(PathBuf),
+}
+
+/// Follows symbolic links, as the system does where a file is opened.
+fn destination(output: &Path) -> anyhow::Result<Destination> {
+    let mut path = output.to_owned();
+    for _ in 0..LINKS_MAX {
+        let name = path.as_os_str().as_encoded_bytes();
+        let is_folder = name.last().is_none_or(|last| std::path::is_separator(char::from(*last)));
+        ensure!(!is_folder && !name.ends_with(b"/."), "{}: a directory's name, not a file's", output.display());
+        match fs::metadata(&path) {
+            Ok(there) if there.is_dir() => bail!("{}: a directory", output.display()),
+            Ok(there) if is_special(&there) => return Ok(Destination::Special(path)),
+            Ok(there) if !there.is_file() => bail!("{}: neither a file, a FIFO nor a character device", output.display()),
+            // Whatever is wrong on the way to it is said when it is made.
+            _ => {}
+        }
+        if !fs::symlink_metadata(&path).is_ok_and(|there| there.is_symlink()) {
+            ensure!(path.file_name().is_some(), "{}: a directory's name, not a file's", output.display());
+            return Ok(Destination::File(path));
+        }
+        let target = fs::read_link(&path).with_context(|| format!("{}", output.display()))?;
+        path = path.parent().unwrap_or(Path::new("")).join(target);
+    }
+    bail!("{}: too many symbolic links", output.display())
+}
+
+#[cfg(unix)]
+fn is_special(there: &fs::Metadata) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    there.file_type().is_char_device() || there.file_type().is_fifo()
+}
+
+#[cfg(not(unix))]
+fn is_special(_: &fs::Metadata) -> bool {
+    false
+}
+
+/// Fetches `url` into `output`: the size in bytes. Run again, with the same URL or a fresh one for the same object, it goes
+/// on in a file where it was.
 ///
 /// # Errors
 /// See [`Failure`].
@@ -153,13 +228,13 @@ impl Part {
 /// Dropping the future keeps what came, as a kill of the process does.
 pub async fn fetch(
     url: &str,
-    output: &Path,
+    output: Output<'_>,
     connector: &impl Connector<Error = ConnectError>,
     options: Options,
     on: &mut impl FnMut(Step),
 ) -> Result<u64, Failure> {
-    let url = Url::parse(url.bytes()).map_err(|error| Failure::Input(error.into()))?;
-    let (mut part, mut session) = Part::open(output, options.anew).map_err(Failure::Input)?;
+    let url = Url::parse(url.bytes()).map_err(Failure::Url)?;
+    let (mut sink, mut session) = Sink::open(output, options.anew).map_err(Failure::of_file)?;
     let mut starts = 1;
     loop {
         on(Step::From(session.offset));
@@ -178,28 +253,28 @@ pub async fn fetch(
                 Ok(0) => {
                     let total = download.session().offset;
                     drop(download);
-                    part.finish(output).map_err(Failure::Input)?;
+                    sink.finish()?;
                     return Ok(total);
                 }
                 Ok(count) => count,
                 Err(error) => break error,
             };
-            if !begun {
-                part.remember(download.session()).map_err(Failure::Input)?;
-            }
-            let written = part.file.write_all(&buffer[..count]);
-            written.with_context(|| format!("{}", part.path.display())).map_err(Failure::Input)?;
             let session = download.session();
+            let pinned = if begun { Ok(()) } else { sink.pin(session) };
+            if let Err(failure) = pinned.and_then(|()| sink.append(&buffer[..count])) {
+                sink.leave();
+                return Err(failure);
+            }
             on(Step::Progress(session.offset, session.total.unwrap_or(session.offset)));
         };
         drop(download);
-        if !error.needs_start_over() || starts == STARTS_MAX {
-            part.leave();
+        if !error.needs_start_over() || starts == STARTS_MAX || !sink.can_start_over() {
+            sink.leave();
             return Err(Failure::Stopped(error));
         }
         starts += 1;
         on(Step::StartedOver { reason: error.reason() });
-        part.start_over().map_err(Failure::Input)?;
+        sink.start_over()?;
         session = Session::default();
     }
 }

@@ -1,4 +1,5 @@
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 #![doc = include_str!("../README.md")]
 
 pub mod boot;
@@ -10,5 +11,6 @@ pub mod make;
 pub mod narrate;
 pub mod net;
 pub mod online;
+mod partial_file;
 pub mod s3;
 pub mod tally;

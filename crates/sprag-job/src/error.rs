@@ -30,12 +30,15 @@ pub enum ParseErrorKind {
         /// How many are followed: [`MAX_DEPTH`](crate::MAX_DEPTH).
         limit: usize,
     },
-    /// Sound JSON, but no job in a dialect that is enabled.
+    /// An OTA in a dialect that is not enabled, or in a version of one that is not known: `afr_ota`, `"operation":"ota"`,
+    /// `cmdType`, or `v` beside `ct`.
     UnknownDialect,
-    /// A message of another kind that comes the same way, a command for example. Not a fault: hand it on or ignore it.
+    /// A message or a job document of another kind that comes the same way: a command, or the job of another agent on the
+    /// same thing. Not a fault, and no error of this kind has an [`id`](ParseError::id): hand it on or leave it alone.
     NotAnOta {
-        /// Its `ct` (IoTConnect device message 2.1) or the number in its `cmdType` (2.0).
-        ct: i64,
+        /// Its `ct` (IoTConnect device message 2.1) or the number in its `cmdType` (2.0). `None` for a document that is in
+        /// none of the dialects.
+        ct: Option<i64>,
     },
     /// The cloud's answer that there is nothing to do: AWS's empty queue, IoTConnect's pending OTA without an OTA, an
     /// ota-update message other than `Update Available`. Not a fault.
@@ -57,6 +60,8 @@ pub enum ParseErrorKind {
     /// `${aws:iot:s3-presigned-url…` where a URL should be: AWS puts the URL in its place only for jobs that were made
     /// with a `presignedUrlConfig`.
     PresignedPlaceholder,
+    /// Another `${aws:iot:…` in a text that AWS should have replaced: a job parameter or a code-signing signature.
+    Placeholder,
     /// A job that was delivered before: see [`Job::require_new`](crate::Job::require_new).
     Duplicate,
     /// A URL over another scheme where [`Job::require_https`](crate::Job::require_https) was asked.
@@ -80,6 +85,7 @@ impl ParseErrorKind {
             Self::WrongType { .. } => "field-type",
             Self::BadUrl { .. } => "bad-url",
             Self::PresignedPlaceholder => "presigned-placeholder",
+            Self::Placeholder => "aws-placeholder",
             Self::Duplicate => "duplicate",
             Self::NotHttps => "https-required",
         }
@@ -95,13 +101,15 @@ impl fmt::Display for ParseErrorKind {
             Self::BadEscape => f.write_str("not an escape"),
             Self::TooDeep { limit } => write!(f, "nested deeper than {limit}"),
             Self::UnknownDialect => f.write_str("not a job in a known dialect"),
-            Self::NotAnOta { ct } => write!(f, "not an OTA (ct {ct})"),
+            Self::NotAnOta { ct: Some(ct) } => write!(f, "not an OTA (ct {ct})"),
+            Self::NotAnOta { ct: None } => f.write_str("not an OTA, but for somebody else"),
             Self::NothingPending => f.write_str("nothing pending"),
             Self::Missing => f.write_str("missing"),
             Self::Empty => f.write_str("empty"),
             Self::WrongType { expected } => write!(f, "must be {expected}"),
             Self::BadUrl { expected } => write!(f, "bad URL, expected {expected}"),
             Self::PresignedPlaceholder => f.write_str("AWS's placeholder for a presigned URL, not replaced"),
+            Self::Placeholder => f.write_str("AWS's placeholder, not replaced"),
             Self::Duplicate => f.write_str("delivered before"),
             Self::NotHttps => f.write_str("https is required"),
         }
@@ -213,20 +221,21 @@ mod tests {
     use std::collections::BTreeSet;
     use std::string::ToString;
 
-    const KINDS: [Kind; 15] = [
+    const KINDS: [Kind; 16] = [
         Kind::CutShort,
         Kind::Syntax { expected: "a value" },
         Kind::BadUtf8,
         Kind::BadEscape,
         Kind::TooDeep { limit: 64 },
         Kind::UnknownDialect,
-        Kind::NotAnOta { ct: -1 },
+        Kind::NotAnOta { ct: Some(-1) },
         Kind::NothingPending,
         Kind::Missing,
         Kind::Empty,
         Kind::WrongType { expected: "a string" },
         Kind::BadUrl { expected: "a host" },
         Kind::PresignedPlaceholder,
+        Kind::Placeholder,
         Kind::Duplicate,
         Kind::NotHttps,
     ];
@@ -236,7 +245,7 @@ mod tests {
         // Stable: these go into reports that others count.
         let reasons = "json-cut-short json-syntax json-utf8 json-escape json-too-deep unknown-dialect not-an-ota \
                        nothing-pending field-missing field-empty field-type bad-url presigned-placeholder \
-                       duplicate https-required";
+                       aws-placeholder duplicate https-required";
         assert!(KINDS.iter().map(Kind::reason).eq(reasons.split(' ')));
         assert!(KINDS.iter().all(|kind| kind.reason().len() <= 24));
         assert_eq!(KINDS.iter().map(Kind::reason).collect::<BTreeSet<_>>().len(), KINDS.len());

@@ -3,6 +3,8 @@
 use crate::error::{ParseError, ParseErrorKind as Kind};
 use crate::json::{self, Elements, Value};
 use crate::path::Path;
+#[cfg(feature = "aws")]
+use crate::signature;
 use crate::text::Text;
 use crate::url;
 
@@ -127,7 +129,20 @@ impl<'a> Field<'a> {
     }
 
     pub(crate) fn optional_text(&self) -> Result<Option<Text<'a>>, ParseError<'a>> {
-        self.value.map(|value| value.string().ok_or(self.wrong("a string"))).transpose()
+        let Some(value) = self.value else {
+            return Ok(None);
+        };
+        let text = value.string().ok_or(self.wrong("a string"))?;
+        self.replaced(text).map(Some)
+    }
+
+    /// The text, unless AWS was to put something in the place of it or of a part of it, and has not.
+    fn replaced(&self, text: Text<'a>) -> Result<Text<'a>, ParseError<'a>> {
+        match url::placeholder(text) {
+            None => Ok(text),
+            Some(url::Placeholder::Presigned) => Err(self.fault(Kind::PresignedPlaceholder)),
+            Some(url::Placeholder::Other) => Err(self.fault(Kind::Placeholder)),
+        }
     }
 
     /// A string with something in it.
@@ -139,15 +154,20 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// A signature in base64.
+    #[cfg(feature = "aws")]
+    pub(crate) fn base64(&self) -> Result<Text<'a>, ParseError<'a>> {
+        let text = self.text()?;
+        if signature::is_base64(text) { Ok(text) } else { Err(self.wrong(signature::BASE64)) }
+    }
+
     pub(crate) fn url(&self) -> Result<Text<'a>, ParseError<'a>> {
         self.url_in(self.text()?)
     }
 
     /// The URL that `text`, a part of the field, must be.
     pub(crate) fn url_in(&self, text: Text<'a>) -> Result<Text<'a>, ParseError<'a>> {
-        if url::is_unsigned(text) {
-            return Err(self.fault(Kind::PresignedPlaceholder));
-        }
+        self.replaced(text)?;
         url::check(text).map_err(|expected| self.fault(Kind::BadUrl { expected }))?;
         Ok(text)
     }

@@ -16,6 +16,9 @@ use crate::escape::{self, Broken};
 use crate::path::Path;
 use crate::text::Text;
 
+/// The length of a byte order mark in UTF-8.
+const BOM: usize = 3;
+
 /// A value in the document.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Value<'a> {
@@ -136,6 +139,8 @@ pub(crate) fn document<'a>(bytes: &'a [u8]) -> (Value<'a>, Result<(), ParseError
         }
     };
     let mut cursor = Cursor { document: text, at: 0 };
+    // Windows tools put a byte order mark before it, which RFC 8259, section 8.1, lets a parser skip.
+    cursor.skip(if text.starts_with('\u{feff}') { BOM } else { 0 });
     cursor.space();
     let start = cursor.at;
     let checked = match cursor.value() {

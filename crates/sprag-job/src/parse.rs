@@ -6,6 +6,7 @@ use crate::artifacts::Source;
 use crate::aws;
 use crate::dialect::Dialect;
 use crate::error::{ParseError, ParseErrorKind as Kind};
+use crate::field::Field;
 #[cfg(any(feature = "iotconnect", feature = "iotconnect-20"))]
 use crate::iotconnect;
 use crate::job::Job;
@@ -18,7 +19,7 @@ use crate::text::Text;
 /// Reads a job document, in whichever of the enabled dialects it is written.
 ///
 /// The whole of it must be sound JSON, to its end: whitespace and NULs may follow, since C clients hand out payloads
-/// with their terminator, nothing else. Fields that are not asked for are skipped, whatever they hold. Of a key that
+/// with their terminator, and a byte order mark may stand before it, nothing else. Fields that are not asked for are skipped, whatever they hold. Of a key that
 /// is there twice the last one counts. Time is linear in the length, memory constant; what is returned borrows from
 /// `document`.
 ///
@@ -47,7 +48,20 @@ pub fn parse(document: &[u8]) -> Result<Job<'_>, ParseError<'_>> {
     if let Some(job) = ota_update::parse(root) {
         return job;
     }
-    Err(ParseError::new(Kind::UnknownDialect, Path::DOCUMENT, root.offset()))
+    Err(unknown(root))
+}
+
+/// Why a document is in none of the dialects. Only what looks like an OTA of one of them is a fault: anything else is for
+/// another agent, whose job is not ended.
+pub(crate) fn unknown(root: Value<'_>) -> ParseError<'_> {
+    let [v, ct, cmd_type, afr_ota, operation] = Field::all(root, ["v", "ct", "cmdType", "afr_ota", "operation"]);
+    let has = |field: Field<'_>| field.value().is_some();
+    let is_ota = operation.as_text().is_some_and(|operation| operation == "ota");
+    let kind = match has(v) && has(ct) || has(cmd_type) || has(afr_ota) || is_ota {
+        true => Kind::UnknownDialect,
+        false => Kind::NotAnOta { ct: None },
+    };
+    ParseError::new(kind, Path::DOCUMENT, root.offset())
 }
 
 /// Tells the dialect of a document by its envelope, without reading the job in it.
@@ -55,8 +69,9 @@ pub fn parse(document: &[u8]) -> Result<Job<'_>, ParseError<'_>> {
 /// Messages of a dialect that are no OTA are told as well, and documents that [`parse`] refuses for what is in them.
 ///
 /// # Errors
-/// [`ParseErrorKind::UnknownDialect`](Kind::UnknownDialect), the faults of what is not JSON, and
-/// [`ParseErrorKind::NothingPending`](Kind::NothingPending) for AWS's empty queue, which has no dialect.
+/// [`ParseErrorKind::UnknownDialect`](Kind::UnknownDialect) and [`ParseErrorKind::NotAnOta`](Kind::NotAnOta) for a document
+/// in none of them, the faults of what is not JSON, and [`ParseErrorKind::NothingPending`](Kind::NothingPending) for AWS's
+/// empty queue, which has no dialect.
 ///
 /// ```
 /// # #[cfg(feature = "iotconnect")] {
@@ -84,7 +99,7 @@ pub fn detect(document: &[u8]) -> Result<Dialect, ParseError<'_>> {
     if ota_update::is_ours(root) {
         return Ok(Dialect::OtaUpdate);
     }
-    Err(ParseError::new(Kind::UnknownDialect, Path::DOCUMENT, root.offset()))
+    Err(unknown(root))
 }
 
 /// The job that a document is about, as far as it can be read.

@@ -58,15 +58,65 @@ impl<'a> Signature<'a> {
         self.algorithm
     }
 
-    /// The signature in base64, as it is in the document: whether it is base64 shows when it is decoded.
+    /// The signature in base64 with padding (RFC 4648, section 4), as it is in the document.
     pub fn value(&self) -> Text<'a> {
         self.value
     }
 }
 
+/// What a signature's text must be.
+#[cfg(feature = "aws")]
+pub(crate) const BASE64: &str = "base64 with padding";
+
+/// Whether the text is base64 with padding, and its last bits are zeros: what a device's decoder takes.
+#[cfg(feature = "aws")]
+pub(crate) fn is_base64(text: Text<'_>) -> bool {
+    let (mut length, mut padding, mut last) = (0u32, 0u8, 0u8);
+    for byte in text.bytes() {
+        length = length.wrapping_add(1);
+        match byte {
+            b'=' if padding < 2 => padding = padding.saturating_add(1),
+            _ if padding > 0 => return false,
+            b'A'..=b'Z' => last = byte.wrapping_sub(b'A'),
+            b'a'..=b'z' => last = byte.wrapping_sub(b'a').wrapping_add(26),
+            b'0'..=b'9' => last = byte.wrapping_sub(b'0').wrapping_add(52),
+            b'+' => last = 62,
+            b'/' => last = 63,
+            _ => return false,
+        }
+    }
+    let unused = match padding {
+        0 => 0,
+        1 => 0b11,
+        _ => 0b1111,
+    };
+    length > 0 && length & 3 == 0 && last & unused == 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Every text of up to five characters of these: what is taken is what base64ct, the devices' decoder, takes.
+    #[test]
+    #[cfg(feature = "aws")]
+    fn base64_is_what_a_device_decodes() {
+        use base64ct::{Base64, Encoding};
+        use std::{string::String, vec, vec::Vec};
+        let mut texts = vec![String::new()];
+        for _ in 0..5 {
+            let longer = |text: &String| "AQgw8+/=-_\n".chars().map(|last| [text.as_str(), &String::from(last)].concat()).collect::<Vec<_>>();
+            texts.extend(texts.iter().flat_map(longer).collect::<Vec<_>>());
+            texts.sort();
+            texts.dedup();
+        }
+        assert!(texts.len() > 100_000);
+        for text in texts.iter().filter(|text| !text.is_empty()) {
+            let decoded = Base64::decode_vec(text).is_ok();
+            assert_eq!(is_base64(Text::new(text)), decoded, "{text:?}");
+        }
+        assert!(!is_base64(Text::new("")));
+    }
 
     #[test]
     fn algorithms_are_known_by_their_names() {

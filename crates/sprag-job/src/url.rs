@@ -2,12 +2,30 @@
 
 use crate::text::{Bytes, Text};
 
-/// What an AWS job's author writes where the service is to put a presigned URL; `-v2` may follow.
-const PRESIGNED: &str = "${aws:iot:s3-presigned-url";
+/// How everything begins that an AWS job's author writes for the service to replace.
+const PLACEHOLDER: &str = "${aws:iot:";
+/// How it goes on where the service is to put a presigned URL; `-v2` may follow.
+const PRESIGNED: &str = "s3-presigned-url";
 
-/// Whether the text is the request for a presigned URL that AWS should have granted.
-pub(crate) fn is_unsigned(url: Text<'_>) -> bool {
-    starts_with(url, PRESIGNED).is_some()
+/// What AWS should have put in the place of a part of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Placeholder {
+    /// A presigned URL.
+    Presigned,
+    /// A job parameter, or the signature of a code-signing job.
+    Other,
+}
+
+/// The first placeholder in the text that AWS has not replaced.
+pub(crate) fn placeholder(text: Text<'_>) -> Option<Placeholder> {
+    let mut rest = text.bytes();
+    loop {
+        if let Some(name) = after(rest.clone(), PLACEHOLDER) {
+            let presigned = after(name, PRESIGNED).is_some();
+            return Some(if presigned { Placeholder::Presigned } else { Placeholder::Other });
+        }
+        rest.next()?;
+    }
 }
 
 /// Whether the text is a URL over TLS.
@@ -15,9 +33,12 @@ pub(crate) fn is_https(url: Text<'_>) -> bool {
     starts_with(url, "https://").is_some()
 }
 
-/// What follows `start`, in any case.
 fn starts_with<'a>(url: Text<'a>, start: &str) -> Option<Bytes<'a>> {
-    let mut rest = url.bytes();
+    after(url.bytes(), start)
+}
+
+/// What follows `start`, in any case.
+fn after<'a>(mut rest: Bytes<'a>, start: &str) -> Option<Bytes<'a>> {
     start.bytes().all(|wanted| rest.next().is_some_and(|byte| byte.eq_ignore_ascii_case(&wanted))).then_some(rest)
 }
 
@@ -60,11 +81,20 @@ mod tests {
 
     #[test]
     fn what_aws_did_not_replace_is_known() {
-        for text in ["${aws:iot:s3-presigned-url:https://s3/b/k}", r"$\u007baws:iot:s3-presigned-url-v2:https:\/\/s3}"]
-        {
-            assert!(is_unsigned(Text::new(text)), "{text}");
+        use Placeholder::{Other, Presigned};
+        for (text, found) in [
+            ("${aws:iot:s3-presigned-url:https://s3/b/k}", Some(Presigned)),
+            (r"$\u007baws:iot:s3-presigned-url-v2:https:\/\/s3}", Some(Presigned)),
+            ("https://h/$${aws:iot:s3-presigned-url", Some(Presigned)),
+            ("https://h/${aws:iot:parameter:v}", Some(Other)),
+            ("${aws:iot:code-sign-signature:s3://b/k}", Some(Other)),
+            ("${aws:iot:", Some(Other)),
+            ("${aws:iot", None),
+            ("$ {aws:iot:x}", None),
+            ("", None),
+        ] {
+            assert_eq!(placeholder(Text::new(text)), found, "{text}");
         }
-        assert!(!is_unsigned(Text::new("https://h/${aws:iot:s3-presigned-url")));
         assert!(is_https(Text::new("HTTPS://h")) && !is_https(Text::new("http://h")));
     }
 }

@@ -94,12 +94,12 @@ fn bad_documents_say_what_is_wrong_and_where() {
     let integer = Kind::WrongType { expected: "a 64-bit integer" };
     for (document, kind, place, id) in [
         // Not for us.
-        ("{}".into(), Kind::UnknownDialect, "document@0", false),
-        (" [1]".into(), Kind::UnknownDialect, "document@1", false),
+        ("{}".into(), Kind::NotAnOta { ct: None }, "document@0", false),
+        (" [1]".into(), Kind::NotAnOta { ct: None }, "document@1", false),
         (r#"{"v":"2.0","ct":1,"ack":"7"}"#.into(), Kind::UnknownDialect, "document@0", false),
-        (r#"{"v":"2.1","ct":0,"ack":"7"}"#.into(), Kind::NotAnOta { ct: 0 }, "ct@16", false),
-        (r#"{"v":"2.1","ct":2,"ack":"7","urls":[]}"#.into(), Kind::NotAnOta { ct: 2 }, "ct@16", false),
-        (r#"{"v":"2.1","ct":-1}"#.into(), Kind::NotAnOta { ct: -1 }, "ct@16", false),
+        (r#"{"v":"2.1","ct":0,"ack":"7"}"#.into(), Kind::NotAnOta { ct: Some(0) }, "ct@16", false),
+        (r#"{"v":"2.1","ct":2,"ack":"7","urls":[]}"#.into(), Kind::NotAnOta { ct: Some(2) }, "ct@16", false),
+        (r#"{"v":"2.1","ct":-1}"#.into(), Kind::NotAnOta { ct: Some(-1) }, "ct@16", false),
         // Envelopes.
         (r#"{"v":"2.1","ack":"7"}"#.into(), Kind::Missing, "ct@0", false),
         (r#"{"v":"2.1","ct":"1","ack":"7"}"#.into(), integer, "ct@16", false),

@@ -84,7 +84,7 @@ fn an_ota_is_done_once() {
 #[test]
 fn other_messages_are_told_apart() {
     let mut cloud = IotConnect::<2>::new(AWS);
-    assert!(matches!(cloud.arrived("iot/d/cmd", br#"{"v":"2.1","ct":0,"cmd":"led"}"#), Event::Other(0)));
+    assert!(matches!(cloud.arrived("iot/d/cmd", br#"{"v":"2.1","ct":0,"cmd":"led"}"#), Event::Other(Some(0))));
     assert!(matches!(cloud.arrived("iot/d/cmd", br#"{"d":{"ct":205,"ec":0}}"#), Event::Idle));
     assert!(matches!(cloud.arrived("iot/d/cmd", b"{"), Event::Malformed(_)));
     let document = ota("7");

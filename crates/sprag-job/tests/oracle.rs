@@ -21,6 +21,8 @@ fn sound(document: &[u8]) -> bool {
 fn oracle(document: &[u8]) -> Option<bool> {
     let end = document.iter().rposition(|byte| !b" \t\r\n\0".contains(byte)).map_or(0, |last| last + 1);
     let document = &document[..end];
+    // One byte order mark is skipped here, none there.
+    let document = document.strip_prefix(b"\xef\xbb\xbf").unwrap_or(document);
     match serde_json::from_slice::<Value>(document) {
         Ok(_) => Some(true),
         Err(error) if error.to_string().starts_with("number out of range") => None,

@@ -19,6 +19,7 @@ use sprag_cli::tally::Tally;
 use sprag_testkit::flash::Torn;
 
 use super::{Failure, stopped};
+use crate::stdio::Stdout;
 
 /// A whole device on the host: flash in a raw file, MCUboot's swap, and the firmware's updater.
 #[derive(Debug, Subcommand)]
@@ -136,7 +137,7 @@ impl Run {
         let cut = self.power_cut_at.map(|cut| cut.arrange(&device)).transpose()?;
 
         let (mut tally, mut acks) = (Tally::default(), Vec::new());
-        let out: Box<dyn io::Write> = if self.json { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
+        let out: Box<dyn io::Write> = if self.json { Box::new(io::stderr()) } else { Box::new(Stdout) };
         let mut narrator = Narrator::new(out);
         let end = device
             .run(&job, &connector, &mut |happening| {

@@ -12,19 +12,20 @@ use sprag::fetch::{
     AnswerError, Connector, Error, Event, Limits, READ_BUFFER_FULL, RangeIgnored, RetryPolicy, Tls, TlsConnector,
     Trust, WRITE_BUFFER_MIN,
 };
-use sprag_cli::fetch::{self, Options, Step};
+use sprag_cli::fetch::{self, Options, Output, Step};
 use sprag_cli::narrate::progress_bar;
 use sprag_cli::net::{self, ConnectError, EmbeddedConnector, HostConnector, HostStack};
 use sprag_cli::tally::Tally;
 
 use super::{Failure, stopped};
+use crate::stdio::Stdout;
 
 /// Fetch a URL into a file. Run again after a loss, it goes on where it was, with a fresh URL too.
 #[derive(Debug, Args)]
 pub(crate) struct Fetch {
     /// An http or https URL, presigned or not. Quote it: it holds `&`.
     url: String,
-    /// The file to write. Until it is whole, what came lies in FILE.part.
+    /// The file to write, or `-` for standard output. Until it is whole, what came lies in FILE.part.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// Ask for ranges of N bytes, one after the other, instead of one open range.
@@ -78,11 +79,12 @@ impl Fetch {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         match self.tls {
             WhoseTls::Rustls => {
-                let connector = HostConnector::new(self.cacert.as_deref())?;
+                let connector = HostConnector::new(self.cacert.as_deref()).map_err(|error| self.not_begun(error))?;
                 self.with(&connector, || connector.wire_bytes()).await
             }
             WhoseTls::Embedded => {
-                let (stack, roots) = (HostStack::default(), net::roots(self.cacert.as_deref())?);
+                let stack = HostStack::default();
+                let roots = net::roots(self.cacert.as_deref()).map_err(|error| self.not_begun(error))?;
                 let roots: Vec<&[u8]> = roots.iter().map(AsRef::as_ref).collect();
                 let tls = Tls::new(&stack, &stack, Trust::new(&roots, &net::unix_seconds));
                 let (mut read, mut write) = (vec![0; self.tls_buffer], [0; WRITE_BUFFER_MIN]);
@@ -91,6 +93,26 @@ impl Fetch {
                 self.with(&connector, || stack.wire_bytes()).await
             }
         }
+    }
+
+    /// Whether the bytes go to standard output, and everything else to standard error.
+    fn is_to_stdout(&self) -> bool {
+        self.output.as_os_str() == "-"
+    }
+
+    /// Prints the line or object that sums it up.
+    fn sum_up(&self, line: &str) {
+        if self.is_to_stdout() { eprintln!("{line}") } else { println!("{line}") }
+    }
+
+    /// The certificates can't be used.
+    fn not_begun(&self, error: anyhow::Error) -> Failure {
+        if self.json {
+            let (file, error) = (self.output.display().to_string(), format!("{error:#}"));
+            let reason = "certificates-unusable";
+            self.sum_up(&json!({ "file": file, "bytes": null, "reason": reason, "error": error }).to_string());
+        }
+        Failure::Input(error)
     }
 
     async fn with(
@@ -112,7 +134,9 @@ impl Fetch {
         let (bar, begun) = (progress_bar(), Instant::now());
         let (mut tally, mut resumed_from, mut started_over) = (Tally::default(), None, false);
         let mut offset = 0;
-        let result = fetch::fetch(&self.url, &self.output, connector, options, &mut |step| match step {
+        let mut stdout = Stdout;
+        let output = if self.is_to_stdout() { Output::Stream(&mut stdout) } else { Output::File(&self.output) };
+        let result = fetch::fetch(&self.url, output, connector, options, &mut |step| match step {
             Step::From(from) => {
                 resumed_from.get_or_insert(from);
                 offset = from;
@@ -139,23 +163,17 @@ impl Fetch {
         })
         .await;
         bar.finish_and_clear();
+        let (seconds, resumed_from) = (begun.elapsed().as_secs_f64(), resumed_from.unwrap_or(0));
         let (total, reason, failure) = match result {
             Ok(total) => (Some(total), None, None),
-            Err(fetch::Failure::Input(error)) => return Err(Failure::Input(error)),
-            Err(fetch::Failure::Stopped(error)) => {
-                let reason = error.reason();
-                // It may come in one answer next time.
-                let retryable = error.is_retryable() || matches!(error, Error::Answer(AnswerError::NoStrongEtag));
-                let failure = stopped(retryable, error.needs_new_url(), error, &tally.refusal);
-                (None, Some(reason), Some(failure))
-            }
+            Err(failure) => (None, Some(failure.reason()), Some(self.failed(failure, &tally.refusal))),
         };
-        let (seconds, resumed_from) = (begun.elapsed().as_secs_f64(), resumed_from.unwrap_or(0));
         if self.json {
             let object = json!({
                 "file": self.output.display().to_string(),
                 "bytes": total,
                 "reason": reason,
+                "error": failure.as_ref().map(ToString::to_string),
                 "resumed_from": resumed_from,
                 "started_over": started_over,
                 "requests": tally.requests,
@@ -167,14 +185,36 @@ impl Fetch {
                 "wire_bytes": wire_bytes(),
                 "seconds": seconds,
             });
-            println!("{object}");
+            self.sum_up(&object.to_string());
         } else if let Some(total) = total {
             let (requests, connections) = (count(tally.requests, "request"), count(tally.connections, "connection"));
             let resumed = if resumed_from > 0 { format!(", from byte {resumed_from} on") } else { String::new() };
-            let file = self.output.display();
-            println!("{file}: {total} bytes{resumed}, {requests}, {connections}, {seconds:.1} s");
+            let file = if self.is_to_stdout() { "standard output".into() } else { self.output.display().to_string() };
+            self.sum_up(&format!("{file}: {total} bytes{resumed}, {requests}, {connections}, {seconds:.1} s"));
         }
         failure.map_or(Ok(()), Err)
+    }
+
+    fn failed(&self, failure: fetch::Failure, refusal: &str) -> Failure {
+        match failure {
+            fetch::Failure::Url(error) => Failure::Input(error.into()),
+            fetch::Failure::Input(error) => Failure::Input(error),
+            fetch::Failure::Storage(error) => {
+                Failure::Unfinished(format!("{error:#}; make room and run it again, and it goes on"))
+            }
+            fetch::Failure::Stream(error) if self.is_to_stdout() => {
+                Failure::Ended(format!("standard output: {error}"))
+            }
+            fetch::Failure::Stream(error) => Failure::Ended(format!("{}: {error}", self.output.display())),
+            fetch::Failure::Stopped(error) if self.is_to_stdout() && error.is_retryable() => {
+                Failure::Unfinished(format!("{error}; run it again: it begins anew"))
+            }
+            fetch::Failure::Stopped(error) => {
+                // Without a strong ETag, the object may come in one answer next time.
+                let retryable = error.is_retryable() || matches!(error, Error::Answer(AnswerError::NoStrongEtag));
+                stopped(retryable, error.needs_new_url(), error, refusal)
+            }
+        }
     }
 }
 

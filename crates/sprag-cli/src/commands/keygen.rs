@@ -1,6 +1,6 @@
 //! `sprag keygen`.
 
-use std::fs::OpenOptions;
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -34,9 +34,13 @@ enum Kind {
 impl Keygen {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let signer = generate(self.kind)?;
-        write_new(&self.output, &key::private_pem(&signer)?, true)?;
-        if let Some(public) = &self.public {
-            write_new(public, &key::public_pem(&signer)?, false)?;
+        let (private, public) = (key::private_pem(&signer)?, key::public_pem(&signer)?);
+        let public = self.public.as_ref().map(|path| NewFile::create(path, false).map(|file| (file, public)));
+        // Both can be made, or neither is.
+        let public = public.transpose()?;
+        NewFile::create(&self.output, true)?.write(&private)?;
+        if let Some((file, text)) = public {
+            file.write(&text)?;
         }
         let key = key::public(&signer);
         let hash: String = key.hash().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -67,14 +71,39 @@ fn generate(kind: Kind) -> anyhow::Result<Signer> {
     }
 }
 
-/// Never over a file that is there already: it may be the only copy of a key.
-fn write_new(path: &Path, text: &str, secret: bool) -> anyhow::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    if secret {
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+/// A file that is removed again unless it was written whole. Never one that is there already: it may be the only copy of a
+/// key.
+struct NewFile<'p> {
+    path: &'p Path,
+    file: Option<File>,
+}
+
+impl<'p> NewFile<'p> {
+    fn create(path: &'p Path, secret: bool) -> anyhow::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        if secret {
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        }
+        let file = options.open(path).with_context(|| path.display().to_string())?;
+        Ok(Self { path, file: Some(file) })
     }
-    let mut file = options.open(path).with_context(|| path.display().to_string())?;
-    file.write_all(text.as_bytes()).with_context(|| path.display().to_string())
+
+    fn write(mut self, text: &str) -> anyhow::Result<()> {
+        if let Some(file) = &mut self.file {
+            file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(|| self.path.display().to_string())?;
+        }
+        self.file = None;
+        Ok(())
+    }
+}
+
+impl Drop for NewFile<'_> {
+    fn drop(&mut self) {
+        if self.file.is_some() {
+            // What keeps it from being removed has been in the way before.
+            let _ = fs::remove_file(self.path);
+        }
+    }
 }

@@ -41,6 +41,13 @@ impl Command {
     }
 }
 
+/// The exit code of what came to its end, and failed.
+pub(crate) const CODE_ENDED: u8 = 1;
+/// The exit code of arguments and files that can't be used.
+pub(crate) const CODE_INPUT: u8 = 2;
+/// The exit code of what can go on.
+const CODE_UNFINISHED: u8 = 3;
+
 /// Why a command did not do what it was asked to: each kind has its exit code.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -55,9 +62,9 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn code(&self) -> u8 {
         match self {
-            Self::Ended(_) => 1,
-            Self::Input(_) => 2,
-            Self::Unfinished(_) => 3,
+            Self::Ended(_) => CODE_ENDED,
+            Self::Input(_) => CODE_INPUT,
+            Self::Unfinished(_) => CODE_UNFINISHED,
         }
     }
 }

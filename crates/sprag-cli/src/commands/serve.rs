@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 use sprag_cli::s3::{CloseMode, Config, Server};
 
 use super::Failure;
+use crate::stdio;
 
 /// Serve a directory as S3 would: TLS 1.3, presigned URLs that expire, connections that end after 100 requests.
 ///
@@ -70,11 +71,12 @@ impl Serve {
         // Never over a file that is there already, nor through a link that somebody laid: it is removed in the end.
         let mut file =
             OpenOptions::new().write(true).create_new(true).open(&ca).with_context(|| format!("{}", ca.display()))?;
+        let ca = Removed(ca);
         let written = file.write_all(server.ca_pem().unwrap_or_default().as_bytes());
-        written.with_context(|| format!("{}", ca.display()))?;
+        written.with_context(|| format!("{}", ca.0.display()))?;
 
         println!("serving {} at {}", self.directory.display(), server.url_base());
-        println!("trust it with --cacert {}", ca.display());
+        println!("trust it with --cacert {}", ca.0.display());
         let valid = Duration::from_secs(self.valid);
         for (bucket, key) in server.objects()? {
             let url = match self.v2 {
@@ -83,10 +85,22 @@ impl Serve {
             };
             println!("{key}\n  {url}");
         }
-        ended.await;
+        // URLs that nobody can read are not served.
+        if stdio::failure().is_none() {
+            ended.await;
+        }
         server.stop().await;
-        let _ = std::fs::remove_file(&ca);
         Ok(())
+    }
+}
+
+/// A file that is removed in the end, whichever that is.
+struct Removed(PathBuf);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        // Somebody else may have done so.
+        let _ = std::fs::remove_file(&self.0);
     }
 }
 

@@ -96,7 +96,7 @@ fn signature<'a>(file: Value<'a>) -> Result<Option<Signature<'a>>, ParseError<'a
         }
         // One that can't be verified must not pass for none.
         let algorithm = SignatureAlgorithm::named(key).ok_or(field.wrong("a signature of a known algorithm"))?;
-        found = Some(Signature { algorithm, value: field.text()? });
+        found = Some(Signature { algorithm, value: field.base64()? });
     }
     Ok(found)
 }

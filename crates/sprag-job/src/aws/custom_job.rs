@@ -14,7 +14,7 @@ use crate::field::Field;
 use crate::job::Job;
 use crate::json::Value;
 use crate::path::Path;
-use crate::signature::{Signature, SignatureAlgorithm};
+use crate::signature::{self, Signature, SignatureAlgorithm};
 use crate::text::Text;
 
 /// What a job document of your own says, for [`custom_job`].
@@ -57,7 +57,8 @@ impl fmt::Debug for Custom<'_> {
 /// Strings that may have escapes, as URLs do, are an [`EscapedStr`](serde_json_core::str::EscapedStr) in the struct.
 ///
 /// # Errors
-/// As [`parse`](crate::parse); [`UnknownDialect`](Kind::UnknownDialect) for a document that is not what the struct wants.
+/// As [`parse`](crate::parse); [`UnknownDialect`](Kind::UnknownDialect) for a document that is not what the struct wants:
+/// where other agents have jobs on the same thing, look at `execution.document()` before it is refused.
 /// What `describe` gives is checked: a URL that can't be fetched and a digest that is none are named by the field of
 /// [`Custom`], and placed where they lie. Every one names the job, so it can be refused.
 ///
@@ -112,9 +113,13 @@ impl<'a> Custom<'a> {
             Digest::sha256(hex)
                 .ok_or_else(|| fault("sha256", hex.raw(), Kind::WrongType { expected: "64 hexadecimal digits" }))
         });
-        let signature = self
-            .signature
-            .map(|(algorithm, value)| text("signature", value).map(|value| Signature { algorithm, value }));
+        let signature = self.signature.map(|(algorithm, given)| {
+            let value = text("signature", given)?;
+            match signature::is_base64(value) {
+                true => Ok(Signature { algorithm, value }),
+                false => Err(fault("signature", given, Kind::WrongType { expected: signature::BASE64 })),
+            }
+        });
         let artifact = Artifact {
             name: optional("name", self.name)?,
             by_aws: ByAws {

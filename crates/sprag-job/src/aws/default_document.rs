@@ -66,10 +66,10 @@ fn signature<'a>(field: Field<'a>) -> Result<Option<Signature<'a>>, ParseError<'
         return Ok(None);
     };
     if value.string().is_some() {
-        return Ok(Some(Signature { algorithm: SignatureAlgorithm::Ed25519, value: field.text()? }));
+        return Ok(Some(Signature { algorithm: SignatureAlgorithm::Ed25519, value: field.base64()? }));
     }
     let object = field.as_object().ok_or(field.wrong("an object or a string"))?;
     let [name, value] = Field::all(object, ["signature.algorithm", "signature.value"]);
     let algorithm = SignatureAlgorithm::named(name.text()?).ok_or(name.wrong("a known algorithm"))?;
-    Ok(Some(Signature { algorithm, value: value.text()? }))
+    Ok(Some(Signature { algorithm, value: value.base64()? }))
 }

@@ -7,7 +7,7 @@ use crate::error::{ParseError, ParseErrorKind as Kind};
 use crate::field::Field;
 use crate::job::Job;
 use crate::json::Value;
-use crate::path::Path;
+use crate::parse::unknown;
 use crate::text::Text;
 
 pub(crate) const DOCUMENT: &str = "execution.jobDocument";
@@ -96,6 +96,10 @@ pub(crate) fn subject<'a>(root: Value<'a>) -> Option<(Dialect, Text<'a>)> {
 pub(crate) fn job<'a>(execution: &Execution<'a>) -> Result<Job<'a>, ParseError<'a>> {
     let field = execution.document_field();
     let about = |error: ParseError<'a>| {
+        // Another agent's job is not to be ended.
+        if let Kind::NotAnOta { .. } = error.kind() {
+            return error;
+        }
         let dialect = field.value().and_then(dialect).or(DIALECTS.first().copied());
         error.about(dialect.map(|dialect| (dialect, execution.job_id())))
     };
@@ -109,7 +113,7 @@ fn document<'a>(scope: Scope<'a>, id: Text<'a>) -> Result<Job<'a>, ParseError<'a
         Some(Dialect::AfrOta) => super::afr_ota::job(scope, id),
         #[cfg(feature = "aws-jobs")]
         Some(Dialect::AwsJobs) => super::default_document::job(scope, id),
-        _ => Err(ParseError::new(Kind::UnknownDialect, Path::DOCUMENT, scope.object.offset())),
+        _ => Err(unknown(scope.object)),
     };
     job.map_err(|error| error.within(scope.prefix))
 }

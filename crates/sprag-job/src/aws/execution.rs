@@ -132,8 +132,8 @@ impl<'a> Execution<'a> {
     /// Reads the job document in the dialects `afr-ota` and `aws-jobs`, as far as they are enabled.
     ///
     /// # Errors
-    /// As [`parse`](crate::parse): [`UnknownDialect`](crate::ParseErrorKind::UnknownDialect) for a document that is
-    /// somebody's own. Every one names the job.
+    /// As [`parse`](crate::parse). [`NotAnOta`](crate::ParseErrorKind::NotAnOta) is the document of another agent or of
+    /// the application: leave the job to it. Every other error names the job, so that it can be refused.
     pub fn job(&self) -> Result<Job<'a>, ParseError<'a>> {
         documents::job(self)
     }

@@ -27,8 +27,8 @@ pub enum Event<'a> {
     Duplicate(Job<'a>),
     /// The answer to [`pending`](IotConnect::pending): no OTA was missed.
     Idle,
-    /// A command or another message, with the `ct` of it: for the rest of the application.
-    Other(i64),
+    /// A command or another message, for the rest of the application: with its `ct`, where it is one of IoTConnect's.
+    Other(Option<i64>),
     /// The payload makes no sense. It may name a job all the same: see [`ParseError::rejection`].
     Malformed(ParseError<'a>),
 }

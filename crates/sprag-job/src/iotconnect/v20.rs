@@ -83,7 +83,7 @@ pub(crate) fn subject<'a>(root: Value<'a>) -> Option<(Dialect, Text<'a>)> {
 fn check<'a>(kind: Field<'a>) -> Result<(), ParseError<'a>> {
     match number(kind) {
         Some(OTA) => Ok(()),
-        Some(ct) => Err(kind.fault(Kind::NotAnOta { ct })),
+        ct @ Some(_) => Err(kind.fault(Kind::NotAnOta { ct })),
         None => Err(kind.wrong("a number like 0x02")),
     }
 }

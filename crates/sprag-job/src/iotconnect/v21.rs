@@ -48,7 +48,7 @@ pub(crate) fn is_ours(root: Value<'_>) -> bool {
 fn check<'a>(ct: Field<'a>) -> Result<(), ParseError<'a>> {
     match ct.integer()? {
         OTA => Ok(()),
-        other => Err(ct.fault(Kind::NotAnOta { ct: other })),
+        other => Err(ct.fault(Kind::NotAnOta { ct: Some(other) })),
     }
 }
 

@@ -43,8 +43,8 @@ pub(crate) const GOOD: &[(&str, &str)] = &[
     ),
     // AWS: afr_ota, over HTTP, over MQTT, over both; in an execution and bare.
     (
-        r#"{"timestamp":1700000000000,"execution":{"jobId":"AFR_OTA-x_1","status":"QUEUED","queuedAt":1,"lastUpdatedAt":1,"versionNumber":1,"executionNumber":1,"jobDocument":{"afr_ota":{"protocols":["HTTP"],"files":[{"filepath":"/device","filesize":343135,"fileid":0,"certfile":"/certs/c.pem","fileType":2,"update_data_url":"https://h/f?X-Amz-Signature=1","auth_scheme":"aws.s3.presigned","sig-sha256-ecdsa":"MEUC+/=="}]}}}}"#,
-        "afr-ota AFR_OTA-x_1 - - | https://h/f?X-Amz-Signature=1 name=/device size=343135 sig-sha256-ecdsa=MEUC+/== cert=/certs/c.pem type=2 id=0 http",
+        r#"{"timestamp":1700000000000,"execution":{"jobId":"AFR_OTA-x_1","status":"QUEUED","queuedAt":1,"lastUpdatedAt":1,"versionNumber":1,"executionNumber":1,"jobDocument":{"afr_ota":{"protocols":["HTTP"],"files":[{"filepath":"/device","filesize":343135,"fileid":0,"certfile":"/certs/c.pem","fileType":2,"update_data_url":"https://h/f?X-Amz-Signature=1","auth_scheme":"aws.s3.presigned","sig-sha256-ecdsa":"MEUC+Q=="}]}}}}"#,
+        "afr-ota AFR_OTA-x_1 - - | https://h/f?X-Amz-Signature=1 name=/device size=343135 sig-sha256-ecdsa=MEUC+Q== cert=/certs/c.pem type=2 id=0 http",
     ),
     (
         r#"{"clientToken":"t","timestamp":1,"execution":{"jobId":"j","jobDocument":{"vendor":{"afr_ota":1},"afr_ota":{"protocols":["MQTT"],"streamname":"AFR_OTA-1","files":[{"filepath":null,"filesize":"42","fileid":"7","update_data_url":null,"auth_scheme":null,"sig--":null}]}}}}"#,
@@ -56,8 +56,8 @@ pub(crate) const GOOD: &[(&str, &str)] = &[
     ),
     (r#"{"afr_ota":{"files":[{"update_data_url":"https://h"}]}}"#, "afr-ota  - - | https://h http"),
     (
-        r#"{"afr_ota":{"protocols":["http"],"files":[{"update_data_url":"https://h","sig-sha256-rsa":"AA=="},{"update_data_url":"https://h","sig-sha1-ecdsa":"BB=="},{"update_data_url":"https://h","sig-sha1-rsa":"CC=="}]}}"#,
-        "afr-ota  - - | https://h sig-sha256-rsa=AA== http | https://h sig-sha1-ecdsa=BB== http | https://h sig-sha1-rsa=CC== http",
+        r#"{"afr_ota":{"protocols":["http"],"files":[{"update_data_url":"https://h","sig-sha256-rsa":"AA=="},{"update_data_url":"https://h","sig-sha1-ecdsa":"BA=="},{"update_data_url":"https://h","sig-sha1-rsa":"CA=="}]}}"#,
+        "afr-ota  - - | https://h sig-sha256-rsa=AA== http | https://h sig-sha1-ecdsa=BA== http | https://h sig-sha1-rsa=CA== http",
     ),
     // AWS: the crate's own document.
     (
@@ -65,8 +65,8 @@ pub(crate) const GOOD: &[(&str, &str)] = &[
         "aws-jobs fleet-1 1.5.0 rev-b | https://h/a name=a.bin size=5 sha256=00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF ed25519=AA== http",
     ),
     (
-        r#"{"operation":"ota","version":"2","files":[{"url":"https://h/a","signature":"AA=="},{"url":"https://h/b","tag":"pump","fileType":3,"signature":{"algorithm":"sha256-rsa","value":"BB=="}}]}"#,
-        "aws-jobs  2 - | https://h/a ed25519=AA== http | https://h/b tag=pump sig-sha256-rsa=BB== type=3 http",
+        r#"{"operation":"ota","version":"2","files":[{"url":"https://h/a","signature":"AA=="},{"url":"https://h/b","tag":"pump","fileType":3,"signature":{"algorithm":"sha256-rsa","value":"BA=="}}]}"#,
+        "aws-jobs  2 - | https://h/a ed25519=AA== http | https://h/b tag=pump sig-sha256-rsa=BA== type=3 http",
     ),
     // ota-update.
     (
