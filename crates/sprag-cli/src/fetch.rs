@@ -7,9 +7,7 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use sprag::fetch::{
-    Connector, Error, Event, Fetcher, Limits, RangeIgnored, RetryPolicy, Session, Url, UrlError,
-};
+use sprag::fetch::{Connector, Error, Event, Fetcher, Limits, RangeIgnored, RetryPolicy, Session, Url, UrlError};
 
 use crate::net::{ConnectError, TokioDelay};
 use crate::partial_file::PartialFile;
@@ -193,7 +191,9 @@ fn destination(output: &Path) -> anyhow::Result<Destination> {
         match fs::metadata(&path) {
             Ok(there) if there.is_dir() => bail!("{}: a directory", output.display()),
             Ok(there) if is_special(&there) => return Ok(Destination::Special(path)),
-            Ok(there) if !there.is_file() => bail!("{}: neither a file, a FIFO nor a character device", output.display()),
+            Ok(there) if !there.is_file() => {
+                bail!("{}: neither a file, a FIFO nor a character device", output.display())
+            }
             // Whatever is wrong on the way to it is said when it is made.
             _ => {}
         }

@@ -5,6 +5,7 @@
 pub mod boot;
 pub mod device;
 pub mod fetch;
+pub mod job_file;
 pub mod key;
 pub mod layout;
 pub mod make;
@@ -13,4 +14,5 @@ pub mod net;
 pub mod online;
 mod partial_file;
 pub mod s3;
+pub mod scenario;
 pub mod tally;

@@ -3,7 +3,8 @@
 use anyhow::{Context, anyhow, bail, ensure};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use sprag::job::{Dialect, ParseErrorKind};
+use sprag::fetch::Url;
+use sprag::job::{Dialect, Job, Location};
 
 /// What a job is to say.
 #[derive(Debug, Clone, Copy)]
@@ -42,25 +43,50 @@ pub struct Made {
 pub fn document(order: &Order<'_>) -> anyhow::Result<Made> {
     let new_id = format!("{:032x}", fastrand::u128(..));
     let id = order.id.unwrap_or(&new_id);
+    if let Some(image) = order.image {
+        ensure!(!image.is_empty(), "the image is an empty file");
+    }
     let made = match order.dialect {
         Dialect::IotConnect21 => iotconnect_21(order, id),
         Dialect::IotConnect20 => iotconnect_20(order, id),
-        Dialect::AwsJobs => aws(order, id, default_document(order))?,
-        Dialect::AfrOta => aws(order, id, afr_ota(order)?)?,
+        Dialect::AwsJobs => aws(order, id, |url| Ok(default_document(order, url)))?,
+        Dialect::AfrOta => aws(order, id, |url| afr_ota(order, url))?,
         Dialect::OtaUpdate => ota_update(order)?,
         other => bail!("{other}: no document of this dialect can be made"),
     };
-    check(&made.document)?;
+    // A placeholder is replaced before a device sees the document: the same with the URL itself has been checked.
+    if S3Object::of(order)?.is_none() {
+        check(&made.document)?;
+    }
     Ok(made)
 }
 
-/// A device must be able to read it. The placeholder for a presigned URL is refused there for what it is, as its last fault.
+/// A device must be able to read the document, and to fetch from its URLs.
 fn check(document: &str) -> anyhow::Result<()> {
-    match sprag::job::parse(document.as_bytes()) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == ParseErrorKind::PresignedPlaceholder => Ok(()),
-        Err(error) => Err(anyhow!("a device would refuse it: {error}")),
+    let refused = |error: String| anyhow!("a device would refuse it: {error}");
+    let job = sprag::job::parse(document.as_bytes()).map_err(|error| refused(error.to_string()))?;
+    let (id, limit) = (job.id().len(), sprag::ID_MAX);
+    ensure!(
+        id <= limit,
+        refused(format!("its id is {id} bytes long, and what is remembered across the reboot is {limit}"))
+    );
+    check_urls(&job).map_err(|error| refused(format!("{error:#}")))
+}
+
+/// Reads every URL of a job as the device's client does.
+///
+/// # Errors
+/// The first that it refuses, with its reason.
+pub fn check_urls(job: &Job<'_>) -> anyhow::Result<()> {
+    for artifact in job.artifacts() {
+        let Some(location) = artifact.location() else { continue };
+        // The host that served the job, which the document need not name.
+        if matches!(location, Location::Parts { host, .. } if host.is_empty()) || !artifact.protocols().http {
+            continue;
+        }
+        Url::parse(location.bytes()).map_err(|error| anyhow!("{location}: {error} ({})", error.reason()))?;
     }
+    Ok(())
 }
 
 fn name<'a>(order: &Order<'a>) -> &'a str {
@@ -97,35 +123,116 @@ fn iotconnect_20(order: &Order<'_>, ack: &str) -> Made {
     Made { document: document.to_string(), advice }
 }
 
-/// What the service puts a presigned URL in the place of, for an S3 object whose URL is not presigned.
-fn placeholder(url: &str) -> Option<String> {
-    if let Some(object) = url.strip_prefix("s3://") {
-        return Some(format!("${{aws:iot:s3-presigned-url-v2:https://s3.amazonaws.com/{object}}}"));
-    }
-    let rest = url.strip_prefix("https://").filter(|rest| !rest.contains(['?', '#']))?;
-    let (host, path) = rest.split_once('/').filter(|(_, path)| !path.is_empty())?;
-    let endpoint = host.strip_suffix(".amazonaws.com")?;
-    // Virtual-hosted or by path; `s3.<region>` is the form that the service documents.
-    let (bucket, endpoint) = match endpoint.find("s3.").or_else(|| endpoint.find("s3-")) {
-        Some(0) => return Some(format!("${{aws:iot:s3-presigned-url-v2:{url}}}")),
-        Some(at) => (endpoint[..at].strip_suffix('.')?, &endpoint[at..]),
-        None => return None,
-    };
-    Some(format!("${{aws:iot:s3-presigned-url-v2:https://{endpoint}.amazonaws.com/{bucket}/{path}}}"))
+/// The DNS suffixes of AWS's partitions, and their names in ARNs.
+const PARTITIONS: [(&str, &str); 7] = [
+    (".amazonaws.com", "aws"),
+    (".amazonaws.com.cn", "aws-cn"),
+    (".amazonaws.eu", "aws-eusc"),
+    (".c2s.ic.gov", "aws-iso"),
+    (".sc2s.sgov.gov", "aws-iso-b"),
+    (".cloud.adc-e.uk", "aws-iso-e"),
+    (".csp.hci.ic.gov", "aws-iso-f"),
+];
+
+/// An object in S3 that AWS IoT can presign a URL for.
+struct S3Object {
+    /// By path, which is the form that the service documents.
+    url: String,
+    partition: &'static str,
 }
 
-fn aws_url(order: &Order<'_>) -> String {
-    placeholder(order.url).unwrap_or_else(|| order.url.to_owned())
+impl S3Object {
+    /// The object, when the order is for AWS and its URL is one of S3 that is not presigned yet: `s3://BUCKET/KEY`, or
+    /// virtual-hosted or by path, at a regional endpoint of any partition, dual-stack or FIPS ones too.
+    fn of(order: &Order<'_>) -> anyhow::Result<Option<Self>> {
+        if !order.dialect.is_aws() {
+            return Ok(None);
+        }
+        let object = Self::read(order.url)?;
+        if let Some(Self { url, .. }) = &object {
+            ensure!(!url.contains('}'), "a }} would end the placeholder that AWS replaces: write %7D");
+        }
+        Ok(object)
+    }
+
+    fn read(url: &str) -> anyhow::Result<Option<Self>> {
+        if let Some(object) = url.strip_prefix("s3://") {
+            let (bucket, key) = object.split_once('/').unwrap_or_default();
+            ensure!(!bucket.is_empty() && !key.is_empty(), "{url}: not s3://BUCKET/KEY");
+            return Ok(Some(Self { url: format!("https://s3.amazonaws.com/{object}"), partition: "aws" }));
+        }
+        let Some((scheme, rest)) = url.split_once("://").filter(|_| !url.contains(['?', '#'])) else { return Ok(None) };
+        let own_port = match scheme.to_ascii_lowercase().as_str() {
+            "https" => ":443",
+            "http" => ":80",
+            _ => return Ok(None),
+        };
+        let Some((authority, path)) = rest.split_once('/').filter(|(_, path)| !path.is_empty()) else {
+            return Ok(None);
+        };
+        let authority = authority.to_ascii_lowercase();
+        let host = authority.strip_suffix(own_port).unwrap_or(&authority);
+        let found = PARTITIONS.iter().find_map(|(suffix, name)| Some((host.strip_suffix(suffix)?, *suffix, *name)));
+        let Some((labels, suffix, mut partition)) = found else { return Ok(None) };
+        let labels: Vec<&str> = labels.split('.').collect();
+        let (before, region) = match labels.as_slice() {
+            [.., "s3-accelerate"] | [.., "s3-accelerate", "dualstack"] => {
+                bail!(
+                    "{url}: AWS IoT presigns no URL for an acceleration endpoint; give the bucket's own, or one presigned"
+                )
+            }
+            [before @ .., "s3" | "s3-fips", "dualstack", region] if is_region(region) => (before, *region),
+            [before @ .., "s3" | "s3-fips", region] if is_region(region) => (before, *region),
+            [before @ .., "s3" | "s3-external-1"] => (before, ""),
+            [before @ .., old] => match old.strip_prefix("s3-fips-").or_else(|| old.strip_prefix("s3-")) {
+                Some(region) if is_region(region) => (before, region),
+                _ => return Ok(None),
+            },
+            [] => return Ok(None),
+        };
+        if region.starts_with("us-gov-") {
+            partition = "aws-us-gov";
+        }
+        let endpoint = labels.get(before.len()..).unwrap_or_default().join(".");
+        let bucket = before.join(".");
+        let object = if bucket.is_empty() { path.to_owned() } else { format!("{bucket}/{path}") };
+        if object.split_once('/').is_none_or(|(bucket, key)| bucket.is_empty() || key.is_empty()) {
+            return Ok(None);
+        }
+        Ok(Some(Self { url: format!("https://{endpoint}{suffix}/{object}"), partition }))
+    }
+
+    /// What the service puts a presigned URL in the place of.
+    fn placeholder(&self) -> String {
+        format!("${{aws:iot:s3-presigned-url-v2:{}}}", self.url)
+    }
+}
+
+/// Whether a label is a region's name, such as `eu-west-1`, `us-gov-east-1` or `eusc-de-east-1`.
+fn is_region(label: &str) -> bool {
+    let parts: Vec<&str> = label.split('-').collect();
+    let is_word = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase());
+    match parts.as_slice() {
+        [area, names @ .., number] => {
+            (2..=4).contains(&area.len())
+                && is_word(area)
+                && !names.is_empty()
+                && names.iter().all(is_word)
+                && !number.is_empty()
+                && number.bytes().all(|byte| byte.is_ascii_digit())
+        }
+        _ => false,
+    }
 }
 
 fn size(order: &Order<'_>) -> Option<Value> {
     order.image.map(|image| json!(image.len()))
 }
 
-fn default_document(order: &Order<'_>) -> Value {
+fn default_document(order: &Order<'_>, url: &str) -> Value {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let artifact = object([
-        ("url", Some(json!(aws_url(order)))),
+        ("url", Some(json!(url))),
         ("name", Some(json!(name(order)))),
         ("size", size(order)),
         ("sha256", order.image.map(|image| json!(hex(&Sha256::digest(image))))),
@@ -138,36 +245,43 @@ fn default_document(order: &Order<'_>) -> Value {
     ])
 }
 
-fn afr_ota(order: &Order<'_>) -> anyhow::Result<Value> {
+fn afr_ota(order: &Order<'_>, url: &str) -> anyhow::Result<Value> {
     ensure!(order.hardware.is_none(), "afr-ota has no place for the hardware");
     let file = object([
         ("filepath", Some(json!(name(order)))),
         ("filesize", size(order)),
         ("fileid", Some(json!(0))),
         ("fileType", Some(json!(0))),
-        ("update_data_url", Some(json!(aws_url(order)))),
+        ("update_data_url", Some(json!(url))),
         ("auth_scheme", Some(json!("aws.s3.presigned"))),
         ("sig--", Some(Value::Null)),
     ]);
     Ok(json!({"afr_ota": {"protocols": ["HTTP"], "files": [file]}}))
 }
 
-/// A document for AWS IoT Jobs, and the command that creates the job.
-fn aws(order: &Order<'_>, id: &str, document: Value) -> anyhow::Result<Made> {
+/// A document for AWS IoT Jobs, and the command that creates the job. `describe` writes the document around a URL.
+fn aws(order: &Order<'_>, id: &str, describe: impl Fn(&str) -> anyhow::Result<Value>) -> anyhow::Result<Made> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     ensure!(
         (1..=64).contains(&id.len()) && id.chars().all(fits),
         "{id:?} can't be a jobId: 1 to 64 of a-z A-Z 0-9 _ -"
     );
-    let thing = order.thing.unwrap_or("<thing>");
-    let mut advice = format!(
-        "aws iot create-job --job-id {id} --targets arn:aws:iot:<region>:<account>:thing/{thing} --document file://job.json"
-    );
-    if placeholder(order.url).is_some() {
-        advice += " --presigned-url-config roleArn=arn:aws:iam::<account>:role/<role>,expiresInSec=3600";
+    let object = S3Object::of(order)?;
+    if let Some(object) = &object {
+        check(&describe(&object.url)?.to_string())?;
     }
-    advice.insert_str(0, "save it as job.json, then create the job:\n");
-    Ok(Made { document: document.to_string(), advice })
+    let url = object.as_ref().map_or_else(|| order.url.to_owned(), S3Object::placeholder);
+    let (thing, partition) =
+        (order.thing.unwrap_or("<thing>"), object.as_ref().map_or("aws", |object| object.partition));
+    let mut advice = format!(
+        "save it as job.json, then create the job:\naws iot create-job --job-id {id} --targets \
+         arn:{partition}:iot:<region>:<account>:thing/{thing} --document file://job.json"
+    );
+    if object.is_some() {
+        advice +=
+            &format!(" --presigned-url-config roleArn=arn:{partition}:iam::<account>:role/<role>,expiresInSec=3600");
+    }
+    Ok(Made { document: describe(&url)?.to_string(), advice })
 }
 
 fn ota_update(order: &Order<'_>) -> anyhow::Result<Made> {

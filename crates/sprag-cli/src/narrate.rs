@@ -2,14 +2,26 @@
 
 use std::io::Write;
 
+use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::device::{Happening, SelfTest};
 use sprag_testkit::mcuboot::Swap;
 
+/// How the bar looks on a terminal of so many columns: never longer than one line.
+fn template(columns: u16) -> &'static str {
+    match columns {
+        0..8 => "",
+        8..30 => "{percent:>3}%",
+        30..60 => "{wide_bar} {percent:>3}% {eta:>4}",
+        60..88 => "{wide_bar} {bytes:>10} of {total_bytes:>10} {eta:>4} left",
+        _ => "{bar:32} {bytes:>10} of {total_bytes} {bytes_per_sec:>12} {eta:>4} left",
+    }
+}
+
 /// A progress bar in bytes. It draws on a terminal only.
 pub fn progress_bar() -> ProgressBar {
-    let style = "{bar:32} {bytes:>10} of {total_bytes} {bytes_per_sec:>12} {eta:>4} left";
+    let style = template(Term::stderr().size().1);
     let bar = ProgressBar::new(0);
     if let Ok(style) = ProgressStyle::with_template(style) {
         bar.set_style(style.progress_chars("=> "));
@@ -124,6 +136,80 @@ impl<W: Write> Narrator<W> {
     pub fn finish_bar(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use indicatif::{ProgressDrawTarget, TermLike};
+
+    /// A terminal that remembers the longest line.
+    #[derive(Debug, Clone)]
+    struct Narrow(u16, Arc<Mutex<(usize, usize)>>);
+
+    impl Narrow {
+        fn drawn(&self, text: &str) {
+            let width = console::measure_text_width(text.trim_matches(['\r', '\n']));
+            let mut seen = self.1.lock().expect("no panic");
+            *seen = (seen.0.max(width), seen.1 + usize::from(text.contains('%') || text.contains("left")));
+        }
+    }
+
+    impl TermLike for Narrow {
+        fn width(&self) -> u16 {
+            self.0
+        }
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn write_line(&self, text: &str) -> io::Result<()> {
+            self.drawn(text);
+            Ok(())
+        }
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            self.drawn(text);
+            Ok(())
+        }
+        fn clear_line(&self) -> io::Result<()> {
+            Ok(())
+        }
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// On a terminal of any width, at any size and place: what is drawn is one line at most.
+    #[test]
+    fn the_bar_fits_into_one_line() {
+        for columns in 1..=200 {
+            let term = Narrow(columns, Arc::default());
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::term_like(Box::new(term.clone())));
+            bar.set_style(ProgressStyle::with_template(template(columns)).expect("a template").progress_chars("=> "));
+            for (length, position) in
+                [(0, 0), (9, 1), (1_048_576, 1_023), (u64::from(u32::MAX), 1 << 31), (1 << 20, 1 << 20)]
+            {
+                bar.set_length(length);
+                bar.set_position(position);
+                bar.force_draw();
+            }
+            let (width, draws) = *term.1.lock().expect("no panic");
+            assert!(width <= usize::from(columns), "{width} of {columns} columns");
+            assert!(draws > 0 || columns < 8, "nothing was drawn in {columns} columns");
         }
     }
 }

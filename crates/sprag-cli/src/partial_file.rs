@@ -77,16 +77,7 @@ impl PartialFile {
                 let _ = fs::remove_file(&record_path);
             }
         })?;
-        let mut this = Self {
-            path,
-            file,
-            record_path,
-            record,
-            line_at: 0,
-            start: 0,
-            length: 0,
-            hash: Sha256::new(),
-        };
+        let mut this = Self { path, file, record_path, record, line_at: 0, start: 0, length: 0, hash: Sha256::new() };
         let session = this.recall(anew).inspect_err(|_| {
             if made_part && made_record {
                 this.remove();

@@ -340,6 +340,7 @@ fn a_file_that_can_not_be_written() {
     Ran::of(&mut sprag(["fetch", url, "-o", &folder])).refused(2, &[&folder, "a directory"]);
 
     // Two at once would tear each other's part.
+    fs::write(path("app.bin.part.json"), "{\"sprag\":1,\"total\":null,\"etag\":null}\n").expect("a file");
     let part = fs::File::create(path("app.bin.part")).expect("a file");
     part.lock().expect("a lock");
     Ran::of(&mut sprag(["fetch", url, "-o", &path("app.bin")])).refused(2, &["app.bin.part", "in use by another"]);

@@ -105,7 +105,9 @@ mod tests {
         use std::{string::String, vec, vec::Vec};
         let mut texts = vec![String::new()];
         for _ in 0..5 {
-            let longer = |text: &String| "AQgw8+/=-_\n".chars().map(|last| [text.as_str(), &String::from(last)].concat()).collect::<Vec<_>>();
+            let longer = |text: &String| {
+                "AQgw8+/=-_\n".chars().map(|last| [text.as_str(), &String::from(last)].concat()).collect::<Vec<_>>()
+            };
             texts.extend(texts.iter().flat_map(longer).collect::<Vec<_>>());
             texts.sort();
             texts.dedup();

@@ -240,7 +240,8 @@ fn a_bad_document_is_rejected_by_its_envelope() {
     let mut jobs = device();
     jobs.connected();
     request(&mut jobs).unwrap();
-    let payload = br#"{"clientToken":"0","execution":{"jobId":"a","versionNumber":0,"jobDocument":{"operation":"ota"}}}"#;
+    let payload =
+        br#"{"clientToken":"0","execution":{"jobId":"a","versionNumber":0,"jobDocument":{"operation":"ota"}}}"#;
     let Event::Job(execution) = jobs.arrived("$aws/things/t/jobs/start-next/accepted", payload) else { panic!() };
     let reason = execution.job().unwrap_err().to_string();
     let update = own(jobs.finish(0, Verdict::Rejected, &reason, None, &mut [0; 226], &mut [0; 512]).unwrap());

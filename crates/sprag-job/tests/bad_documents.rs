@@ -188,7 +188,12 @@ fn the_default_document() {
             "artifact.signature",
             None,
         ),
-        (&with(r##""signature":{"algorithm":#"rot13","value":"AA=="}"##), algorithm, "artifact.signature.algorithm", None),
+        (
+            &with(r##""signature":{"algorithm":#"rot13","value":"AA=="}"##),
+            algorithm,
+            "artifact.signature.algorithm",
+            None,
+        ),
         (&with(r##""signature":#{"algorithm":"ed25519"}"##), Kind::Missing, "artifact.signature.value", None),
     ]);
 }

@@ -205,7 +205,8 @@ fn where_json_breaks_is_named() {
     for (document, kind, offset) in [
         (&b""[..], Kind::CutShort, 0),
         (b" ", Kind::CutShort, 1),
-        (b"\xef\xbb\xbf{}", syntax("a value"), 0),
+        (b" \xef\xbb\xbf{}", syntax("a value"), 1),
+        (b"\xef\xbb\xbf{,}", syntax("a key"), 4),
         (b"{,}", syntax("a key"), 1),
         (b"{1:2}", syntax("a key"), 1),
         (b"{\"a\" 1}", syntax("`:`"), 5),

@@ -8,9 +8,7 @@ const OTHERS: Kind = Kind::NotAnOta { ct: None };
 
 /// Documents of the kinds that other agents and services write, made up here, bare.
 fn documents_of_others() -> Vec<Value> {
-    let step = |name: &str, handler: &str, input: Value| {
-        json!({"action": {"name": name, "type": "runHandler", "input": {"handler": handler, "args": input}, "runAsUser": ""}})
-    };
+    let step = |name: &str, handler: &str, input: Value| json!({"action": {"name": name, "type": "runHandler", "input": {"handler": handler, "args": input}, "runAsUser": ""}});
     vec![
         // The schema of aws-iot-device-client, and what AWS's managed templates make of it.
         json!({"version": "1.0", "steps": [step("Reboot", "reboot.sh", json!([]))]}),
@@ -40,7 +38,8 @@ fn documents_of_others() -> Vec<Value> {
 #[test]
 fn the_job_of_another_agent_is_left_to_it() {
     for document in documents_of_others() {
-        let payload = json!({"timestamp": 1, "execution": {"jobId": "theirs", "versionNumber": 1, "jobDocument": document}});
+        let payload =
+            json!({"timestamp": 1, "execution": {"jobId": "theirs", "versionNumber": 1, "jobDocument": document}});
         for payload in [document.to_string(), payload.to_string()] {
             let error = parse(payload.as_bytes()).unwrap_err();
             assert_eq!((error.kind(), error.reason()), (OTHERS, "not-an-ota"), "{payload}");
@@ -138,7 +137,9 @@ fn a_signature_is_base64() {
             json!({"afr_ota": {"protocols": ["HTTP"], "files": [{"update_data_url": "https://h/a", "sig-sha256-ecdsa": text}]}}),
         ]
     };
-    for text in ["-----BEGIN CERTIFICATE-----", "Zg===", "signature_hash_0", "AAA", "AA= =", "AA==\n", "AB==", "A-_A", " AAAA"] {
+    for text in
+        ["-----BEGIN CERTIFICATE-----", "Zg===", "signature_hash_0", "AAA", "AA= =", "AA==\n", "AB==", "A-_A", " AAAA"]
+    {
         for document in forms(text) {
             let document = document.to_string();
             let error = parse(document.as_bytes()).unwrap_err();
@@ -162,7 +163,9 @@ fn a_byte_order_mark_is_skipped() {
     let marked = marked.replace("https", "ftps");
     let at = marked.find("\"ftps").unwrap();
     assert_eq!(parse(marked.as_bytes()).unwrap_err().offset(), at);
-    for (cut, reason) in [("\u{feff}", "json-cut-short"), ("\u{feff}\u{feff}{}", "json-syntax"), (" \u{feff}{}", "json-syntax")] {
+    for (cut, reason) in
+        [("\u{feff}", "json-cut-short"), ("\u{feff}\u{feff}{}", "json-syntax"), (" \u{feff}{}", "json-syntax")]
+    {
         assert_eq!(parse(cut.as_bytes()).unwrap_err().reason(), reason);
     }
 }

@@ -11,6 +11,7 @@ use sprag::flash::journal::Standing;
 use sprag::verify::{Ed25519Key, Key};
 use sprag_cli::boot::{mark_word, state_words};
 use sprag_cli::device::{self, End, Happening, Inspection, Settings, SlotState};
+use sprag_cli::job_file;
 use sprag_cli::key;
 use sprag_cli::layout::Layout;
 use sprag_cli::narrate::Narrator;
@@ -131,6 +132,7 @@ impl Run {
         let layout = Layout::read(&self.files.layout)?;
         let key = key::read_public(&self.key)?;
         let document = std::fs::read(&self.job).with_context(|| format!("{}", self.job.display()))?;
+        let document = job_file::unwrapped(&document);
         let job = sprag::job::parse(&document).map_err(|error| anyhow!("{}: {error}", self.job.display()))?;
         let connector = HostConnector::new(self.cacert.as_deref())?;
         let device = open(&self.files.flash, &layout, key)?;

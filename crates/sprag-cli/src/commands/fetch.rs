@@ -202,9 +202,7 @@ impl Fetch {
             fetch::Failure::Storage(error) => {
                 Failure::Unfinished(format!("{error:#}; make room and run it again, and it goes on"))
             }
-            fetch::Failure::Stream(error) if self.is_to_stdout() => {
-                Failure::Ended(format!("standard output: {error}"))
-            }
+            fetch::Failure::Stream(error) if self.is_to_stdout() => Failure::Ended(format!("standard output: {error}")),
             fetch::Failure::Stream(error) => Failure::Ended(format!("{}: {error}", self.output.display())),
             fetch::Failure::Stopped(error) if self.is_to_stdout() && error.is_retryable() => {
                 Failure::Unfinished(format!("{error}; run it again: it begins anew"))

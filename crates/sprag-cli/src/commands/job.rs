@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use sprag::job::{Artifact, Dialect, Job as Document, Text};
-use sprag_cli::make;
+use sprag_cli::{job_file, make};
 
 use super::Failure;
 
@@ -113,7 +113,14 @@ impl Inspect {
             let document = std::fs::read(&self.file).with_context(|| name.clone())?;
             (name, document)
         };
-        let job = sprag::job::parse(&document).map_err(|error| anyhow!("{name}: {error}"))?;
+        let unwrapped = job_file::unwrapped(&document);
+        let job = match sprag::job::parse(&unwrapped) {
+            Ok(job) => job,
+            Err(error) => return Err(self.refused(&name, error.reason(), &error.to_string())),
+        };
+        if let Err(error) = make::check_urls(&job) {
+            return Err(self.refused(&name, "bad-url", &format!("{error:#}")));
+        }
         if self.json {
             println!("{}", as_json(&job));
             return Ok(());
@@ -133,6 +140,17 @@ impl Inspect {
             println!("  signed   {}", signature.unwrap_or("no"));
         }
         Ok(())
+    }
+}
+
+impl Inspect {
+    /// A device would refuse the document, for this reason.
+    fn refused(&self, name: &str, reason: &str, error: &str) -> Failure {
+        let failure = Failure::Input(anyhow!("{name}: {error}"));
+        if self.json {
+            println!("{}", json!({ "reason": reason, "error": failure.to_string(), "exit_code": failure.code() }));
+        }
+        failure
     }
 }
 

@@ -92,7 +92,9 @@ impl<'p> NewFile<'p> {
 
     fn write(mut self, text: &str) -> anyhow::Result<()> {
         if let Some(file) = &mut self.file {
-            file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(|| self.path.display().to_string())?;
+            file.write_all(text.as_bytes())
+                .and_then(|()| file.sync_all())
+                .with_context(|| self.path.display().to_string())?;
         }
         self.file = None;
         Ok(())

@@ -1,15 +1,17 @@
 //! `sprag serve`.
 
-use std::fs::OpenOptions;
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
 use std::future::Future;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
 use sprag_cli::s3::{CloseMode, Config, Server};
+use sprag_cli::scenario::{FaultServer, SCENARIOS, Scenario};
 
 use super::Failure;
 use crate::stdio;
@@ -21,7 +23,11 @@ use crate::stdio;
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// The directory. Files below it become objects; nothing is written to it.
-    directory: PathBuf,
+    #[arg(required_unless_present = "scenario")]
+    directory: Option<PathBuf>,
+    /// Misbehave as a server in the field does: over plain HTTP, the same for every file. `list` prints the scenarios.
+    #[arg(long, value_name = "NAME|list", value_parser = scenario, conflicts_with_all = ["valid", "v2", "requests", "close", "ca"])]
+    scenario: Option<Play>,
     /// Address and port to listen on.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0")]
     bind: SocketAddr,
@@ -49,9 +55,53 @@ enum Close {
     Silent,
 }
 
+/// A scenario, or all their names.
+#[derive(Debug, Clone, Copy)]
+enum Play {
+    List,
+    One(&'static Scenario),
+}
+
+fn scenario(name: &str) -> Result<Play, String> {
+    match name {
+        "list" => Ok(Play::List),
+        name => Scenario::named(name).map(Play::One).ok_or_else(|| "not one that `--scenario list` prints".to_owned()),
+    }
+}
+
 impl Serve {
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        let mut config = Config::publish(&self.directory)?;
+        match (self.scenario, &self.directory) {
+            (Some(Play::List), _) => {
+                for Scenario { name, does, source, .. } in SCENARIOS {
+                    println!("{name:22} {does} ({source})");
+                }
+                Ok(())
+            }
+            (Some(Play::One(scenario)), Some(directory)) => self.play(scenario, directory).await,
+            (None, Some(directory)) => self.s3(directory).await,
+            (_, None) => Err(anyhow!("a directory to serve is needed").into()),
+        }
+    }
+
+    async fn play(&self, scenario: &'static Scenario, directory: &Path) -> Result<(), Failure> {
+        let mut objects = BTreeMap::new();
+        read_objects(directory, "", &mut objects).with_context(|| format!("cannot serve {}", directory.display()))?;
+        let ended = ended().context("Ctrl-C can't be waited for")?;
+        let keys: Vec<String> = objects.keys().cloned().collect();
+        let server = FaultServer::start(self.bind, scenario, objects, |line| eprintln!("{line}")).await?;
+        println!("serving {} as {}: {}", directory.display(), scenario.name, scenario.does);
+        for key in keys {
+            println!("{key}\n  {}", server.url(&key));
+        }
+        if stdio::failure().is_none() {
+            ended.await;
+        }
+        Ok(())
+    }
+
+    async fn s3(&self, directory: &Path) -> Result<(), Failure> {
+        let mut config = Config::publish(directory)?;
         config.bind = self.bind;
         config.requests_per_connection = Some(self.requests).filter(|n| *n > 0);
         config.close = match self.close {
@@ -67,7 +117,7 @@ impl Serve {
             eprintln!("{} {} {range} {status} {} bytes", answer.method, answer.path, answer.body_bytes);
         });
         let name = format!("sprag-serve-{}-ca.pem", server.addr().port());
-        let ca = self.ca.unwrap_or_else(|| std::env::temp_dir().join(name));
+        let ca = self.ca.clone().unwrap_or_else(|| std::env::temp_dir().join(name));
         // Never over a file that is there already, nor through a link that somebody laid: it is removed in the end.
         let mut file =
             OpenOptions::new().write(true).create_new(true).open(&ca).with_context(|| format!("{}", ca.display()))?;
@@ -75,7 +125,7 @@ impl Serve {
         let written = file.write_all(server.ca_pem().unwrap_or_default().as_bytes());
         written.with_context(|| format!("{}", ca.0.display()))?;
 
-        println!("serving {} at {}", self.directory.display(), server.url_base());
+        println!("serving {} at {}", directory.display(), server.url_base());
         println!("trust it with --cacert {}", ca.0.display());
         let valid = Duration::from_secs(self.valid);
         for (bucket, key) in server.objects()? {
@@ -92,6 +142,20 @@ impl Serve {
         server.stop().await;
         Ok(())
     }
+}
+
+/// Reads every file below a directory.
+fn read_objects(directory: &Path, prefix: &str, objects: &mut BTreeMap<String, Vec<u8>>) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let key = format!("{prefix}{}", path.file_name().unwrap_or_default().to_string_lossy());
+        if path.is_dir() {
+            read_objects(&path, &format!("{key}/"), objects)?;
+        } else {
+            objects.insert(key, fs::read(&path)?);
+        }
+    }
+    Ok(())
 }
 
 /// A file that is removed in the end, whichever that is.
