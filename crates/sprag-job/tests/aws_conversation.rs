@@ -235,6 +235,25 @@ fn versions_and_step_timeouts_are_written_as_settings_say() {
     assert!(progress(&mut jobs, 150, 0).is_some(), "the step is kept alive");
 }
 
+/// Nothing is said about it, nor asked, until the service tells of another.
+#[test]
+fn the_job_of_another_agent_is_left_to_it() {
+    let mut jobs = device();
+    jobs.connected();
+    request(&mut jobs).unwrap();
+    let payload = br#"{"clientToken":"0","execution":{"jobId":"a","versionNumber":0,"jobDocument":{"steps":[]}}}"#;
+    let Event::Job(execution) = jobs.arrived("$aws/things/t/jobs/start-next/accepted", payload) else { panic!() };
+    assert_eq!(execution.job().unwrap_err().reason(), "not-an-ota");
+    jobs.leave();
+    assert!(jobs.saved().is_none() && !jobs.has_request() && !jobs.is_waiting());
+    assert!(request(&mut jobs).is_none());
+    let ended = jobs.arrived("$aws/things/t/jobs/a/update/accepted", br#"{"timestamp":1}"#);
+    assert!(matches!(ended, Event::Nothing));
+    let next = br#"{"execution":{"jobId":"b","versionNumber":1,"jobDocument":{"operation":"ota"}}}"#;
+    assert!(matches!(jobs.arrived("$aws/things/t/jobs/notify-next", next), Event::Nothing));
+    assert!(request(&mut jobs).unwrap().0.ends_with("/start-next"));
+}
+
 #[test]
 fn a_bad_document_is_rejected_by_its_envelope() {
     let mut jobs = device();

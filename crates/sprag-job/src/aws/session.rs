@@ -142,6 +142,14 @@ impl<'t> AwsJobs<'t> {
         self.hand.map(|hand| Saved { job_id: hand.id, version: hand.version, number: hand.number })
     }
 
+    /// Leaves the job in hand to another agent on the same thing: nothing is said about it. For documents that are
+    /// [not an OTA](crate::ParseErrorKind::NotAnOta). The service tells by itself when another job is the next.
+    pub fn leave(&mut self) {
+        self.hand = None;
+        self.asked = None;
+        self.want = Want::Nothing;
+    }
+
     /// How many topic filters there are to subscribe to: they fit in one SUBSCRIBE of AWS's broker.
     pub const FILTERS: usize = topics::FILTERS.len();
 

@@ -3,7 +3,7 @@
 use core::fmt::Write;
 
 use sprag_job::aws::{AwsJobs, Event, JobId, JobsError, RejectionCode, Saved, SelfTest, Verdict};
-use sprag_job::{NoRoom, Publish, Status, TooSmall};
+use sprag_job::{NoRoom, ParseErrorKind, Publish, Status, TooSmall};
 use sprag_verify::Version;
 
 use super::cloud::{Asked, Cloud, Heard, ReadJob, Scratch, Talk};
@@ -183,6 +183,11 @@ impl Talk for AwsCloud<'_> {
         };
         self.refusing = false;
         match (self.read)(payload) {
+            // The job of another agent on the same thing is not to be ended.
+            Err(error) if matches!(error.kind(), ParseErrorKind::NotAnOta { .. }) => {
+                self.jobs.leave();
+                Heard::Refused { reason: error.reason(), answer: None }
+            }
             Err(error) => self.refuse(now, error.reason(), out),
             Ok(_) if room.is_none_or(|room| payload.len() > room) => self.refuse(now, "document-too-large", out),
             Ok(job) => match job.require_https() {

@@ -236,7 +236,6 @@ fn what_the_cloud_takes_back_while_it_is_downloaded() {
 #[test]
 fn documents_that_make_no_sense_do_not_block_the_queue() {
     let documents = [
-        (json!({"mine": true}), "unknown-dialect"),
         (json!({"operation": "ota"}), "field-missing"),
         (ota("http://h/app"), "https-required"),
         (ota("${aws:iot:s3-presigned-url-v2:https://h/a}"), "presigned-placeholder"),
@@ -254,6 +253,26 @@ fn documents_that_make_no_sense_do_not_block_the_queue() {
         assert!(fleet.run());
         assert_eq!((fleet.finals("bad"), fleet.finals("good")), (vec!["REJECTED".into()], vec!["SUCCEEDED".into()]));
         assert_eq!(fleet.service.borrow_mut().job("bad").unwrap().details, json!({"reason": reason}));
+    }
+}
+
+/// The job of another agent on the same thing is neither ended nor done, and the queue goes on when that agent has ended it.
+#[test]
+fn the_job_of_another_agent_is_left_to_it() {
+    for theirs in [json!({"steps": []}), json!({"operation": "install"}), json!({"mine": true}), json!({})] {
+        let mut fleet = Fleet::new(move |_, id, _| if id == "theirs" { theirs.clone() } else { ota("https://h/app") });
+        // The step timeout that goes with start-next would end the other agent's step as well.
+        fleet.step_minutes = None;
+        fleet.service.borrow_mut().create("theirs");
+        fleet.service.borrow_mut().create("ours");
+        let time = fleet.device.time.clone();
+        let begun = time.seconds();
+        assert!(fleet.run_with(|| time.seconds() - begun > 600));
+        assert_eq!((fleet.finals("theirs").len(), fleet.finals("ours").len()), (0, 0));
+        assert!(!fleet.service.borrow_mut().job("theirs").unwrap().has_ended());
+        fleet.says(|service| service.job("theirs").unwrap().status = "SUCCEEDED");
+        assert!(fleet.run());
+        assert_eq!((fleet.finals("theirs").len(), fleet.finals("ours")), (0, vec!["SUCCEEDED".into()]));
     }
 }
 
