@@ -297,6 +297,7 @@ fn ota_update(order: &Order<'_>) -> anyhow::Result<Made> {
         Some((server, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => (server, port),
         _ => (authority, if scheme == "https" { "443" } else { "80" }),
     };
+    ensure!(!server.is_empty(), "the URL has no host");
     let document = json!({
         "Message": "Update Available", "Board": board, "Version": order.version, "Connection": connection,
         "Server": server, "Port": port, "File": file,

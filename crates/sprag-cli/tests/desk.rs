@@ -258,7 +258,7 @@ fn outputs_that_can_not_be_are_refused_at_once() {
     .map(|name| desk.path(name))
     .into();
     outputs.extend((246..=300).map(|length| desk.path(&"n".repeat(length))));
-    outputs.extend(["", "/", ".", ".."].map(str::to_owned));
+    outputs.extend(["/", ".", ".."].map(str::to_owned));
     let before = desk.names();
     for output in outputs {
         let ran = Ran::of(&mut sprag(["fetch", &url, "-o", &output, "--retries", "1", "--json"]));
@@ -405,6 +405,26 @@ fn zeros_behind_a_part_are_not_taken_for_the_object() {
         let cost = Ran::of(&mut sprag(["fetch", &plain.url(), "-o", &output, "--json"])).succeeded().json();
         assert_eq!((&cost["resumed_from"], &cost["bytes_twice"]), (&came.into(), &0.into()), "{zeros}: {cost}");
         assert!(fs::read(&output).expect("a file") == plain.object, "{zeros} zeros");
+    }
+}
+
+/// A kill is no loss of power: every byte that came is there.
+#[test]
+fn after_a_kill_it_goes_on_with_every_byte() {
+    let served = Served::new("trickle");
+    for least in [1, 10, 25] {
+        let desk = Desk::new();
+        let (output, part) = (desk.path("x"), desk.path("x.part"));
+        let mut command = sprag(["fetch", &served.url(), "-o", &output]);
+        let mut fetching = common::Running::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
+        let length = || fs::metadata(&part).map_or(0, |there| there.len());
+        common::wait_until("bytes come", || length() >= least);
+        fetching.kill();
+        let came = length();
+        let plain = Served::new("plain");
+        let cost = Ran::of(&mut sprag(["fetch", &plain.url(), "-o", &output, "--json"])).succeeded().json();
+        assert_eq!((&cost["resumed_from"], &cost["bytes_twice"]), (&came.into(), &0.into()), "{cost}");
+        assert!(fs::read(&output).expect("a file") == plain.object);
     }
 }
 

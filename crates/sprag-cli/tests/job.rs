@@ -232,7 +232,10 @@ fn every_s3_url_is_made_a_placeholder() {
 fn urls_are_judged_as_the_devices_client_judges_them() {
     let mut urls: Vec<String> = Vec::new();
     for scheme in ["https", "http", "HTTPS", "ftp", ""] {
-        for authority in ["h", "h:1", "h:0", "h:65535", "h:65536", "h:99999", "h:x", "u:p@h", "u@h", "[::1]", "[::1", "::1", "h..x", "", "[]", "-"] {
+        for authority in [
+            "h", "h:1", "h:0", "h:65535", "h:65536", "h:99999", "h:x", "u:p@h", "u@h", "[::1]", "[::1", "::1", "h..x",
+            "", "[]", "-",
+        ] {
             for rest in ["", "/a", "/a?b=%2F&c", "/a#x", "?q", "/a b", "/\u{fc}"] {
                 urls.push(format!("{scheme}://{authority}{rest}"));
             }
@@ -242,7 +245,16 @@ fn urls_are_judged_as_the_devices_client_judges_them() {
     for url in &urls {
         let is_fetched = sprag::fetch::Url::parse(url.bytes()).is_ok();
         for dialect in sprag::job::Dialect::ALL.iter().copied() {
-            let order = Order { dialect, url, version: "1.0.0", id: None, hardware: None, name: Some("n"), image: None, thing: None };
+            let order = Order {
+                dialect,
+                url,
+                version: "1.0.0",
+                id: None,
+                hardware: None,
+                name: Some("n"),
+                image: None,
+                thing: None,
+            };
             match document(&order) {
                 Ok(made) => {
                     let job = sprag::job::parse(made.document.as_bytes()).unwrap();
@@ -269,7 +281,8 @@ fn urls_are_judged_as_the_devices_client_judges_them() {
         let made = make(&["--dialect", "iotconnect-2.1", "--url", url, "--version", "1.5"]);
         let stderr = String::from_utf8_lossy(&made.stderr).into_owned();
         assert!(made.status.code() == Some(2) && made.stdout.is_empty() && stderr.contains(reason), "{stderr}");
-        let document = json!({"v": "2.1", "ct": 1, "ack": "7", "urls": [{"url": "https://h/a"}, {"url": url}]}).to_string();
+        let document =
+            json!({"v": "2.1", "ct": 1, "ack": "7", "urls": [{"url": "https://h/a"}, {"url": url}]}).to_string();
         let seen = inspect(&document, &["--json"]);
         let object: Value = serde_json::from_slice(&seen.stdout).unwrap();
         assert!(seen.status.code() == Some(2) && object["reason"] == "bad-url", "{object}");
@@ -281,7 +294,8 @@ fn urls_are_judged_as_the_devices_client_judges_them() {
 #[test]
 fn documents_come_in_strings_and_behind_byte_order_marks() {
     let document = json!({"operation": "ota", "version": "1.5", "artifact": {"url": "https://h/a?b=1&c=%2F"}});
-    let execution = |document: &Value| json!({"execution": {"jobId": "j", "versionNumber": 1, "jobDocument": document}});
+    let execution =
+        |document: &Value| json!({"execution": {"jobId": "j", "versionNumber": 1, "jobDocument": document}});
     let (bare, plain) = (inspected(&document.to_string()), inspected(&execution(&document).to_string()));
     assert_eq!((&bare["id"], &plain["id"]), (&Value::Null, &json!("j")));
     let string = json!(document.to_string());
@@ -305,7 +319,10 @@ fn what_a_device_could_not_use_is_refused_by_inspect() {
     for (document, reason) in [
         (signed("-----BEGIN CERTIFICATE-----"), "field-type"),
         (signed("${aws:iot:code-sign-signature:s3://b/k}"), "aws-placeholder"),
-        (json!({"operation": "ota", "artifact": {"url": "${aws:iot:s3-presigned-url-v2:https://s3/b/k}"}}), "presigned-placeholder"),
+        (
+            json!({"operation": "ota", "artifact": {"url": "${aws:iot:s3-presigned-url-v2:https://s3/b/k}"}}),
+            "presigned-placeholder",
+        ),
         (json!({"execution": {"jobId": "j", "jobDocument": theirs}}), "not-an-ota"),
         (json!({"v": "3.0", "ct": 1}), "unknown-dialect"),
     ] {

@@ -205,7 +205,8 @@ impl Fetch {
             fetch::Failure::Stream(error) if self.is_to_stdout() => Failure::Ended(format!("standard output: {error}")),
             fetch::Failure::Stream(error) => Failure::Ended(format!("{}: {error}", self.output.display())),
             fetch::Failure::Stopped(error)
-                if self.is_to_stdout() && (error.is_retryable() || error.needs_new_url()) => {
+                if self.is_to_stdout() && (error.is_retryable() || error.needs_new_url()) =>
+            {
                 Failure::Unfinished(format!("{error}; run it again: it begins anew"))
             }
             fetch::Failure::Stopped(error) => {
