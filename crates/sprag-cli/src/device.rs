@@ -165,7 +165,7 @@ impl Device {
         }
         let flash = SimFlash::create(path, layout.geometry).with_context(|| format!("{}", path.display()))?;
         flash.load(layout.primary.start, image).inspect_err(|_| {
-            // Half a flash is none. What keeps it from being removed was in the way before.
+            // An incomplete flash file is of no use. An error here has the same cause as the one that is reported.
             let _ = std::fs::remove_file(path);
         })?;
         Ok(())

@@ -15,7 +15,7 @@ use crate::partial_file::PartialFile;
 const BUFFER: usize = 64 * 1024;
 /// How often the object may change under the reader within one run.
 const STARTS_MAX: u32 = 3;
-/// How many symbolic links may lead to the file.
+/// The number of symbolic links that are followed: Linux's own limit.
 const LINKS_MAX: u32 = 40;
 
 /// How to fetch.
@@ -49,12 +49,12 @@ pub enum Step {
     },
 }
 
-/// Where the bytes go.
+/// The destination of a download.
 pub enum Output<'w> {
-    /// A file. Until it is whole, what came lies in `FILE.part`; a symbolic link is followed, and what it leads to is replaced.
-    /// A device node or a FIFO is written into, as [`Stream`](Self::Stream) is.
+    /// A file. Until the download is complete, its bytes lie in `FILE.part`. A symbolic link is followed and its target is
+    /// replaced. A device node or a FIFO is written into, like a [`Stream`](Self::Stream).
     File(&'w Path),
-    /// Whatever takes bytes: they are written as they come, and can't be gone on with in another run.
+    /// A writer. It gets the bytes as they arrive; another run starts over at byte 0.
     Stream(&'w mut (dyn Write + 'w)),
 }
 
@@ -74,16 +74,16 @@ pub enum Failure {
     Url(UrlError),
     /// The file can't be used.
     Input(anyhow::Error),
-    /// What came can't be written for now, because the disk is full, say. What came before is kept.
+    /// Writing failed, for example because the disk is full. The bytes before that are kept.
     Storage(anyhow::Error),
-    /// What came can't be written into a stream, and what was written can't be gone on with.
+    /// Writing into a stream failed.
     Stream(io::Error),
     /// The download stopped. What came of it is kept, unless it can't be gone on with.
     Stopped(Error<ConnectError>),
 }
 
 impl Failure {
-    /// A stable name for it, at most 24 characters.
+    /// Returns a stable name of the cause, at most 24 characters long.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Url(error) => error.reason(),
@@ -94,7 +94,7 @@ impl Failure {
         }
     }
 
-    /// A file that can't be used; a full disk is no fault of its name.
+    /// Tells a full disk from a file that can't be used at all.
     fn of_file(error: anyhow::Error) -> Self {
         if is_full(&error) { Self::Storage(error) } else { Self::Input(error) }
     }
@@ -105,7 +105,7 @@ fn is_full(error: &anyhow::Error) -> bool {
     matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge))
 }
 
-/// Where the bytes go, opened.
+/// An open destination.
 enum Sink<'w> {
     File { part: PartialFile, output: PathBuf },
     Stream { out: Box<dyn Write + 'w>, written: bool },
@@ -173,7 +173,12 @@ impl<'w> Sink<'w> {
     }
 }
 
-/// What a path leads to.
+/// Returns whether another run can resume a download into `output`. It can't for FIFOs and devices.
+pub fn goes_on(output: &Path) -> bool {
+    matches!(destination(output), Ok(Destination::File(_)))
+}
+
+/// The kind of file that a path names.
 enum Destination {
     /// A regular file, or nothing yet.
     File(PathBuf),
@@ -181,7 +186,7 @@ enum Destination {
     Special(PathBuf),
 }
 
-/// Follows symbolic links, as the system does where a file is opened.
+/// Follows symbolic links as `open` does, and finds out what kind of file is at the end.
 fn destination(output: &Path) -> anyhow::Result<Destination> {
     let mut path = output.to_owned();
     for _ in 0..LINKS_MAX {
@@ -192,9 +197,9 @@ fn destination(output: &Path) -> anyhow::Result<Destination> {
             Ok(there) if there.is_dir() => bail!("{}: a directory", output.display()),
             Ok(there) if is_special(&there) => return Ok(Destination::Special(path)),
             Ok(there) if !there.is_file() => {
-                bail!("{}: neither a file, a FIFO nor a character device", output.display())
+                bail!("{}: not a regular file, FIFO or character device", output.display())
             }
-            // Whatever is wrong on the way to it is said when it is made.
+            // Other errors are reported when the file is created.
             _ => {}
         }
         if !fs::symlink_metadata(&path).is_ok_and(|there| there.is_symlink()) {

@@ -1,10 +1,10 @@
-//! Job documents as they come in files: also such that another tool has put into a string.
+//! Job documents in files, also those that another tool has put into a string.
 
 use std::borrow::Cow;
 
 use serde_json::Value;
 
-/// The document in `bytes`, taken out of the string that it was put into: a `jobDocument` that is JSON in a string, as
+/// Returns the document in `bytes`, unwrapped if it is JSON in a string: the `jobDocument` as
 /// `aws iot-jobs-data describe-job-execution` prints it, or the `document` of `aws iot get-job-document`.
 ///
 /// A device does not take these: it has no memory to undo the string in, and AWS IoT sends it no such document.

@@ -1,10 +1,10 @@
 //! The desk: `sprag fetch`, `sprag serve`, `sprag device`, `sprag job`, `sprag image`, `sprag keygen`.
 
 #![forbid(unsafe_code)]
-// They panic where nobody reads: see `stdio`.
+// These panic when the output is closed: see `stdio`.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-// First, for its macros take the place of the standard library's in all that follows.
+// First, because its macros replace the standard library's in all modules that follow.
 #[macro_use]
 mod stdio;
 mod commands;
@@ -52,10 +52,10 @@ fn main() -> ExitCode {
     ended(message.as_deref(), code)
 }
 
-/// The end of the program: what failed, in a line each, and the exit code.
+/// Prints one line for each thing that failed, and returns the exit code.
 fn ended(message: Option<&str>, code: u8) -> ExitCode {
     let unwritten = stdio::failure();
-    // A download into it says so itself.
+    // A download to standard output has reported it already.
     let is_said = message.is_some_and(|message| message.starts_with("standard output: "));
     if let Some(error) = unwritten.as_ref().filter(|_| !is_said) {
         eprintln!("sprag: standard output: {error}");
@@ -63,11 +63,11 @@ fn ended(message: Option<&str>, code: u8) -> ExitCode {
     if let Some(message) = message {
         eprintln!("sprag: {message}");
     }
-    // What the command came to counts more than that it could not be told.
+    // The command's own failure takes precedence over a failed print.
     ExitCode::from(if unwritten.is_some() && code == 0 { commands::CODE_ENDED } else { code })
 }
 
-/// What clap has to say: help and version are what was asked for.
+/// Prints clap's message. Help and version are not errors.
 fn explained(error: &clap::Error) -> ExitCode {
     let printed = error.print().and_then(|()| io::stdout().flush());
     if error.use_stderr() {
@@ -84,7 +84,7 @@ fn explained(error: &clap::Error) -> ExitCode {
     ended(None, 0)
 }
 
-/// Whether the command was given `--json`.
+/// Returns whether the command was given `--json`.
 fn asks_for_json(matches: &ArgMatches) -> bool {
     match matches.subcommand() {
         Some((_, inner)) => asks_for_json(inner),

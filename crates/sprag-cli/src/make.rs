@@ -73,7 +73,7 @@ fn check(document: &str) -> anyhow::Result<()> {
     check_urls(&job).map_err(|error| refused(format!("{error:#}")))
 }
 
-/// Reads every URL of a job as the device's client does.
+/// Parses every URL of a job with the device's own client.
 ///
 /// # Errors
 /// The first that it refuses, with its reason.
@@ -136,14 +136,14 @@ const PARTITIONS: [(&str, &str); 7] = [
 
 /// An object in S3 that AWS IoT can presign a URL for.
 struct S3Object {
-    /// By path, which is the form that the service documents.
+    /// In path style, the form that the service documents.
     url: String,
     partition: &'static str,
 }
 
 impl S3Object {
-    /// The object, when the order is for AWS and its URL is one of S3 that is not presigned yet: `s3://BUCKET/KEY`, or
-    /// virtual-hosted or by path, at a regional endpoint of any partition, dual-stack or FIPS ones too.
+    /// Returns the object if the order is for AWS and its URL is an S3 URL without a query: `s3://BUCKET/KEY`, or
+    /// virtual-hosted or path style at a regional endpoint of any partition, dual-stack and FIPS endpoints included.
     fn of(order: &Order<'_>) -> anyhow::Result<Option<Self>> {
         if !order.dialect.is_aws() {
             return Ok(None);
@@ -202,13 +202,13 @@ impl S3Object {
         Ok(Some(Self { url: format!("https://{endpoint}{suffix}/{object}"), partition }))
     }
 
-    /// What the service puts a presigned URL in the place of.
+    /// Returns the text that the service replaces by a presigned URL.
     fn placeholder(&self) -> String {
         format!("${{aws:iot:s3-presigned-url-v2:{}}}", self.url)
     }
 }
 
-/// Whether a label is a region's name, such as `eu-west-1`, `us-gov-east-1` or `eusc-de-east-1`.
+/// Returns whether a label is the name of a region, such as `eu-west-1`, `us-gov-east-1` or `eusc-de-east-1`.
 fn is_region(label: &str) -> bool {
     let parts: Vec<&str> = label.split('-').collect();
     let is_word = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase());

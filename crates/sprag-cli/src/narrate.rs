@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::device::{Happening, SelfTest};
 use sprag_testkit::mcuboot::Swap;
 
-/// How the bar looks on a terminal of so many columns: never longer than one line.
+/// Returns the template of the bar for a terminal of `columns` columns. It fits into one line.
 fn template(columns: u16) -> &'static str {
     match columns {
         0..8 => "",

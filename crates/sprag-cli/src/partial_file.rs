@@ -1,9 +1,9 @@
-//! A download that is not whole yet: `FILE.part`, and beside it the record of what is known of it, `FILE.part.json`.
+//! An incomplete download: `FILE.part`, and its record in `FILE.part.json`.
 //!
-//! The record is a text of lines, each a JSON object. The first says whose file it is and which object it is of:
-//! `{"sprag":1,"total":1049233,"etag":"\"5d41\""}`, with nulls where the server did not say. Each of the others vouches for
-//! the bytes from the end of the line before it up to its own: `{"to":65536,"sha256":"…"}`. What the lines do not vouch for
-//! was not written, or did not reach the disk before the power failed, and is fetched again.
+//! The record has one JSON object per line. The first line marks the files as this program's and names the object:
+//! `{"sprag":1,"total":1049233,"etag":"\"5d41\""}`, with nulls where the server gave no strong ETag. Each further line is the
+//! digest of a segment, which begins where the line before it ends: `{"to":65536,"sha256":"…"}`. Bytes behind the last segment
+//! whose digest is right are fetched again: they were never written, or did not reach the disk before the power failed.
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sprag::fetch::{Etag, Session};
 
-/// One line of the record vouches for so many bytes at most: as many are fetched again after a loss of power.
+/// The largest segment. As many bytes may be fetched again after a power failure.
 const SEGMENT: u64 = 64 * 1024;
-/// How every record of these begins, those of earlier versions included.
+/// The first bytes of a record, and of a record of an earlier version.
 const OURS: [&str; 2] = [r#"{"sprag":"#, r#"{"total":"#];
 /// The version of the record.
 const VERSION: u32 = 1;
@@ -37,24 +37,23 @@ struct Segment {
     sha256: String,
 }
 
-/// A download that is not whole yet. It stays locked until it is dropped.
+/// An incomplete download. It is locked until it is dropped.
 #[derive(Debug)]
 pub(crate) struct PartialFile {
     path: PathBuf,
     file: File,
     record_path: PathBuf,
     record: File,
-    /// Where the last line of the record begins.
+    /// Offset of the last line in the record.
     line_at: u64,
-    /// The bytes that it vouches for: where they begin, where they end, and their digest so far.
+    /// Start and end of the segment of that line, and the digest of its bytes.
     start: u64,
     length: u64,
     hash: Sha256,
 }
 
 impl PartialFile {
-    /// Opens what an earlier run left of `output`, or begins. Everything that could keep the file from being written is found
-    /// out here, before a byte of it is downloaded.
+    /// Opens the incomplete download of `output`, or creates one. Paths that can't be written fail here, before the download.
     ///
     /// # Errors
     /// The files can't be made or written, are in use, or belong to another program.
@@ -92,7 +91,7 @@ impl PartialFile {
         let named = || format!("{}", path.display());
         if made_record && fs::symlink_metadata(path).is_ok() {
             bail!(
-                "{}: not made by sprag, for there was no {} beside it; move it away, or choose another name",
+                "{}: not made by sprag, there is no {} beside it; move it away, or choose another name",
                 path.display(),
                 record_path.display()
             );
@@ -102,13 +101,13 @@ impl PartialFile {
             TryLockError::WouldBlock => anyhow!("{}: in use by another process", path.display()),
             TryLockError::Error(error) => anyhow!("{}: {error}", path.display()),
         })?;
-        // Another process may have come to its end with it meanwhile, and it bears the name of the whole file now.
+        // Another process may have completed it meanwhile: the open file then has the name of the output.
         let (here, there) = (file.metadata().with_context(named)?, fs::symlink_metadata(path));
         ensure!(there.is_ok_and(|there| is_same(&here, &there)), "{}: in use by another process", path.display());
         Ok((file, made))
     }
 
-    /// What the record vouches for of the file: the rest is cut off.
+    /// Returns the session that the record proves, and truncates the file behind it.
     fn recall(&mut self, anew: bool) -> anyhow::Result<Session> {
         let mut text = Vec::new();
         self.record.rewind().and_then(|()| self.record.read_to_end(&mut text)).with_context(|| self.record_name())?;
@@ -152,7 +151,7 @@ impl PartialFile {
             (self.start, self.length, self.hash, self.line_at) = (self.length, to, hash, at);
             at += line.len() as u64;
         }
-        // Of a file that is whole the last byte is fetched again: whether it is this object's is for the server to say.
+        // Of a complete file the last byte is fetched again, so that the server confirms the object.
         if self.length == total && total > 0 {
             self.length -= 1;
             self.file.seek(SeekFrom::Start(self.start))?;
@@ -172,7 +171,7 @@ impl PartialFile {
         Ok(Some(Session { offset: self.length, total: Some(total), etag: Some(etag) }))
     }
 
-    /// The digest of so many bytes of the file, or of as many as are left.
+    /// Returns the digest of the next `length` bytes of the file, and how many there were.
     fn digest_next(&mut self, length: u64) -> io::Result<(u64, Sha256)> {
         let (mut hash, mut read) = (Sha256::new(), 0);
         let mut rest = (&mut self.file).take(length);
@@ -195,14 +194,14 @@ impl PartialFile {
         self.record_path.display().to_string()
     }
 
-    /// Empties the file: the object is another one now, or not known.
+    /// Empties the file.
     pub(crate) fn start_over(&mut self) -> anyhow::Result<()> {
         self.file.set_len(0).and_then(|()| self.file.rewind()).with_context(|| self.name())?;
         self.pin(&Session::default())
     }
 
-    /// Notes which object the bytes are of, before the first of them is written. Without a strong ETag the next run could not
-    /// tell the object from another one: it begins anew.
+    /// Writes the first line of the record, before the first byte of the object. Without a strong ETag the next run starts
+    /// over, because it could not tell the object from another one.
     pub(crate) fn pin(&mut self, session: &Session) -> anyhow::Result<()> {
         let known = session.total.zip(session.etag.as_ref()).filter(|_| session.is_pinned());
         let header = Header {
@@ -218,10 +217,10 @@ impl PartialFile {
         Ok(())
     }
 
-    /// Writes the next bytes, as many as there is room for, and vouches for them.
+    /// Writes the next bytes and their digests.
     ///
     /// # Errors
-    /// The file system's. What was written before is kept, and vouched for.
+    /// The file system's. The bytes that were written before are kept, and recorded.
     pub(crate) fn append(&mut self, mut bytes: &[u8]) -> anyhow::Result<()> {
         while !bytes.is_empty() {
             let room = SEGMENT - (self.length - self.start);
@@ -258,7 +257,7 @@ impl PartialFile {
         recorded.with_context(|| self.record_name())
     }
 
-    /// Writes the last line of the record anew, and begins another where it vouches for enough.
+    /// Rewrites the last line of the record, and begins another when its segment is full.
     fn write_line(&mut self) -> io::Result<()> {
         let mut line = serde_json::to_vec(&Segment { to: self.length, sha256: hex(&self.hash) })?;
         line.push(b'\n');
@@ -271,7 +270,7 @@ impl PartialFile {
         Ok(())
     }
 
-    /// Leaves what came to the next run; where nothing came, nothing is left behind.
+    /// Keeps the bytes for the next run. Without any, both files are removed.
     pub(crate) fn leave(self) {
         if self.length == 0 {
             self.remove();
@@ -279,12 +278,12 @@ impl PartialFile {
     }
 
     fn remove(&self) {
-        // Whatever keeps them from being removed keeps the next run from using them as well, and is said then.
+        // The next run reports what is in the way.
         let _ = fs::remove_file(&self.path);
         let _ = fs::remove_file(&self.record_path);
     }
 
-    /// Gives the whole file its name.
+    /// Gives the complete file its name.
     ///
     /// # Errors
     /// The file system's. The download is kept.
@@ -292,11 +291,11 @@ impl PartialFile {
         let synced = self.file.sync_all();
         synced.with_context(|| self.name())?;
         if let Ok(metadata) = fs::metadata(output) {
-            // The file that is replaced keeps who may read and run it. Where that can't be, the new one is as good.
+            // Best effort: the new file gets the mode of the one that it replaces.
             let _ = self.file.set_permissions(metadata.permissions());
         }
         match fs::rename(&self.path, output) {
-            // A file that something is mounted on can be written, but not replaced.
+            // A mount point can be written, but not replaced.
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy => fs::copy(&self.path, output).map(|_| ()),
             renamed => renamed,
         }
@@ -310,12 +309,12 @@ fn hex(hash: &Sha256) -> String {
     hash.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Opens a file of this crate's, or makes it; says which. Neither a link nor a file that has another name as well is ours.
+/// Opens a file of this program, or creates it and returns true. Links, and files with a second name, are refused.
 fn open_own(path: &Path) -> anyhow::Result<(File, bool)> {
     let named = || format!("{}", path.display());
     let mut options = OpenOptions::new();
     options.read(true).write(true);
-    // Does not follow links, not even those that lead nowhere.
+    // Does not follow links, not even dangling ones.
     match options.clone().create_new(true).open(path) {
         Ok(file) => return Ok((file, true)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -325,7 +324,7 @@ fn open_own(path: &Path) -> anyhow::Result<(File, bool)> {
     let foreign = || anyhow!("{}: not made by sprag; move it away, or choose another name", path.display());
     ensure!(there.is_file() && links(&there) == 1, foreign());
     let file = options.open(path).with_context(named)?;
-    // A link that was laid in between.
+    // The path may have been replaced by a link in between.
     ensure!(is_same(&file.metadata().with_context(named)?, &there), foreign());
     Ok((file, false))
 }
@@ -363,7 +362,7 @@ mod tests {
         (0..length).map(|at| (at % 251) as u8 | 1).collect()
     }
 
-    /// A download of `total` bytes of which the first came in pieces of these sizes.
+    /// Makes an incomplete download of `total` bytes, written in pieces of these sizes.
     fn left(dir: &Path, total: usize, pieces: &[usize]) -> PathBuf {
         let output = dir.join("x");
         let (mut part, begun) = PartialFile::open(&output, true).expect("a file");
@@ -379,8 +378,8 @@ mod tests {
         output
     }
 
-    /// After a loss of power the tail of a file may be zeros, or anything, and its record may be old or torn: whatever is
-    /// damaged and wherever, what is gone on with is the object's, and of an undamaged one everything is.
+    /// After a power failure the tail of a file may be zeros, and its record may be old or torn. Whatever the damage, the
+    /// bytes that are kept are the object's; without damage all are kept.
     #[test]
     fn whatever_the_power_took_is_fetched_again() {
         let total = 240_000;

@@ -1,5 +1,5 @@
-//! Servers that misbehave as those in the field do: one scenario each, over plain HTTP, for `sprag serve --scenario` and for
-//! tests of your own client.
+//! Servers that misbehave as servers in the field do, over plain HTTP: for `sprag serve --scenario`, and for tests of any
+//! HTTP client.
 //!
 //! Every scenario serves the same objects. Where one is replaced, [`replacement`] says by what.
 
@@ -16,7 +16,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 /// The longest request that is read.
 const REQUEST_MAX: usize = 64 * 1024;
-/// How long a server that hangs does so.
+/// The duration of a hang.
 const HANG: Duration = Duration::from_secs(3600);
 const ETAG: &str = "ETag: \"a\"\r\n";
 const MODIFIED: &str = "Last-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n";
@@ -28,7 +28,7 @@ pub struct Scenario {
     pub name: &'static str,
     /// What the server does.
     pub does: &'static str,
-    /// Where it has been met.
+    /// The bug report or standard that describes it.
     pub source: &'static str,
     script: fn(&Request<'_>) -> Answer,
 }
@@ -40,7 +40,7 @@ impl std::fmt::Debug for Scenario {
 }
 
 impl Scenario {
-    /// The scenario of that name.
+    /// Returns the scenario of that name.
     pub fn named(name: &str) -> Option<&'static Self> {
         SCENARIOS.iter().find(|scenario| scenario.name == name)
     }
@@ -48,11 +48,11 @@ impl Scenario {
 
 /// A request for one of the objects.
 struct Request<'a> {
-    /// Which request for the object it is, from 1 on.
+    /// The number of the request among those for the same object, from 1.
     number: u32,
-    /// Which request of its connection it is, from 1 on.
+    /// The number of the request on its connection, from 1.
     on_connection: u32,
-    /// What follows the path, from `?` on.
+    /// The query with its `?`, or nothing.
     query: &'a str,
     /// The path, with the `/`.
     path: &'a str,
@@ -64,15 +64,15 @@ struct Request<'a> {
     if_match: Option<&'a str>,
 }
 
-/// What is sent.
+/// An answer, and what the server does after it.
 struct Answer {
     bytes: Vec<u8>,
-    /// How long to wait before each byte of `bytes` after so many.
+    /// The number of bytes that are sent at once, and the pause before each further byte.
     drip: Option<(usize, Duration)>,
     then: Then,
 }
 
-/// What happens after an answer.
+/// The server's next step after an answer.
 #[derive(Clone, Copy)]
 enum Then {
     /// The next request is waited for.
@@ -115,12 +115,12 @@ impl Answer {
     }
 }
 
-/// The object that is in the place of another one later: as long, and no byte the same.
+/// Returns the object that replaces `object` in some scenarios: of the same length, each byte XOR 0x5A.
 pub fn replacement(object: &[u8]) -> Vec<u8> {
     object.iter().map(|byte| byte ^ 0x5A).collect()
 }
 
-/// A proper answer with this object.
+/// Returns a correct answer with this object.
 fn object_of(request: &Request<'_>, object: &[u8], validators: &str) -> Answer {
     let etag = validators.strip_prefix("ETag: ").and_then(|rest| rest.split("\r\n").next());
     if let (Some(wanted), Some(etag)) = (request.if_match, etag)
@@ -144,24 +144,24 @@ fn object_of(request: &Request<'_>, object: &[u8], validators: &str) -> Answer {
     Answer::new(&head, &object[from..to], Then::Keep)
 }
 
-/// What a well-behaved server answers.
+/// Returns the answer of a well-behaved server.
 fn proper(request: &Request<'_>) -> Answer {
     object_of(request, request.object, ETAG)
 }
 
-/// An error as S3 says it.
+/// Returns an error in S3's form.
 fn refusal(status: &str, code: &str) -> Answer {
     let body = format!("<Error><Code>{code}</Code></Error>");
     let head = format!("HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nContent-Length: {}\r\n", body.len());
     Answer::new(&head, body.as_bytes(), Then::Keep)
 }
 
-/// Another place; a `Location` as it is written.
+/// Returns a redirect with `location` exactly as given.
 fn redirect(status: &str, location: &str) -> Answer {
     Answer::new(&format!("HTTP/1.1 {status}\r\nLocation: {location}\r\nContent-Length: 0\r\n"), &[], Then::Keep)
 }
 
-/// The whole object in chunks, whatever was asked for.
+/// Returns the whole object in chunks, without regard to the range.
 fn chunked(request: &Request<'_>) -> Answer {
     let mut body = Vec::new();
     for piece in request.object.chunks(7_000) {
@@ -173,7 +173,7 @@ fn chunked(request: &Request<'_>) -> Answer {
     Answer::new(&format!("HTTP/1.1 200 OK\r\n{ETAG}Transfer-Encoding: chunked\r\n"), &body, Then::Keep)
 }
 
-/// The first answer ends after 30 % of the object; the object is another one then.
+/// Cuts the first answer at 30 % of the object, and may replace the object after that.
 fn spliced(request: &Request<'_>, first: &str, second: &str, replaced: bool) -> Answer {
     if request.number == 1 {
         return object_of(request, request.object, first).cut(request.object.len() * 3 / 10);
@@ -189,7 +189,7 @@ fn login_page() -> Answer {
     Answer::new(&head, LOGIN, Then::Keep)
 }
 
-/// Every scenario that there is.
+/// All scenarios.
 pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "plain", does: "behaves well: ranges, a strong ETag, If-Match", source: "-", script: proper },
     Scenario {
@@ -527,6 +527,44 @@ pub const SCENARIOS: &[Scenario] = &[
         script: |r| proper(r).with(&format!("/{}\r\n", r.object.len()), "/*\r\n"),
     },
     Scenario {
+        name: "short-range",
+        does: "answers with a `Content-Range` that ends a byte before the body does",
+        source: "cloudflare/miniflare 406",
+        script: |r| {
+            let last = r.range.map_or(r.object.len(), |(_, to)| to.min(r.object.len())).saturating_sub(1);
+            proper(r).with(&format!("-{last}/"), &format!("-{}/", last.saturating_sub(1)))
+        },
+    },
+    Scenario {
+        name: "multipart-ranges",
+        does: "answers 206 with `multipart/byteranges`",
+        source: "RFC 9110, section 15.3.7.2",
+        script: |r| proper(r).with("Content-Range", "Content-Type: multipart/byteranges; boundary=x\r\nX-Range"),
+    },
+    Scenario {
+        name: "line-feeds",
+        does: "ends the lines of the header with LF alone",
+        source: "RFC 9112, section 2.2",
+        script: |r| {
+            let answer = proper(r);
+            let (head, body) = answer.bytes.split_at(answer.head_length());
+            let head = String::from_utf8_lossy(head).replace("\r\n", "\n");
+            Answer { bytes: [head.as_bytes(), body].concat(), ..answer }
+        },
+    },
+    Scenario {
+        name: "long-etag",
+        does: "gives an ETag of 200 characters",
+        source: "RFC 9110, section 8.8.3",
+        script: |r| object_of(r, r.object, &format!("ETag: \"{}\"\r\n", "e".repeat(200))),
+    },
+    Scenario {
+        name: "unquoted-etag",
+        does: "gives an ETag without quotes",
+        source: "small file servers",
+        script: |r| object_of(r, r.object, "ETag: abc\r\n"),
+    },
+    Scenario {
         name: "two-lengths",
         does: "sends two `Content-Length` that differ",
         source: "RFC 9112, section 6.3",
@@ -566,12 +604,12 @@ pub struct FaultServer {
     accepting: JoinHandle<()>,
 }
 
-/// What all connections share.
+/// State that all connections share.
 struct Shared {
     scenario: &'static Scenario,
     host: String,
     objects: BTreeMap<String, Vec<u8>>,
-    /// How often each was asked for.
+    /// The number of requests for each object.
     counts: Mutex<HashMap<String, u32>>,
     log: Box<dyn Fn(&str) + Send + Sync>,
 }
@@ -598,13 +636,13 @@ impl FaultServer {
         Ok(Self { addr, accepting })
     }
 
-    /// The URL of an object.
+    /// Returns the URL of an object.
     pub fn url(&self, key: &str) -> String {
         let path: Vec<String> = key
             .split('/')
             .map(|part| percent_encoding::utf8_percent_encode(part, percent_encoding::NON_ALPHANUMERIC).to_string())
             .collect();
-        // What needs no escape is easier to read without.
+        // Unreserved characters are left unescaped, to be readable.
         let path = path.join("/").replace("%2E", ".").replace("%2D", "-").replace("%5F", "_");
         format!("http://{}/{path}", self.addr)
     }
@@ -659,7 +697,7 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
         match then {
             Then::Keep => {}
             Then::Close => {
-                // All of it arrives before the end does.
+                // The client gets all bytes before the end of the connection.
                 stream.shutdown().await?;
                 return Ok(());
             }

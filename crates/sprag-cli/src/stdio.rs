@@ -1,16 +1,16 @@
-//! Standard output and standard error, whose readers may have gone and whose disks may be full.
+//! Standard output and standard error that may be closed, or redirected to a full disk.
 //!
-//! The standard library's `println!` and `eprintln!` panic there. In this program these names stand for macros that do not:
-//! what could not be written is noted, and [`failure`] tells it when the command has come to its end.
+//! The standard library's `println!` and `eprintln!` panic on such errors. The macros of the same names in this file do not:
+//! they remember the first error, and [`failure`] returns it at the end of the program.
 
 use std::fmt::Arguments;
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// What became of standard output.
+/// The state of standard output.
 #[derive(Debug, Default)]
 struct State {
-    /// Something was written, or was to be.
+    /// Something was written, or an attempt was made.
     used: bool,
     /// The first error. Nothing is written after it.
     failure: Option<String>,
@@ -22,7 +22,7 @@ fn state() -> MutexGuard<'static, State> {
     STDOUT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Standard output. An error is reported once, to whoever writes, and remembered.
+/// Standard output. The first error is remembered, and nothing is written after it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stdout;
 
@@ -40,7 +40,7 @@ impl Stdout {
 
 impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // At once, not when the process ends, where nobody hears of an error.
+        // Flushed at once: an error at the exit of the process would be lost.
         self.run(|out| out.write_all(bytes).and_then(|()| out.flush()))?;
         Ok(bytes.len())
     }
@@ -50,43 +50,43 @@ impl Write for Stdout {
     }
 }
 
-/// Why standard output could not be written, if that is so.
+/// Returns the first error on standard output.
 pub(crate) fn failure() -> Option<String> {
     state().failure.clone()
 }
 
-/// Notes an error of whoever wrote to standard output in another way.
+/// Records an error of a write to standard output that bypassed [`Stdout`].
 pub(crate) fn failed(error: &io::Error) {
     let mut state = state();
     state.used = true;
     state.failure.get_or_insert_with(|| error.to_string());
 }
 
-/// Whether anything was printed.
+/// Returns whether anything was printed.
 pub(crate) fn is_used() -> bool {
     state().used
 }
 
-/// What `println!` stands for.
+/// Implements `println!`.
 pub(crate) fn print_line(line: Arguments<'_>) {
     // Remembered for the end of the program.
     let _ = Stdout.write_all(format!("{line}\n").as_bytes());
 }
 
-/// What `eprintln!` stands for.
+/// Implements `eprintln!`.
 pub(crate) fn print_error_line(line: Arguments<'_>) {
-    // There is nowhere else to complain. The exit code stays what it is.
+    // There is no other channel to report this on. The exit code does not change.
     let _ = io::stderr().lock().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Prints a line to standard output; what keeps it from being written is told by [`failure`].
+/// Prints a line to standard output. [`failure`] returns the error, if there was one.
 macro_rules! println {
     ($($text:tt)*) => {
         $crate::stdio::print_line(format_args!($($text)*))
     };
 }
 
-/// Prints a line to standard error, if it can be written.
+/// Prints a line to standard error and ignores errors.
 macro_rules! eprintln {
     ($($text:tt)*) => {
         $crate::stdio::print_error_line(format_args!($($text)*))

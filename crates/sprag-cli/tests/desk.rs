@@ -148,8 +148,8 @@ fn commands(desk: &Desk, url: &str, refused: &str) -> Vec<(Vec<String>, i32)> {
     lines.into_iter().map(|(line, code)| (line.into_iter().map(str::to_owned).collect(), code)).collect()
 }
 
-/// Whatever becomes of standard output and standard error: no panic, and what the command came to is the exit code. Only a
-/// command that succeeds and can't say so ends with 1.
+/// Closed or full standard output and standard error: no command panics, and the exit code is the command's own. Only a
+/// success that can't be printed ends with 1.
 #[test]
 fn no_command_panics_where_nobody_reads() {
     let desk = Desk::furnished();
@@ -189,7 +189,7 @@ fn no_command_panics_where_nobody_reads() {
     assert!(!left.iter().any(|name| name.contains("-ca.pem") || name.ends_with(".part")), "{left:?}");
 }
 
-/// Where JSON was asked for, JSON comes, whatever fails: one object on the last line, with why.
+/// With `--json`, every failure prints one object with the reason on the last line.
 #[test]
 fn failures_are_told_in_json_where_it_was_asked_for() {
     let desk = Desk::furnished();
@@ -222,7 +222,7 @@ fn failures_are_told_in_json_where_it_was_asked_for() {
     assert!(failures >= 12);
 }
 
-/// What can't take the object is refused before anything is asked for, and nothing is left behind.
+/// Outputs that can't be written are refused before the first request, and nothing is left behind.
 #[test]
 fn outputs_that_can_not_be_are_refused_at_once() {
     // Nobody answers there: who asked would be told so, with 3.
@@ -349,7 +349,7 @@ fn standard_output_takes_the_object_and_nothing_else() {
     let cost: serde_json::Value = serde_json::from_str(text(&json.stderr).trim()).expect("an object");
     assert!(json.stdout == served.object && cost["bytes"] == SIZE && cost["reason"].is_null(), "{cost}");
 
-    // What was written can't be taken back: it fails, and begins anew when it is run again.
+    // Bytes that were written can't be taken back, so the next run starts over.
     let midway = Served::new("expired-midway");
     let failed = fetch(&midway, &["--json"]);
     assert_eq!(failed.status.code(), Some(3), "{}", text(&failed.stderr));
@@ -390,7 +390,7 @@ fn a_full_disk_is_no_bad_input() {
     assert_eq!(desk.names(), ["x"]);
 }
 
-/// What a desk machine leaves after a loss of power: the size is on the disk, and the data is not.
+/// After a power failure of the PC the size of a file may be on the disk, and its data not.
 #[test]
 fn zeros_behind_a_part_are_not_taken_for_the_object() {
     let plain = Served::new("plain");
@@ -428,7 +428,7 @@ fn after_a_kill_it_goes_on_with_every_byte() {
     }
 }
 
-/// Another program's files that happen to have the names are left as they are, whatever comes of the fetch.
+/// Files of other programs with the same names are not touched, whether the fetch succeeds or fails.
 #[test]
 fn another_programs_part_is_left_alone() {
     for scenario in ["plain", "expired", "not-found"] {

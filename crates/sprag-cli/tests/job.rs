@@ -152,8 +152,8 @@ fn what_a_device_would_refuse_is_not_made() {
     }
 }
 
-/// Every S3 endpoint that there is, virtual-hosted and by path: a placeholder by path at the same endpoint. What only looks
-/// like one stays as it is.
+/// S3 endpoints of all partitions and kinds, virtual-hosted and path style, become path-style placeholders at the same
+/// endpoint. Other URLs are taken as they are.
 #[test]
 fn every_s3_url_is_made_a_placeholder() {
     let made = |url: &str| {
@@ -226,8 +226,8 @@ fn every_s3_url_is_made_a_placeholder() {
     }
 }
 
-/// URLs of all kinds in every dialect: what the device's client refuses is neither made nor inspected without complaint, and
-/// what it takes is.
+/// URLs of all kinds in every dialect: a document is made exactly if the device's client accepts its URL, and `inspect`
+/// refuses the others.
 #[test]
 fn urls_are_judged_as_the_devices_client_judges_them() {
     let mut urls: Vec<String> = Vec::new();
@@ -290,7 +290,7 @@ fn urls_are_judged_as_the_devices_client_judges_them() {
     }
 }
 
-/// A document in a string, in whichever of AWS's envelopes, and behind a byte order mark, is the document.
+/// Documents in a string, in each of AWS's envelopes, with and without a byte order mark.
 #[test]
 fn documents_come_in_strings_and_behind_byte_order_marks() {
     let document = json!({"operation": "ota", "version": "1.5", "artifact": {"url": "https://h/a?b=1&c=%2F"}});

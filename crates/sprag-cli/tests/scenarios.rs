@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use common::{Ran, Running, bytes, sprag};
 use sprag_cli::scenario::{FaultServer, SCENARIOS, Scenario, replacement};
 
-/// What comes of a fetch.
+/// The outcome of a fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Comes {
     /// The object that is served.
@@ -39,7 +39,7 @@ const fn with(scenario: &'static str, comes: Comes, size: usize, options: &'stat
 
 use Comes::{Fails, Object, Page, Replacement};
 
-/// What is right.
+/// The right outcomes.
 const ROWS: &[Row] = &[
     row("plain", Object),
     with("plain", Object, 200_000, &["--range-size", "4096"]),
@@ -79,9 +79,15 @@ const ROWS: &[Row] = &[
     with("endless-refusal", Fails(3, "url-refused"), 1_000, &["--retries", "1"]),
     with("two-lengths", Fails(3, "header-malformed"), 1_000, &["--retries", "1"]),
     row("captive-portal-midway", Object),
+    with("short-range", Fails(3, "wrong-range"), 1_000, &["--retries", "1"]),
+    with("multipart-ranges", Fails(3, "wrong-range"), 1_000, &["--retries", "1"]),
+    row("line-feeds", Object),
+    row("long-etag", Fails(1, "etag-too-long")),
+    row("unquoted-etag", Object),
 ];
 
-/// What is right, and comes with changes to the client that are on their way: to be moved into the table above with them.
+/// Right outcomes that the client does not reach yet. `what_awaits_changes_to_the_client` fails when one of them is reached:
+/// it then belongs into `ROWS`.
 const AFTER_FETCH: &[Row] = &[
     // A byte with each connection is no progress that is worth the connections.
     with("byte-per-connection", Fails(3, "connection-closed"), 2_000, &["--retries", "2"]),
@@ -104,7 +110,7 @@ const AFTER_FETCH: &[Row] = &[
 /// No fetch takes longer, whatever the server does.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What came, or how it failed.
+/// Runs a row. The error says what came instead.
 async fn outcome(row: &Row) -> Result<(), String> {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let object = bytes(7, row.size);
@@ -168,7 +174,7 @@ async fn every_scenario_ends_as_it_should() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// A row that is right by now belongs into the other table: this fails as soon as one is.
+/// Fails as soon as a row is right, so that it is moved into the other table.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_awaits_changes_to_the_client() {
     let right: Vec<_> =

@@ -107,7 +107,7 @@ fn help_says_what_there_is() {
         ),
         (&["--help"], &["3 unfinished"]),
         (&["fetch", "--help"], &["--output", "--range-size", "--cacert", "--json", "FILE.part"]),
-        (&["serve", "--help"], &["--bind", "--valid", "--v2", "--requests", "--close", "--ca", "Ctrl-C"]),
+        (&["serve", "--help"], &["--bind", "--valid", "--v2", "--requests", "--close", "--ca", "--scenario", "Ctrl-C"]),
         (&["device", "--help"], &["init", "run", "show"]),
         (&["device", "run", "--help"], &["--flash", "--layout", "--job", "--key", "--cacert", "--json", "killed"]),
     ] {

@@ -136,7 +136,7 @@ impl<'a> Field<'a> {
         self.replaced(text).map(Some)
     }
 
-    /// The text, unless AWS was to put something in the place of it or of a part of it, and has not.
+    /// Refuses a text with a placeholder that AWS has not replaced.
     fn replaced(&self, text: Text<'a>) -> Result<Text<'a>, ParseError<'a>> {
         match url::placeholder(text) {
             None => Ok(text),

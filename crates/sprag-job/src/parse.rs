@@ -51,8 +51,8 @@ pub fn parse(document: &[u8]) -> Result<Job<'_>, ParseError<'_>> {
     Err(unknown(root))
 }
 
-/// Why a document is in none of the dialects. Only what looks like an OTA of one of them is a fault: anything else is for
-/// another agent, whose job is not ended.
+/// Returns the error for a document in none of the dialects. A document that looks like an OTA of one of them is a fault;
+/// any other is for another agent, whose job must not be ended.
 pub(crate) fn unknown(root: Value<'_>) -> ParseError<'_> {
     let [v, ct, cmd_type, afr_ota, operation] = Field::all(root, ["v", "ct", "cmdType", "afr_ota", "operation"]);
     let has = |field: Field<'_>| field.value().is_some();

@@ -64,11 +64,11 @@ impl<'a> Signature<'a> {
     }
 }
 
-/// What a signature's text must be.
+/// The expected form of a signature, for errors.
 #[cfg(feature = "aws")]
 pub(crate) const BASE64: &str = "base64 with padding";
 
-/// Whether the text is base64 with padding, and its last bits are zeros: what a device's decoder takes.
+/// Returns whether the text is base64 with padding whose unused bits are zero, as a device's decoder requires.
 #[cfg(feature = "aws")]
 pub(crate) fn is_base64(text: Text<'_>) -> bool {
     let (mut length, mut padding, mut last) = (0u32, 0u8, 0u8);

@@ -2,12 +2,12 @@
 
 use crate::text::{Bytes, Text};
 
-/// How everything begins that an AWS job's author writes for the service to replace.
+/// The start of every placeholder that AWS IoT replaces in a job document.
 const PLACEHOLDER: &str = "${aws:iot:";
-/// How it goes on where the service is to put a presigned URL; `-v2` may follow.
+/// The continuation of a placeholder for a presigned URL; `-v2` may follow.
 const PRESIGNED: &str = "s3-presigned-url";
 
-/// What AWS should have put in the place of a part of a text.
+/// The kind of a placeholder that AWS has not replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Placeholder {
     /// A presigned URL.
@@ -16,7 +16,7 @@ pub(crate) enum Placeholder {
     Other,
 }
 
-/// The first placeholder in the text that AWS has not replaced.
+/// Returns the kind of the first placeholder in the text.
 pub(crate) fn placeholder(text: Text<'_>) -> Option<Placeholder> {
     let mut rest = text.bytes();
     loop {

@@ -127,7 +127,7 @@ fn a_placeholder_is_refused_wherever_it_is_read() {
     }
 }
 
-/// What is no base64, or not all of it, is refused on arrival: a device would take it for none after the download.
+/// A signature that a device could not decode is refused on arrival, not after the download.
 #[test]
 fn a_signature_is_base64() {
     let forms = |text: &str| {
@@ -150,6 +150,28 @@ fn a_signature_is_base64() {
         for document in forms(text) {
             assert!(parse(document.to_string().as_bytes()).is_ok(), "{document}");
         }
+    }
+}
+
+/// Documents that AWS's own library refuses and this crate takes, and the other way round. The README describes each.
+#[test]
+fn afr_ota_is_taken_without_what_is_learnt_later() {
+    let file =
+        |fields: Value| json!({"afr_ota": {"protocols": ["MQTT", "HTTP"], "streamname": "s", "files": [fields]}});
+    for fields in [
+        json!({"update_data_url": "https://h/a", "filesize": 1}),
+        json!({"update_data_url": "https://h/a", "sig-sha256-ecdsa": "AA=="}),
+        json!({"update_data_url": "https://h/a"}),
+        json!({"filesize": 1}),
+    ] {
+        let document = file(fields).to_string();
+        let artifacts = parse(document.as_bytes()).unwrap().artifacts().count();
+        assert_eq!(artifacts, 1, "{document}");
+    }
+    // Its stream would do for a device that has streams. The URL is a fault all the same.
+    for url in ["presignedS3Url.s3.amazonaws.com/a", "", "${aws:iot:s3-presigned-url:https://s3.amazonaws.com/b/k}"] {
+        let document = file(json!({"update_data_url": url, "filesize": 1})).to_string();
+        assert!(parse(document.as_bytes()).unwrap_err().to_string().starts_with("afr_ota.files[0].update_data_url: "));
     }
 }
 

@@ -95,7 +95,7 @@ impl Fetch {
         }
     }
 
-    /// Whether the bytes go to standard output, and everything else to standard error.
+    /// Returns whether the object goes to standard output. Everything else goes to standard error then.
     fn is_to_stdout(&self) -> bool {
         self.output.as_os_str() == "-"
     }
@@ -105,7 +105,7 @@ impl Fetch {
         if self.is_to_stdout() { eprintln!("{line}") } else { println!("{line}") }
     }
 
-    /// The certificates can't be used.
+    /// Reports certificates that can't be used.
     fn not_begun(&self, error: anyhow::Error) -> Failure {
         if self.json {
             let (file, error) = (self.output.display().to_string(), format!("{error:#}"));
@@ -205,9 +205,10 @@ impl Fetch {
             fetch::Failure::Stream(error) if self.is_to_stdout() => Failure::Ended(format!("standard output: {error}")),
             fetch::Failure::Stream(error) => Failure::Ended(format!("{}: {error}", self.output.display())),
             fetch::Failure::Stopped(error)
-                if self.is_to_stdout() && (error.is_retryable() || error.needs_new_url()) =>
+                if (error.is_retryable() || error.needs_new_url())
+                    && (self.is_to_stdout() || !fetch::goes_on(&self.output)) =>
             {
-                Failure::Unfinished(format!("{error}; run it again: it begins anew"))
+                Failure::Unfinished(format!("{error}; run it again; it starts over"))
             }
             fetch::Failure::Stopped(error) => {
                 // Without a strong ETag, the object may come in one answer next time.

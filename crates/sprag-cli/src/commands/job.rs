@@ -144,7 +144,7 @@ impl Inspect {
 }
 
 impl Inspect {
-    /// A device would refuse the document, for this reason.
+    /// Reports a document that a device would refuse.
     fn refused(&self, name: &str, reason: &str, error: &str) -> Failure {
         let failure = Failure::Input(anyhow!("{name}: {error}"));
         if self.json {

@@ -36,7 +36,7 @@ impl Keygen {
         let signer = generate(self.kind)?;
         let (private, public) = (key::private_pem(&signer)?, key::public_pem(&signer)?);
         let public = self.public.as_ref().map(|path| NewFile::create(path, false).map(|file| (file, public)));
-        // Both can be made, or neither is.
+        // Both files are created, or neither is.
         let public = public.transpose()?;
         NewFile::create(&self.output, true)?.write(&private)?;
         if let Some((file, text)) = public {
@@ -71,8 +71,8 @@ fn generate(kind: Kind) -> anyhow::Result<Signer> {
     }
 }
 
-/// A file that is removed again unless it was written whole. Never one that is there already: it may be the only copy of a
-/// key.
+/// A new file that is removed on drop unless it was written completely. An existing file is never opened: it may be the only
+/// copy of a key.
 struct NewFile<'p> {
     path: &'p Path,
     file: Option<File>,
@@ -104,7 +104,7 @@ impl<'p> NewFile<'p> {
 impl Drop for NewFile<'_> {
     fn drop(&mut self) {
         if self.file.is_some() {
-            // What keeps it from being removed has been in the way before.
+            // An error here has the same cause as the one that is reported.
             let _ = fs::remove_file(self.path);
         }
     }

@@ -55,7 +55,7 @@ enum Close {
     Silent,
 }
 
-/// A scenario, or all their names.
+/// The value of `--scenario`.
 #[derive(Debug, Clone, Copy)]
 enum Play {
     List,
@@ -135,7 +135,7 @@ impl Serve {
             };
             println!("{key}\n  {url}");
         }
-        // URLs that nobody can read are not served.
+        // Without its URLs printed the server is of no use.
         if stdio::failure().is_none() {
             ended.await;
         }
@@ -158,12 +158,12 @@ fn read_objects(directory: &Path, prefix: &str, objects: &mut BTreeMap<String, V
     Ok(())
 }
 
-/// A file that is removed in the end, whichever that is.
+/// A file that is removed on drop.
 struct Removed(PathBuf);
 
 impl Drop for Removed {
     fn drop(&mut self) {
-        // Somebody else may have done so.
+        // It may be gone already.
         let _ = std::fs::remove_file(&self.0);
     }
 }
