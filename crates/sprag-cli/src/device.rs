@@ -1,5 +1,6 @@
 //! A whole device on the host: flash in a file, a bootloader, and the firmware's side of an update.
 
+use std::io;
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::path::Path;
@@ -163,11 +164,16 @@ impl Device {
         if let Err(why) = bench.bootloader().check(&bench.region(&layout.primary)) {
             anyhow::bail!("the image can't be started: {why}");
         }
-        let flash = SimFlash::create(path, layout.geometry).with_context(|| format!("{}", path.display()))?;
-        flash.load(layout.primary.start, image).inspect_err(|_| {
-            // An incomplete flash file is of no use. An error here has the same cause as the one that is reported.
-            let _ = std::fs::remove_file(path);
-        })?;
+        let named = || format!("{}", path.display());
+        // An incomplete flash file is of no use. An error of the removal has the same cause as the one that is reported.
+        let remove = |error: &io::Error| {
+            use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+            if matches!(error.kind(), FileTooLarge | QuotaExceeded | StorageFull) {
+                let _ = std::fs::remove_file(path);
+            }
+        };
+        let flash = SimFlash::create(path, layout.geometry).inspect_err(remove).with_context(named)?;
+        flash.load(layout.primary.start, image)?;
         Ok(())
     }
 
