@@ -2,8 +2,10 @@
 //!
 //! The record has one JSON object per line. The first line marks the files as this program's and names the object:
 //! `{"sprag":1,"total":1049233,"etag":"\"5d41\""}`, with nulls where the server gave no strong ETag. Each further line is the
-//! digest of a segment, which begins where the line before it ends: `{"to":65536,"sha256":"…"}`. Bytes behind the last segment
-//! whose digest is right are fetched again: they were never written, or did not reach the disk before the power failed.
+//! digest of a segment of at most 64 KiB: `{"from":0,"to":65536,"sha256":"…"}`. A segment that grows has two lines, which are
+//! written in turn, each before the bytes that it covers: a kill at any point leaves one of them valid. Bytes behind the last
+//! segment whose digest is right are fetched again: they were never written, or did not reach the disk before the power
+//! failed.
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -16,6 +18,8 @@ use sprag::fetch::{Etag, Session};
 
 /// The largest segment. As many bytes may be fetched again after a power failure.
 const SEGMENT: u64 = 64 * 1024;
+/// The length of a segment's line, filled up with blanks.
+const LINE: usize = 144;
 /// The first bytes of a record, and of a record of an earlier version.
 const OURS: [&str; 2] = [r#"{"sprag":"#, r#"{"total":"#];
 /// The version of the record.
@@ -33,6 +37,7 @@ struct Header {
 /// A further line of the record.
 #[derive(Debug, Serialize, Deserialize)]
 struct Segment {
+    from: u64,
     to: u64,
     sha256: String,
 }
@@ -44,9 +49,12 @@ pub(crate) struct PartialFile {
     file: File,
     record_path: PathBuf,
     record: File,
-    /// Offset of the last line in the record.
-    line_at: u64,
-    /// Start and end of the segment of that line, and the digest of its bytes.
+    /// Offset in the record of the open segment's lines, and which of the two is written next.
+    lines_at: u64,
+    is_second: bool,
+    /// Whether both of its lines have been written.
+    has_second: bool,
+    /// Start and end of the open segment, and the digest of its bytes.
     start: u64,
     length: u64,
     hash: Sha256,
@@ -76,7 +84,18 @@ impl PartialFile {
                 let _ = fs::remove_file(&record_path);
             }
         })?;
-        let mut this = Self { path, file, record_path, record, line_at: 0, start: 0, length: 0, hash: Sha256::new() };
+        let mut this = Self {
+            path,
+            file,
+            record_path,
+            record,
+            lines_at: 0,
+            is_second: false,
+            has_second: false,
+            start: 0,
+            length: 0,
+            hash: Sha256::new(),
+        };
         let session = this.recall(anew).inspect_err(|_| {
             for (path, made) in [(&this.path, made_part), (&this.record_path, made_record)] {
                 if made {
@@ -136,43 +155,58 @@ impl PartialFile {
         let header = serde_json::from_slice::<Header>(first).ok().filter(|header| header.sprag == VERSION);
         let Some(Header { total: Some(total), etag: Some(etag), .. }) = header else { return Ok(None) };
         let Ok(etag) = Etag::try_from(etag.as_str()) else { return Ok(None) };
-        self.file.rewind()?;
         let mut at = first.len() as u64;
         for line in lines {
-            let Ok(Segment { to, sha256 }) = serde_json::from_slice::<Segment>(line) else { break };
-            let Some(length) = to.checked_sub(self.length) else { break };
-            if length == 0 || length > SEGMENT || to > total {
-                break;
+            if !self.proves(line, total)? {
+                // Else it might become right later, and hide the lines behind it.
+                self.record.seek(SeekFrom::Start(at))?;
+                self.record.write_all(&vec![b' '; line.len() - 1])?;
             }
-            let (read, hash) = self.digest_next(length)?;
-            if read != length || hex(&hash) != sha256 {
-                break;
-            }
-            (self.start, self.length, self.hash, self.line_at) = (self.length, to, hash, at);
             at += line.len() as u64;
         }
+        self.record.set_len(at)?;
+        self.lines_at = at;
         // Of a complete file the last byte is fetched again, so that the server confirms the object.
         if self.length == total && total > 0 {
             self.length -= 1;
-            self.file.seek(SeekFrom::Start(self.start))?;
-            (_, self.hash) = self.digest_next(self.length - self.start)?;
-            self.record.set_len(self.line_at)?;
+            (_, self.hash) = self.digest(self.start, self.length - self.start)?;
             if self.length > self.start {
-                self.write_line()?;
-            }
-        } else {
-            self.record.set_len(at)?;
-            if self.length - self.start >= SEGMENT {
-                (self.line_at, self.start, self.hash) = (at, self.length, Sha256::new());
+                self.write_line(&self.hash.clone(), self.length)?;
             }
         }
+        self.begin_segment();
         self.file.set_len(self.length)?;
         self.file.seek(SeekFrom::Start(self.length))?;
         Ok(Some(Session { offset: self.length, total: Some(total), etag: Some(etag) }))
     }
 
-    /// Returns the digest of the next `length` bytes of the file, and how many there were.
-    fn digest_next(&mut self, length: u64) -> io::Result<(u64, Sha256)> {
+    /// Takes a line of the record, and returns whether the file's bytes are as it says.
+    fn proves(&mut self, line: &[u8], total: u64) -> io::Result<bool> {
+        let Ok(Segment { from, to, sha256 }) = serde_json::from_slice::<Segment>(line) else { return Ok(false) };
+        // It follows the last segment, or is the other line of it.
+        let follows = from == self.length || from == self.start;
+        if !follows || to <= from || to > total || to - from > SEGMENT {
+            return Ok(false);
+        }
+        let (read, hash) = self.digest(from, to - from)?;
+        let is_right = read == to - from && hex(&hash) == sha256;
+        if is_right && to > self.length {
+            (self.start, self.length) = (from, to);
+        }
+        Ok(is_right)
+    }
+
+    /// Begins a segment behind the last one.
+    fn begin_segment(&mut self) {
+        let lines = u64::from(self.is_second || self.has_second) + u64::from(self.has_second);
+        self.lines_at += lines * LINE as u64;
+        (self.is_second, self.has_second) = (false, false);
+        (self.start, self.hash) = (self.length, Sha256::new());
+    }
+
+    /// Returns how many of `length` bytes the file has from `from` on, and their digest.
+    fn digest(&mut self, from: u64, length: u64) -> io::Result<(u64, Sha256)> {
+        self.file.seek(SeekFrom::Start(from))?;
         let (mut hash, mut read) = (Sha256::new(), 0);
         let mut rest = (&mut self.file).take(length);
         let mut buffer = vec![0; SEGMENT as usize];
@@ -213,7 +247,9 @@ impl PartialFile {
         line.push(b'\n');
         let written = self.record.rewind().and_then(|()| self.record.write_all(&line));
         written.and_then(|()| self.record.set_len(line.len() as u64)).with_context(|| self.record_name())?;
-        (self.line_at, self.start, self.length, self.hash) = (line.len() as u64, 0, 0, Sha256::new());
+        (self.is_second, self.has_second, self.length) = (false, false, 0);
+        self.lines_at = line.len() as u64;
+        self.begin_segment();
         Ok(())
     }
 
@@ -234,6 +270,8 @@ impl PartialFile {
     fn append_to_segment(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
         let mut whole = self.hash.clone();
         whole.update(bytes);
+        let recorded = self.write_line(&whole, self.length + bytes.len() as u64);
+        recorded.with_context(|| self.record_name())?;
         let mut rest = bytes;
         let written = loop {
             if rest.is_empty() {
@@ -247,26 +285,31 @@ impl PartialFile {
             }
         };
         let count = bytes.len() - rest.len();
-        match written {
-            Ok(()) => self.hash = whole,
-            Err(_) => self.hash.update(&bytes[..count]),
-        }
         self.length += count as u64;
-        let recorded = if count > 0 { self.write_line() } else { Ok(()) };
-        written.with_context(|| self.name())?;
-        recorded.with_context(|| self.record_name())
+        if written.is_ok() {
+            self.hash = whole;
+            if self.length - self.start >= SEGMENT {
+                self.begin_segment();
+            }
+        } else if count > 0 {
+            self.hash.update(&bytes[..count]);
+            // In the place of the line that covers more than was written. Without it, these bytes are fetched again.
+            self.is_second = !self.is_second;
+            let _ = self.write_line(&self.hash.clone(), self.length);
+        }
+        written.with_context(|| self.name())
     }
 
-    /// Rewrites the last line of the record, and begins another when its segment is full.
-    fn write_line(&mut self) -> io::Result<()> {
-        let mut line = serde_json::to_vec(&Segment { to: self.length, sha256: hex(&self.hash) })?;
+    /// Writes one of the two lines of the open segment, with its bytes up to `to`.
+    fn write_line(&mut self, hash: &Sha256, to: u64) -> io::Result<()> {
+        let mut line = serde_json::to_vec(&Segment { from: self.start, to, sha256: hex(hash) })?;
+        line.resize(LINE - 1, b' ');
         line.push(b'\n');
-        self.record.seek(SeekFrom::Start(self.line_at))?;
+        let at = self.lines_at + if self.is_second { LINE as u64 } else { 0 };
+        self.record.seek(SeekFrom::Start(at))?;
         self.record.write_all(&line)?;
-        if self.length - self.start >= SEGMENT {
-            self.line_at += line.len() as u64;
-            (self.start, self.hash) = (self.length, Sha256::new());
-        }
+        self.has_second |= self.is_second;
+        self.is_second = !self.is_second;
         Ok(())
     }
 
@@ -404,7 +447,7 @@ mod tests {
                         let at = line + damage % (text.len() - line);
                         text[at] = 0;
                     }
-                    _ => text.extend(b"{\"to\":239999,\"sha256\":\"00\"}\n"),
+                    _ => text.extend(b"{\"from\":0,\"to\":60000,\"sha256\":\"00\"}\n"),
                 }
                 fs::write(&part, &bytes).expect("a file");
                 fs::write(&record, &text).expect("a file");
@@ -429,6 +472,46 @@ mod tests {
                 let (whole, session) = PartialFile::open(&output, false).expect("goes on");
                 assert_eq!(session.offset, total as u64 - 1);
                 drop(whole);
+            }
+        }
+    }
+
+    /// A kill between a line of the record and its bytes, or within the bytes, again and again: every byte that was written
+    /// before the last line is kept, however often it happens.
+    #[test]
+    fn a_kill_at_any_point_keeps_what_was_written() {
+        let total = 200_000;
+        let content = content(total);
+        for piece in [1_000, 1_448, 16_384, 65_536] {
+            let dir = tempfile::tempdir().expect("a directory");
+            let output = dir.path().join("x");
+            let part = dir.path().join("x.part");
+            let (mut partial, _) = PartialFile::open(&output, true).expect("a file");
+            partial.pin(&session(total as u64)).expect("a record");
+            let (mut at, mut kills) = (0, 0);
+            while at < total - 1 {
+                let end = (at + piece).min(total - 1);
+                partial.append(&content[at..end]).expect("room");
+                if end / 7_000 != at / 7_000 && kills % 5 < 4 {
+                    // The last append did not get so far: its line is there, and its bytes are not, or a part of them.
+                    drop(partial);
+                    let written = at + if kills % 2 == 0 { 0 } else { (end - at) / 2 };
+                    let file = OpenOptions::new().write(true).open(&part).expect("a file");
+                    // A piece that spans two segments has been recorded up to the first one's end.
+                    let spans = |at: usize| at as u64 / SEGMENT;
+                    file.set_len(written as u64).expect("a file");
+                    let (again, session) = PartialFile::open(&output, false).expect("goes on");
+                    let offset = session.offset as usize;
+                    assert!(offset <= written && fs::read(&part).expect("a file") == content[..offset]);
+                    assert!(
+                        offset >= at || spans(at) != spans(end),
+                        "{piece}: {offset} of {at} bytes kept, {kills} kills"
+                    );
+                    (partial, at) = (again, offset);
+                } else {
+                    at = end;
+                }
+                kills += 1;
             }
         }
     }
