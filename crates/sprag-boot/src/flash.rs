@@ -1,5 +1,8 @@
 //! Flash operations whose errors name the area they failed in.
 
+#[cfg(feature = "mcuboot")]
+use core::ops::Range;
+
 #[cfg(any(feature = "mcuboot", feature = "embassy-boot"))]
 use embedded_storage_async::nor_flash::NorFlashErrorKind;
 use embedded_storage_async::nor_flash::{NorFlash, NorFlashError, ReadNorFlash};
@@ -52,10 +55,23 @@ pub(crate) async fn clean<F: NorFlash>(
     flash: &mut F,
     area: Area,
     start: u32,
+    units: (u32, u8),
+    all: bool,
+) -> Result<(), Error> {
+    let end = capacity(flash)?;
+    clean_range(flash, area, start..end, units, all).await
+}
+
+/// Erases the sectors of a range like [`clean`].
+#[cfg(feature = "mcuboot")]
+pub(crate) async fn clean_range<F: NorFlash>(
+    flash: &mut F,
+    area: Area,
+    Range { start, end }: Range<u32>,
     (erase_size, erased): (u32, u8),
     all: bool,
 ) -> Result<(), Error> {
-    let mut to = capacity(flash)?;
+    let mut to = end;
     while to > start {
         let from = to.saturating_sub(erase_size);
         if all || !is_blank(flash, from, to, erased).await {

@@ -163,7 +163,15 @@ fn the_state_is_what_mcuboots_table_decides() {
                 }
                 mcuboot::Swap::Test => State::Staged(Swap::Test),
                 mcuboot::Swap::Permanent => State::Staged(Swap::Permanent),
-                mcuboot::Swap::Revert if device.layout.method != Method::Overwrite => State::Trial,
+                // The secondary slot is marked for the revert.
+                mcuboot::Swap::Revert
+                    if device.layout.method == Method::Offset
+                        && (secondary.magic, secondary.image_ok, secondary.copy_done)
+                            == (Mark::Good, Mark::Unset, Mark::Good) =>
+                {
+                    State::Interrupted
+                }
+                mcuboot::Swap::Revert => State::Trial,
                 _ => State::Settled,
             };
             assert_eq!(device.state(), decided, "{primary:?}, {secondary:?}, {:?}", device.layout);
@@ -332,6 +340,142 @@ fn a_torn_flag_is_no_obstacle_to_confirming() {
             let boots = if expected.is_ok() { (mcuboot::Swap::None, 2) } else { (mcuboot::Swap::Revert, 1) };
             assert_eq!(device.reset(), boots);
         }
+    }
+}
+
+/// A torn flag that can be read reverts nothing, and an erase could be cut off: it is left alone.
+#[test]
+fn a_torn_flag_that_can_be_read_is_left_alone() {
+    for device in devices(&SWAPPING) {
+        block_on(device.boot().stage(Swap::Test)).unwrap();
+        device.reset();
+        let cell = match device.layout.align {
+            16 => SLOT - 32,
+            32 => SLOT - 64,
+            _ => SLOT - 24,
+        };
+        let flash = device.primary.flash();
+        flash.load(cell, &[0x81]).unwrap();
+        let torn = flash.contents();
+        assert_eq!(device.state(), State::Settled);
+        block_on(device.boot().confirm()).unwrap();
+        assert!(flash.contents() == torn);
+        assert_eq!(device.reset(), (mcuboot::Swap::None, 2));
+    }
+}
+
+/// By offset, an image header in the first sector of the secondary slot makes MCUboot refuse what is staged and erase the
+/// slot. It is gone before a magic is there, at every cut, and whichever of the two calls comes first.
+#[test]
+fn by_offset_nothing_is_staged_over_an_image_in_the_first_sector() {
+    let has_old_image = |device: &Device| device.secondary.contents()[..4] == image(1)[..4];
+    for device in devices(&[Method::Offset]) {
+        let flash = device.secondary.flash();
+        flash.load(SLOT, &image(1)).unwrap();
+        let prepared = flash.contents();
+        block_on(device.boot().unstage()).unwrap();
+        assert!(!has_old_image(&device));
+        let erases = flash.stats().erases;
+        block_on(device.boot().unstage()).unwrap();
+        assert_eq!(flash.stats().erases, erases, "a blank sector is left alone");
+        for (before, after) in [(None, Swap::Test), (None, Swap::Permanent), (Some(Swap::Test), Swap::Permanent)] {
+            for torn in TORN {
+                for cut in 0..100 {
+                    flash.load(0, &prepared).unwrap();
+                    if let Some(swap) = before {
+                        block_on(device.boot().stage(swap)).unwrap();
+                        // Staged by something that knows nothing of the first sector.
+                        flash.load(SLOT, &image(1)).unwrap();
+                    }
+                    flash.cut_power_after(cut, torn);
+                    let done = block_on(device.boot().stage(after)).is_ok();
+                    flash.power_on();
+                    let staged = matches!(device.state(), State::Staged(swap) if before != Some(swap));
+                    assert!(!(staged && has_old_image(&device)), "{after:?}, cut {cut}, {torn:?}");
+                    if done {
+                        assert!(staged);
+                        break;
+                    }
+                }
+            }
+        }
+        // The same is staged already: only the sector is missing.
+        flash.load(0, &prepared).unwrap();
+        block_on(device.boot().stage(Swap::Test)).unwrap();
+        flash.load(SLOT, &image(1)).unwrap();
+        block_on(device.boot().stage(Swap::Test)).unwrap();
+        assert!(!has_old_image(&device));
+    }
+}
+
+/// The primary slot's trailer of a swap that has begun: every call is refused. An image that was padded by `imgtool` for the
+/// primary slot has no `swap_info`, and is not taken for one.
+#[test]
+fn a_swap_under_way_is_left_alone() {
+    for device in devices(&SWAPPING) {
+        let flash = device.primary.flash();
+        let swap_info = match device.layout.align {
+            16 => SLOT - 64,
+            32 => SLOT - 128,
+            _ => SLOT - 40,
+        };
+        flash.load(SLOT - 16, &expected_magic(device.layout.align)).unwrap();
+        assert_eq!(device.state(), State::Settled, "padded");
+        for (byte, expected) in [(2, true), (3, true), (4, true), (0x12, true), (1, false), (5, false), (0x0F, false)] {
+            flash.load(swap_info, &[byte]).unwrap();
+            assert_eq!(device.state() == State::Interrupted, expected, "{byte}");
+        }
+        flash.load(swap_info, &[4]).unwrap();
+        let before = flash.contents();
+        for swap in [Swap::Test, Swap::Permanent] {
+            assert_eq!(block_on(device.boot().stage(swap)), Err(Error::SwapInterrupted));
+        }
+        assert_eq!(block_on(device.boot().unstage()), Err(Error::SwapInterrupted));
+        assert_eq!(block_on(device.boot().confirm()), Err(Error::SwapInterrupted));
+        assert!(flash.contents() == before);
+    }
+}
+
+/// An overwrite-only MCUboot took the place of one that swaps: it copies what is in the secondary slot over the image of a
+/// trial that was not confirmed.
+#[test]
+fn a_trial_of_another_bootloader_is_confirmed_where_images_are_copied() {
+    for align in [1, 8, 16, 32] {
+        let swapping = device(align, 0xFF, Method::Scratch);
+        block_on(swapping.boot().stage(Swap::Test)).unwrap();
+        swapping.reset();
+        let layout = swapping.layout.method(Method::Overwrite);
+        let mut boot = McuBoot::new(swapping.primary.clone(), swapping.secondary.clone(), layout);
+        let decided = || {
+            let [primary, secondary] =
+                [&swapping.primary, &swapping.secondary].map(|slot| swapping.bootloader.trailer(slot).unwrap());
+            mcuboot::decide(mcuboot::Method::Overwrite, primary, secondary)
+        };
+        assert_eq!(decided(), mcuboot::Swap::Revert);
+        assert_eq!(block_on(boot.state()), Ok(State::Trial));
+        assert_eq!(block_on(boot.unstage()), Err(Error::OnTrial));
+        block_on(boot.confirm()).unwrap();
+        assert_eq!(decided(), mcuboot::Swap::None);
+        assert_eq!(block_on(boot.state()), Ok(State::Settled));
+        block_on(boot.unstage()).unwrap();
+    }
+}
+
+/// A slot that is one sector larger: the secondary one by offset, the primary one by moving.
+#[test]
+fn an_image_fits_into_both_slots() {
+    let part = Geometry { capacity: 2 * SLOT + SECTOR, write_size: 8, erase_size: SECTOR, erased: 0xFF };
+    let flash = SimFlash::in_memory(part);
+    for (method, primary, expected) in [
+        (Method::Offset, SLOT, SECTOR..SLOT - SECTOR),
+        (Method::Move, SLOT + SECTOR, 0..SLOT - 2 * SECTOR),
+        (Method::Move, SLOT, 0..SLOT - 3 * SECTOR),
+        (Method::Scratch, SLOT, 0..SLOT - 2 * SECTOR),
+    ] {
+        let layout = Layout::new(SLOT, 8, SECTOR, 0xFF).method(method);
+        let (first, second) = (flash.region(0..primary), flash.region(primary..part.capacity));
+        let Room { start, end, .. } = McuBoot::new(first, second, layout).room();
+        assert_eq!(start..end, expected, "{method:?}, {primary:#x}");
     }
 }
 

@@ -76,8 +76,7 @@ impl Layout {
     }
 
     /// A room with so many bytes of a slot left out at its start and at its end.
-    pub(crate) fn room(&self, slot: usize, before: u32, behind: u32) -> Room {
-        let slot = u32::try_from(slot).unwrap_or(u32::MAX);
+    pub(crate) fn room(&self, slot: u32, before: u32, behind: u32) -> Room {
         let end = slot.saturating_sub(behind);
         let end = end.saturating_sub(end.checked_rem(self.erase_size).unwrap_or(0));
         Room { start: before, end: end.max(before), erase_size: self.erase_size, erased: self.erased }

@@ -16,8 +16,10 @@ pub(crate) const MAGIC_SIZE: u32 = 16;
 /// A flag that is set.
 pub(crate) const SET: u8 = 0x01;
 
-/// `swap_info`: the type of the swap in the low nibble. The high one is for the image number, which MCUboot's own
-/// application side leaves at 0.
+/// `swap_info`: the type of the swap in the low nibble, and 0 in the high one.
+///
+/// The high nibble holds the image number. MCUboot's own `boot_set_next` writes it when MCUboot is built for several
+/// images. MCUboot reads it in a scratch area only, so 0 has the same effect in the secondary slot.
 pub(crate) fn swap_info(swap: Swap) -> u8 {
     match swap {
         Swap::Test => 2,
@@ -130,6 +132,26 @@ impl Trailer {
     pub(crate) fn is_trial(&self) -> bool {
         (self.magic, self.image_ok, self.copy_done) == (Mark::Set, Mark::Unset, Mark::Set)
     }
+}
+
+/// Returns whether `swap_info` names a test, a permanent swap or a revert, or cannot be read.
+pub(crate) async fn has_swap_type<F: ReadNorFlash>(flash: &mut F, area: Area, layout: Layout) -> Result<bool, Error> {
+    let at = layout.cells(flash::capacity(flash)?)?.swap_info;
+    let mut cell = [0; 8];
+    let readable = flash::read_torn(flash, area, at, &mut cell).await?;
+    let [swap_info, ..] = cell;
+    Ok(!readable || (swap_info != layout.erased && (2..=4).contains(&(swap_info & 0x0F))))
+}
+
+/// Returns whether the magic and the flags can be read. A swapping MCUboot stops at those of the primary slot when they
+/// cannot be read (`boot_read_swap_state`).
+pub(crate) async fn is_readable<F: ReadNorFlash>(flash: &mut F, area: Area, layout: Layout) -> Result<bool, Error> {
+    let end = flash::capacity(flash)?;
+    let start = layout.cells(end)?.copy_done;
+    let mut bytes = [0; 3 * ALIGN_MAX as usize];
+    let length = usize::try_from(end.saturating_sub(start)).map_err(|_| Error::Layout)?;
+    let bytes = bytes.get_mut(..length).ok_or(Error::Layout)?;
+    flash::read_torn(flash, area, start, bytes).await
 }
 
 /// Writes a flag: the byte, then the erased value up to the write unit.

@@ -116,7 +116,8 @@ impl<R: NorFlash, O: NorFlash> DirectXip<R, O> {
 impl<R: NorFlash, O: NorFlash> BootControl for DirectXip<R, O> {
     /// The other slot without its trailer in whole sectors.
     fn room(&self) -> Room {
-        self.layout.room(self.other.capacity(), 0, self.trailer_sectors())
+        let slot = u32::try_from(self.other.capacity()).unwrap_or(u32::MAX);
+        self.layout.room(slot, 0, self.trailer_sectors())
     }
 
     /// The header's magic: without it, MCUboot neither runs what lies in the slot, nor erases it.
