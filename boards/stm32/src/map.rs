@@ -6,14 +6,20 @@ use core::ops::Range;
 use sprag_boot::mcuboot::Method;
 use sprag_boot::{Layout, embassy};
 
-use crate::part::{BASE, Part};
+use crate::part::{BASE, Ecc, Part};
 
 /// A bootloader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Bootloader {
-    /// MCUboot, swapping by offset: `MCUBOOT_SWAP_USING_OFFSET`.
+    /// MCUboot, swapping by offset: `MCUBOOT_SWAP_USING_OFFSET`. For parts without ECC.
     McuBoot,
+    /// The same, and its `flash_area_read` returns bytes for units that cannot be read, whatever they are: the handler of the
+    /// NMI or the bus fault clears the flags and returns. A torn trailer then reads as on a part without ECC.
+    McuBootPastEcc,
+    /// MCUboot that copies the new image over the old one, without trials: `MCUBOOT_OVERWRITE_ONLY`. Its `flash_area_read`
+    /// returns an error for units that cannot be read.
+    McuBootOverwrite,
     /// embassy-boot.
     EmbassyBoot,
 }
@@ -59,6 +65,9 @@ pub enum MapError {
     State,
     /// The vector table is not aligned as the part wants it.
     Vectors,
+    /// A swapping MCUboot stops at every reset when a power cut has left a unit of a trailer unreadable. On a part with ECC
+    /// that takes [`Bootloader::McuBootPastEcc`] or [`Bootloader::McuBootOverwrite`].
+    Ecc,
 }
 
 impl fmt::Display for MapError {
@@ -71,6 +80,9 @@ impl fmt::Display for MapError {
             Self::Slots => "the slots' sizes do not suit the bootloader",
             Self::State => "STATE does not hold the progress of a swap",
             Self::Vectors => "the vector table is not aligned",
+            Self::Ecc => {
+                "MCUboot stops at trailers that a power cut left unreadable: read past the ECC, or use overwrite-only"
+            }
         })
     }
 }
@@ -107,7 +119,7 @@ impl Map {
     /// STM32L476RG with MCUboot.
     pub const L476_MCUBOOT: Self = Self {
         part: Part::STM32L476RG,
-        kind: Bootloader::McuBoot,
+        kind: Bootloader::McuBootPastEcc,
         bootloader: 0x0_0000..0x1_0000,
         active: 0x1_0000..0x8_0000,
         update: 0x8_0000..0xF_0000,
@@ -129,7 +141,7 @@ impl Map {
     /// STM32G0B1RE with MCUboot.
     pub const G0B1_MCUBOOT: Self = Self {
         part: Part::STM32G0B1RE,
-        kind: Bootloader::McuBoot,
+        kind: Bootloader::McuBootPastEcc,
         bootloader: 0x0_0000..0x0_A000,
         active: 0x0_A000..0x4_0000,
         update: 0x4_0000..0x7_6000,
@@ -151,7 +163,7 @@ impl Map {
     /// STM32H563ZI with MCUboot.
     pub const H563_MCUBOOT: Self = Self {
         part: Part::STM32H563ZI,
-        kind: Bootloader::McuBoot,
+        kind: Bootloader::McuBootPastEcc,
         bootloader: 0x00_0000..0x01_0000,
         active: 0x01_0000..0x10_0000,
         update: 0x10_0000..0x1F_0000,
@@ -177,7 +189,7 @@ impl Map {
     /// STM32H743ZI with MCUboot.
     pub const H743_MCUBOOT: Self = Self {
         part: Part::STM32H743ZI,
-        kind: Bootloader::McuBoot,
+        kind: Bootloader::McuBootPastEcc,
         bootloader: 0x00_0000..0x02_0000,
         active: 0x02_0000..0x0E_0000,
         update: 0x10_0000..0x1C_0000,
@@ -254,8 +266,13 @@ impl Map {
             part.erase_size(update)
         };
         match self.kind {
-            Bootloader::McuBoot if size(active) != size(update) || *header == 0 => Err(MapError::Slots),
-            Bootloader::McuBoot => Ok(()),
+            Bootloader::McuBoot if !matches!(part.ecc, Ecc::None) => Err(MapError::Ecc),
+            Bootloader::McuBoot | Bootloader::McuBootPastEcc | Bootloader::McuBootOverwrite
+                if size(active) != size(update) || *header == 0 =>
+            {
+                Err(MapError::Slots)
+            }
+            Bootloader::McuBoot | Bootloader::McuBootPastEcc | Bootloader::McuBootOverwrite => Ok(()),
             Bootloader::EmbassyBoot if size(update) < size(active) + page || *header != 0 => Err(MapError::Slots),
             // `BootLoader::prepare_boot`: magic, whether progress counts, and four words for each page of ACTIVE.
             Bootloader::EmbassyBoot if size(state) < (2 + 4 * (size(active) / page)) * part.write_size => {
@@ -275,7 +292,11 @@ impl Map {
     /// less than the write unit.
     pub const fn mcuboot(&self) -> Layout {
         let Part { write_size, erased, .. } = self.part;
-        Layout::new(size(&self.active), write_size, self.part.erase_size(&self.update), erased).method(Method::Offset)
+        let method = match self.kind {
+            Bootloader::McuBootOverwrite => Method::Overwrite,
+            _ => Method::Offset,
+        };
+        Layout::new(size(&self.active), write_size, self.part.erase_size(&self.update), erased).method(method)
     }
 
     /// The parameters of [`EmbassyBoot`](sprag_boot::EmbassyBoot), over the STATE partition.

@@ -1,8 +1,9 @@
 //! Every map with its part and its bootloader.
 
 use embassy_futures::block_on;
+use sprag_boot::mcuboot::Method;
 use sprag_boot::{BootControl, EmbassyBoot, McuBoot, State, Swap};
-use sprag_stm32::{Bootloader, Map, MapError, Part, VERSION_AT};
+use sprag_stm32::{Bootloader, Ecc, Map, MapError, Part, VERSION_AT};
 use sprag_testkit::flash::{self, SimFlash};
 
 #[test]
@@ -42,6 +43,18 @@ fn what_is_wrong_with_a_map() {
     let mut map = Map::F429_MCUBOOT;
     map.update.end -= 0x2_0000;
     assert_eq!(map.check(), Err(MapError::Slots));
+    // A swapping MCUboot that stops at what it can't read.
+    for map in Map::ALL {
+        let mut map = map.clone();
+        let is_mcuboot = map.kind != Bootloader::EmbassyBoot;
+        map.kind = if is_mcuboot { Bootloader::McuBoot } else { continue };
+        let expected = if map.part.ecc == Ecc::None { Ok(()) } else { Err(MapError::Ecc) };
+        assert_eq!(map.check(), expected, "{}", map.part.name);
+        map.kind = Bootloader::McuBootOverwrite;
+        assert_eq!(map.check(), Ok(()), "{}", map.part.name);
+        assert_eq!(map.mcuboot().method, Method::Overwrite);
+    }
+    assert!(MapError::Ecc.to_string().contains("overwrite-only"));
     let mut map = Map::L476_EMBASSY;
     map.state.end = map.state.start + 0x1800;
     assert_eq!(map.check(), Err(MapError::State));
@@ -51,7 +64,7 @@ fn what_is_wrong_with_a_map() {
 fn the_linker_is_told_the_same() {
     assert_eq!(
         Map::H563_MCUBOOT.firmware_x().to_string(),
-        "/* STM32H563ZI, McuBoot. Written by sprag-stm32. */\n\
+        "/* STM32H563ZI, McuBootPastEcc. Written by sprag-stm32. */\n\
          MEMORY\n{\n\
          \x20 FLASH : ORIGIN = 0x08010400, LENGTH = 0xefc00\n\
          \x20 RAM   : ORIGIN = 0x20000000, LENGTH = 0xa0000\n}\n"
@@ -96,7 +109,7 @@ fn the_bootloader_is_told_by_the_rules_of_the_part() {
         let region = |range: &std::ops::Range<u32>| part.region(range.clone());
         block_on(async {
             let room = match map.kind {
-                Bootloader::McuBoot => {
+                Bootloader::McuBoot | Bootloader::McuBootPastEcc | Bootloader::McuBootOverwrite => {
                     let boot = McuBoot::new(region(&map.active), region(&map.update), map.mcuboot());
                     hand_over(boot).await
                 }

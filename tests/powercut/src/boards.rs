@@ -38,7 +38,8 @@ fn stm32(map: &Map, families: &[Box<dyn AnyFamily>]) -> Vec<Case> {
     let part = part.expect("a part of the test kit for each of the board's");
     assert_eq!((part.write_size, part.erased), (map.part.write_size, map.part.erased), "{}", map.part.name);
     let name = match map.kind {
-        Bootloader::McuBoot => "mcuboot-offset",
+        Bootloader::McuBoot | Bootloader::McuBootPastEcc => "mcuboot-offset",
+        Bootloader::McuBootOverwrite => "mcuboot-overwrite",
         Bootloader::EmbassyBoot => "embassy-boot",
     };
     let sector = map.part.erase_size(&map.update);
