@@ -182,7 +182,11 @@ struct Desk {
 impl Desk {
     fn new(parts: &Parts, family: Family) -> anyhow::Result<Self> {
         let regions = match &family {
-            Family::Mcuboot { .. } | Family::McubootXip { .. } => {
+            Family::Mcuboot { method, .. } => {
+                parts.check_align()?;
+                parts.slots_for(Some(*method))?.to_vec()
+            }
+            Family::McubootXip { .. } => {
                 parts.check_align()?;
                 parts.slots()?.to_vec()
             }
@@ -226,9 +230,11 @@ impl Desk {
                 if let Some(sectors) = max_sectors {
                     layout = layout.max_sectors(*sectors);
                 }
-                let boot = McuBoot::new(slots[0].clone(), slots[1].clone(), layout);
+                let mut boot = McuBoot::new(slots[0].clone(), slots[1].clone(), layout);
                 let start = boot.room().start;
-                if let Call::Stage(_) = call {
+                if let Call::Stage(_) = call
+                    && boot.state().await? != State::Interrupted
+                {
                     must_run(&slots[1], start)?;
                 }
                 let from = self.regions[1].start;

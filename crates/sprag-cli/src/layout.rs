@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow, ensure};
 use serde::Deserialize;
 use sprag_testkit::flash::Geometry;
 
-use crate::boot::Family;
+use crate::boot::{Family, SwapMethod};
 
 /// A flash part and its regions, checked: whole sectors, no overlap, and all that MCUboot and the journal need.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,11 +84,24 @@ impl Parts {
         Ok(region.offset..region.offset + region.size)
     }
 
-    /// Two slots of one size, as MCUboot takes them.
+    /// Returns the two slots, which have the same size.
     pub(crate) fn slots(&self) -> anyhow::Result<[Range<u32>; 2]> {
-        let (primary, secondary) = (self.region("primary")?, self.region("secondary")?);
+        self.slots_for(None)
+    }
+
+    /// Returns the two slots, whose sizes suit MCUboot (`boot_slots_compatible`): the same, or one of them larger by one
+    /// sector. For a swap by offset that is the secondary slot, for a swap by moving the primary one.
+    pub(crate) fn slots_for(&self, method: Option<SwapMethod>) -> anyhow::Result<[Range<u32>; 2]> {
+        let primary = self.region("primary")?;
+        let secondary = self.region("secondary")?;
+        let sector = self.geometry.erase_size as usize;
+        let suits = match method {
+            Some(SwapMethod::Offset) => secondary.len() == primary.len() + sector,
+            Some(SwapMethod::Move) => primary.len() == secondary.len() + sector,
+            _ => false,
+        };
         ensure!(
-            primary.len() == secondary.len(),
+            suits || primary.len() == secondary.len(),
             "regions.secondary: {:#x} bytes, but regions.primary has {:#x}: slots that are swapped are of one size",
             secondary.len(),
             primary.len()

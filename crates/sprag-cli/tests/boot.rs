@@ -100,6 +100,54 @@ fn mcuboot_by_every_method() {
     }
 }
 
+/// A copy of a device whose MCUboot was cut off in a swap: `show` names it, and every other call is refused.
+#[test]
+fn an_interrupted_swap_is_shown_and_left_alone() {
+    for method in ["move", "scratch", "offset"] {
+        let layout = format!("{UNITS}{SLOTS}[boot]\nfamily = 'mcuboot'\nmethod = '{method}'\n");
+        let magic = [0x77, 0xc2, 0x95, 0xf3, 0x60, 0xd2, 0xef, 0x7f, 0x35, 0x52, 0x50, 0x0f, 0x2c, 0xb6, 0x79, 0x80];
+        // Neither slot has an image at its start: that a swap is under way is said all the same.
+        let desk = Desk::new(NOR, &layout, &[(0x8000 - 16, &magic), (0x8000 - 40, &[2])]);
+        let before = desk.flash().contents();
+        assert_eq!(desk.show()["boot"], json!("interrupted swap"));
+        let text = desk.boot(&["show"]).succeeded().stdout;
+        assert!(text.contains("interrupted swap"), "{text}");
+        for call in [&["stage"][..], &["stage", "--permanent"], &["unstage"], &["confirm"]] {
+            desk.boot(call).refused(1, &["cut off in the middle of a swap", "at a reset first"]);
+        }
+        assert!(desk.flash().contents() == before);
+    }
+}
+
+/// By offset the secondary slot may be one sector larger, by moving the primary one: as MCUboot has it.
+#[test]
+fn a_slot_may_be_one_sector_larger() {
+    let slots = |primary: u32, secondary: u32| {
+        format!(
+            "[regions.primary]\noffset = 0\nsize = {primary:#x}\n\
+             [regions.secondary]\noffset = {primary:#x}\nsize = {secondary:#x}\n"
+        )
+    };
+    let geometry = Geometry { capacity: 0x1_1000, ..NOR };
+    for (primary, secondary, accepts) in
+        [(0x8000, 0x9000, "offset"), (0x9000, 0x8000, "move"), (0x8000, 0xA000, ""), (0xA000, 0x8000, "")]
+    {
+        let start = if accepts == "offset" { 0x1000 } else { 0 };
+        for method in ["move", "scratch", "offset", "overwrite"] {
+            let regions = slots(primary, secondary);
+            let layout = format!("{UNITS}{regions}[boot]\nfamily = 'mcuboot'\nmethod = '{method}'\n");
+            let geometry = Geometry { capacity: (primary + secondary).max(geometry.capacity), ..geometry };
+            let desk = Desk::new(geometry, &layout, &[(0, &image(1)), (primary + start, &image(2))]);
+            if method == accepts {
+                assert_eq!(desk.call(&["stage"]), "staged for a test");
+                assert_eq!(desk.show()["secondary"]["magic"], json!("set"));
+            } else {
+                desk.boot(&["stage"]).refused(2, &["regions.secondary:", "slots that are swapped are of one size"]);
+            }
+        }
+    }
+}
+
 #[test]
 fn mcuboot_where_images_lie() {
     for (revert, first) in [(true, "staged for a test"), (false, "staged for good")] {
