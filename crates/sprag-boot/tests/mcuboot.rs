@@ -8,11 +8,12 @@ use embassy_futures::block_on;
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
 use sprag_boot::{BootControl, Error, Layout, McuBoot, Method, Room, State, Swap};
 use sprag_testkit::cancel;
-use sprag_testkit::flash::{FlashError, Geometry, Region, SimFlash};
+use sprag_testkit::flash::{FlashError, Geometry, Region, SimFlash, Torn};
 use sprag_testkit::mcuboot::{self, Bootloader, Mark, Trailer};
 
 const SLOT: u32 = 32 * 1024;
 const SECTOR: u32 = 2048;
+const SCRATCH: u32 = 2 * SECTOR;
 
 struct Device {
     primary: Region,
@@ -22,7 +23,7 @@ struct Device {
 }
 
 fn device(align: u32, erased: u8, method: Method) -> Device {
-    let geometry = Geometry { capacity: 2 * SLOT, write_size: align, erase_size: SECTOR, erased };
+    let geometry = Geometry { capacity: 2 * SLOT + SCRATCH, write_size: align, erase_size: SECTOR, erased };
     let flash = SimFlash::in_memory(geometry);
     // As on parts with ECC; what is legal there is legal everywhere.
     flash.program_once();
@@ -34,6 +35,7 @@ fn device(align: u32, erased: u8, method: Method) -> Device {
     let model = match method {
         Method::Offset => mcuboot::Method::Offset,
         Method::Overwrite => mcuboot::Method::Overwrite,
+        Method::Scratch => mcuboot::Method::Scratch(flash.region(2 * SLOT..2 * SLOT + SCRATCH)),
         _ => mcuboot::Method::Move,
     };
     let bootloader = Bootloader::new(primary.clone(), secondary.clone(), model);
@@ -252,7 +254,7 @@ fn every_call_survives_a_cut_and_a_second_cut() {
     ];
     let mut states = 0u32;
     for (prepare, call, done) in calls {
-        for fresh in devices(&[Method::Move, Method::Offset, Method::Overwrite]) {
+        for fresh in devices(&[Method::Move, Method::Scratch, Method::Offset, Method::Overwrite]) {
             let done = match done {
                 State::Staged(_) if fresh.layout.method == Method::Overwrite => State::Staged(Swap::Permanent),
                 done => done,
@@ -446,11 +448,9 @@ fn a_trial_of_another_bootloader_is_confirmed_where_images_are_copied() {
         swapping.reset();
         let layout = swapping.layout.method(Method::Overwrite);
         let mut boot = McuBoot::new(swapping.primary.clone(), swapping.secondary.clone(), layout);
-        let decided = || {
-            let [primary, secondary] =
-                [&swapping.primary, &swapping.secondary].map(|slot| swapping.bootloader.trailer(slot).unwrap());
-            mcuboot::decide(mcuboot::Method::Overwrite, primary, secondary)
-        };
+        let (primary, secondary) = (swapping.primary.clone(), swapping.secondary.clone());
+        let bootloader = Bootloader::new(primary, secondary, mcuboot::Method::Overwrite);
+        let decided = || bootloader.swap_type().unwrap();
         assert_eq!(decided(), mcuboot::Swap::Revert);
         assert_eq!(block_on(boot.state()), Ok(State::Trial));
         assert_eq!(block_on(boot.unstage()), Err(Error::OnTrial));
@@ -547,6 +547,74 @@ fn a_running_slot_with_a_torn_flag_settles() {
         if confirm {
             block_on(boot.confirm()).unwrap();
             assert_eq!(device.reset(), (mcuboot::Swap::None, 2));
+        }
+    }
+}
+
+/// Updates in a row, as an updater makes them: each is downloaded over what the last swap left, staged, tried, and kept or
+/// not. Whichever it is, the next one runs.
+#[test]
+fn updates_in_a_row_all_run() {
+    for device in devices(&[Method::Move, Method::Scratch, Method::Offset, Method::Overwrite]) {
+        let has_trials = device.layout.method != Method::Overwrite;
+        let mut running = 1;
+        for (new, swap, keep) in [
+            (2, Swap::Test, true),
+            (3, Swap::Test, true),
+            (4, Swap::Test, false),
+            (5, Swap::Permanent, true),
+            (6, Swap::Test, true),
+            (7, Swap::Permanent, true),
+        ] {
+            let mut boot = device.boot();
+            block_on(boot.unstage()).unwrap();
+            let Room { start, end, .. } = boot.room();
+            device.secondary.erase_now(start, end).unwrap();
+            device.secondary.flash().load(SLOT + start, &image(new)).unwrap();
+            block_on(boot.stage(swap)).unwrap();
+            assert_eq!(device.reset().1, new, "{:?}", device.layout);
+            let trial = has_trials && swap == Swap::Test;
+            assert_eq!(device.state(), if trial { State::Trial } else { State::Settled });
+            if keep {
+                block_on(device.boot().confirm()).unwrap();
+            }
+            running = if keep || !trial { new } else { running };
+            assert_eq!(device.reset().1, running, "{:?}", device.layout);
+            assert_eq!(device.state(), State::Settled);
+        }
+        assert_eq!(device.secondary.flash().violations(), []);
+    }
+}
+
+/// By scratch, the trailer being longer than a sector: a flag that can't be read or programmed costs the whole trailer, and at
+/// each of the erases the image boots.
+#[test]
+fn a_flag_that_cannot_be_read_costs_the_whole_trailer() {
+    for device in devices(&[Method::Scratch]) {
+        block_on(device.boot().stage(Swap::Test)).unwrap();
+        assert_eq!(device.reset(), (mcuboot::Swap::Test, 2));
+        let flash = device.primary.flash();
+        let cell = match device.layout.align {
+            16 => SLOT - 32,
+            32 => SLOT - 64,
+            _ => SLOT - 24,
+        };
+        flash.load(cell, &[0x81]).unwrap();
+        let torn = flash.contents();
+        let trailer = SLOT - (128 * 3 * device.layout.align).next_multiple_of(SECTOR);
+        for cut in 0.. {
+            flash.load(0, &torn).unwrap();
+            let primary = Unreadable { region: device.primary.clone(), cells: cell..cell + 8 };
+            let mut boot = McuBoot::new(primary, device.secondary.clone(), device.layout);
+            flash.cut_power_after(cut, Torn::Nothing);
+            let done = block_on(boot.confirm()).is_ok();
+            flash.power_on();
+            assert_eq!(device.reset(), (mcuboot::Swap::None, 2), "cut {cut}, {:?}", device.layout);
+            if done {
+                let left = device.primary.contents();
+                assert!(left[trailer as usize..].iter().all(|byte| *byte == device.layout.erased));
+                break;
+            }
         }
     }
 }
