@@ -233,7 +233,7 @@ impl Desk {
                 let mut boot = McuBoot::new(slots[0].clone(), slots[1].clone(), layout);
                 let start = boot.room().start;
                 if let Call::Stage(_) = call
-                    && boot.state().await? != State::Interrupted
+                    && !matches!(boot.state().await?, State::Interrupted | State::Trial)
                 {
                     must_run(&slots[1], start)?;
                 }
