@@ -3,7 +3,7 @@
 use sprag_stm32::{Bootloader, Map};
 use sprag_testkit::flash::{Part, Sectors};
 
-use crate::case::{Case, Image, Kind};
+use crate::case::{Case, History, Image, Kind};
 use crate::families::AnyFamily;
 
 /// The boards by name.
@@ -53,8 +53,11 @@ fn stm32(map: &Map, families: &[Box<dyn AnyFamily>]) -> Vec<Case> {
         Image { length: 2 * sector, kind: Kind::Plain },
         Image { length: sector + 5, kind: Kind::Forged },
     ];
-    let case = |image| Case { part: part.clone(), sector, family, image, board: Some("stm32") };
-    images.into_iter().map(case).collect()
+    let case = |(n, image)| {
+        let history = History::of(families[family].as_ref(), n);
+        Case { part: part.clone(), sector, family, image, history, is_even: true, board: Some("stm32") }
+    };
+    images.into_iter().enumerate().map(case).collect()
 }
 
 #[cfg(test)]

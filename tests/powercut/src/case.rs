@@ -45,6 +45,30 @@ impl fmt::Display for Image {
     }
 }
 
+/// What became of a device before the update in which the power fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum History {
+    /// It came from the factory.
+    #[default]
+    Factory,
+    /// One update was tried and confirmed.
+    Confirmed,
+    /// One update was tried and given up; where there are no trials, confirmed.
+    Reverted,
+    /// Two updates were confirmed, one after the other.
+    TwoConfirmed,
+}
+
+impl History {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Confirmed, Self::Reverted, Self::TwoConfirmed, Self::Factory];
+
+    /// The history of the device for the image of this number: one after the other.
+    pub(crate) fn of(family: &dyn AnyFamily, number: usize) -> Self {
+        if family.swaps() { Self::ALL[number % Self::ALL.len()] } else { Self::Factory }
+    }
+}
+
 /// One point of the grid.
 #[derive(Debug, Clone)]
 pub struct Case {
@@ -56,6 +80,10 @@ pub struct Case {
     pub family: usize,
     /// What the job brings.
     pub image: Image,
+    /// What became of the device before.
+    pub history: History,
+    /// Whether the sectors of its slots are of one size on every part.
+    pub is_even: bool,
     /// The board whose parameters these are. There, the first cuts are a sample, too.
     pub board: Option<&'static str>,
 }
@@ -71,7 +99,7 @@ impl Case {
     pub fn runs(&self) -> &'static [Sectors] {
         match self.part.name {
             // The slots of the boards' maps are of one size of sectors.
-            _ if self.board.is_some() => &[],
+            _ if self.board.is_some() || self.is_even => &[],
             "stm32f4" => &[Sectors { count: 4, size: 32 }, Sectors { count: 1, size: 128 }],
             _ => &[],
         }
@@ -107,8 +135,19 @@ pub fn cases(families: &[Box<dyn AnyFamily>]) -> Vec<Case> {
     for part in Part::all() {
         for (index, family) in families.iter().enumerate().filter(|(_, family)| family.fits(&part)) {
             let sector = family.sector(&part);
-            let case = |image| Case { part: part.clone(), sector, family: index, image, board: None };
-            cases.extend(family.images(&part).into_iter().map(case));
+            let case = |(n, image)| {
+                let history = History::of(family.as_ref(), n);
+                Case {
+                    part: part.clone(),
+                    sector,
+                    family: index,
+                    image,
+                    history,
+                    is_even: family.needs_even_sectors(),
+                    board: None,
+                }
+            };
+            cases.extend(family.images(&part).into_iter().enumerate().map(case));
         }
     }
     cases.sort_by_key(|case| std::cmp::Reverse(case.image.length / case.part.write_size));

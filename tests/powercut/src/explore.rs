@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use sprag_testkit::flash::{Snapshot, Torn};
 
 use crate::book::{Book, Rest};
+use crate::calls::{self, Call, Calls};
 use crate::case::Case;
 use crate::families::Family;
 use crate::life::{Device, Plan};
@@ -51,6 +52,8 @@ pub struct Counts {
     pub cuts: u64,
     /// Contents of the flash that were left by them, each tried once.
     pub states: u64,
+    /// Calls of the hand-over after one that was cut off.
+    pub calls: u64,
 }
 
 impl std::ops::AddAssign for Counts {
@@ -59,6 +62,7 @@ impl std::ops::AddAssign for Counts {
         self.polls += other.polls;
         self.cuts += other.cuts;
         self.states += other.states;
+        self.calls += other.calls;
     }
 }
 
@@ -97,6 +101,16 @@ const RUN: u64 = 200;
 /// The fewest cuts of a sample.
 const FEWEST: u64 = 50;
 
+/// The calls after cuts of a case, roughly.
+const CALLS: u64 = 30_000;
+
+/// FNV-1a, for a sample.
+fn fnv(seed: u64, text: &str) -> u64 {
+    let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    let hash = text.bytes().fold(seed ^ 0xcbf2_9ce4_8422_2325, hash);
+    hash ^ (hash >> 32)
+}
+
 struct Explorer<F> {
     plan: Arc<Plan<F>>,
     settings: Settings,
@@ -125,6 +139,9 @@ pub fn explore<F: Family>(family: F, case: &Case, settings: &Settings) -> Result
     if explorer.failure().is_none() {
         explorer.drops();
     }
+    if explorer.failure().is_none() && family.swaps() && !case.image.is_forged() {
+        explorer.calls();
+    }
     match explorer.failure().take() {
         Some(failure) => Err(failure),
         None => Ok(*explorer.counts()),
@@ -151,9 +168,9 @@ impl<F: Family> Explorer<F> {
         self.failure().get_or_insert_with(|| Box::new(Failure { case, board, steps: steps.to_vec(), what }));
     }
 
-    /// Whether a run is as long as a board's real sectors make it.
+    /// Whether a run is as long as a board's real sectors make it, or the operations of a bootloader that swaps.
     fn is_long(&self, operations: u64) -> bool {
-        self.plan.case.board.is_some() && operations > RUN
+        (self.plan.case.board.is_some() || self.plan.family.swaps()) && operations > RUN
     }
 
     /// Undisturbed first, then cut in every operation of that.
@@ -198,12 +215,14 @@ impl<F: Family> Explorer<F> {
     fn observe(self: &Arc<Self>, device: &Device<F>, steps: &[Step], depth: u32) {
         let (explorer, book, steps) = (self.clone(), device.shared_book(), steps.to_vec());
         device.flash.before_operations(move |cut| {
+            let Plan { family, case, .. } = &*explorer.plan;
+            let book = *book.lock().unwrap_or_else(PoisonError::into_inner);
             for torn in Torn::WAYS {
                 let step = Step::Cut(cut.operation().number, torn);
-                if !explorer.chosen(&steps, step) {
+                let survives = !book.booting || family.survives(&case.part, torn, !steps.is_empty());
+                if !survives || !explorer.chosen(&steps, step) {
                     continue;
                 }
-                let book = *book.lock().unwrap_or_else(PoisonError::into_inner);
                 let steps: Vec<Step> = steps.iter().copied().chain([step]).collect();
                 explorer.visit(cut.leaves(torn), book.after_cut(), &steps, depth - 1);
             }
@@ -259,6 +278,24 @@ impl<F: Family> Explorer<F> {
         };
         if let Err(what) = book.then(&rest).check(&self.plan.case, rest.running) {
             self.fail(steps, what);
+        }
+    }
+
+    /// Every call after every other one that was cut off; a sample of them.
+    fn calls(self: &Arc<Self>) {
+        let one_in = match self.settings.depth {
+            Depth::Full => 1,
+            // A fourth of the second cuts, of some thirty thousand.
+            Depth::Sample { cuts, .. } => (CALLS * 4 / cuts.max(1)).max(1),
+        };
+        let chosen = |calls: &Calls| {
+            let Depth::Sample { seed, .. } = self.settings.depth else { return true };
+            // Confirming is one operation: all that follows it is tried.
+            calls.first == Call::Confirm || fnv(seed, &calls.to_string()).is_multiple_of(one_in)
+        };
+        match calls::explore(&self.plan, &chosen) {
+            Ok(tried) => self.counts().calls = tried,
+            Err((calls, what)) => self.fail(&[Step::Calls(calls)], what),
         }
     }
 

@@ -7,6 +7,7 @@
 
 pub mod boards;
 mod book;
+mod calls;
 mod case;
 mod explore;
 pub mod families;
@@ -16,7 +17,8 @@ pub mod report;
 mod step;
 
 pub use book::{Book, Rest};
-pub use case::{Case, Image, Kind, cases};
+pub use calls::{Before, Call, Calls};
+pub use case::{Case, History, Image, Kind, cases};
 pub use explore::{Counts, Depth, Failure, Settings, explore};
 pub use families::Family;
 pub use life::{Device, replay};

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use embassy_futures::block_on;
-use sprag::boot::BootControl;
+use sprag::boot::{BootControl, Swap};
 use sprag::fetch::{Fetcher, TcpConnectError, TcpConnector};
 use sprag::flash::{self, Geometry, Journal, SlotWriter};
 use sprag::verify::{Key, Policy, Version};
@@ -15,7 +15,8 @@ use sprag_testkit::flash::{FlashError, Region, Sectors, SimFlash, Snapshot};
 use sprag_testkit::http::{HttpServer, NoTime, Refused};
 
 use crate::book::{Book, Rest};
-use crate::case::{Case, Image, Kind};
+use crate::calls;
+use crate::case::{Case, History, Image, Kind};
 use crate::explore::Settings;
 use crate::families::{Booted, Family, Slots};
 use crate::planted::{Bug, PlantedBoot, PlantedFlash};
@@ -82,13 +83,58 @@ impl<F: Family> Plan<F> {
         sectors.push(Sectors { count: (self.state + self.journal) / sector, size: sector });
         let flash = SimFlash::of(self.case.part.clone().sectors(&sectors));
         let device = Device::on(self.clone(), flash, Book::default());
-        device.flash.load(0, &self.images[0]).expect("a slot for the old image");
+        self.family.install(&device.slots);
+        let histories: &[(u8, bool)] = match self.case.history {
+            History::Factory => &[],
+            History::Confirmed => &[(3, true)],
+            History::Reverted if self.family.has_trials() => &[(1, true), (4, false)],
+            History::Reverted => &[(4, true)],
+            History::TwoConfirmed => &[(3, true), (4, true)],
+        };
+        let first = histories.first().map_or_else(|| self.images[0].clone(), |(major, _)| self.earlier(*major));
+        device.flash.load(0, &first).expect("a slot for the first image");
+        if let Some((_, earlier)) = histories.split_first() {
+            for (major, keep) in earlier {
+                device.update_before(&self.earlier(*major), *keep);
+            }
+            if !matches!(histories.last(), Some((_, false))) {
+                device.update_before(&self.images[0], true);
+            }
+            device.flash.reset_stats();
+            return device;
+        }
         let stale: Vec<u8> = (0..self.case.image.length.next_multiple_of(self.case.part.write_size))
             .map(|n| (n as u8).wrapping_mul(29) & 0x7E | 1)
             .collect();
         device.flash.load(self.slot, &stale).expect("a slot for the new image");
-        self.family.install(&device.slots);
         device
+    }
+
+    /// An image that ran before the old one did.
+    fn earlier(&self, major: u8) -> Vec<u8> {
+        match major {
+            1 => self.images[0].clone(),
+            major => {
+                let length = (self.images[0].len() as u32 + 40).min(self.case.image.length);
+                self.family.image(major, Image { length, kind: Kind::Plain }, 0..0, self.case.part.erased)
+            }
+        }
+    }
+
+    /// A device whose update is in its place, verified, and not staged.
+    ///
+    /// # Errors
+    /// It does not boot, or has no room for an update.
+    pub(crate) fn downloaded(self: &Arc<Self>) -> Result<Device<F>, String> {
+        let device = self.device();
+        let booted = device.boot()?;
+        device.download(booted, &self.images[1])?;
+        Ok(device)
+    }
+
+    /// The image whose version begins with this number.
+    pub(crate) fn image(&self, major: u8) -> &[u8] {
+        &self.images[usize::from(major == 2)]
     }
 }
 
@@ -120,7 +166,9 @@ impl<F: Family> Device<F> {
     fn on(plan: Arc<Plan<F>>, flash: SimFlash, book: Book) -> Self {
         let region = |from: u32, size: u32| flash.region(from..from + size);
         let Plan { slot, state, journal, .. } = *plan;
-        let slots = Slots { primary: region(0, slot), secondary: region(slot, slot), state: region(2 * slot, state) };
+        let state_region = region(2 * slot, state);
+        let slots =
+            Slots { primary: region(0, slot), secondary: region(slot, slot), state: state_region, bug: plan.bug };
         let journal = region(2 * slot + state, journal);
         let server = HttpServer::new(plan.images[1].clone());
         let sectors = flash.stats().erases_per_sector.len();
@@ -164,6 +212,42 @@ impl<F: Family> Device<F> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The firmware's side of the hand-over.
+    pub(crate) fn control(&self, booted: Booted) -> PlantedBoot<F::Boot> {
+        PlantedBoot::new(self.plan.family.control(&self.slots, booted), &self.slots)
+    }
+
+    /// Puts an image where updates go, as an updater does.
+    ///
+    /// # Errors
+    /// The hand-over or the flash refuses it.
+    pub(crate) fn download(&self, booted: Booted, image: &[u8]) -> Result<(), String> {
+        let mut boot = self.control(booted);
+        block_on(boot.unstage()).map_err(|error| format!("not ready for a download: {error}"))?;
+        let room = boot.room();
+        let target = self.plan.family.target(&self.slots);
+        let unit = self.plan.case.part.write_size as usize;
+        let mut bytes = image.to_vec();
+        bytes.resize(image.len().next_multiple_of(unit), self.plan.case.part.erased);
+        let failed = |error| format!("no room for a download: {error}");
+        target.erase_now(room.start, room.end).map_err(failed)?;
+        target.write_now(room.start, &bytes).map_err(failed)
+    }
+
+    /// An update before the campaign: tried, and kept or not.
+    fn update_before(&self, image: &[u8], keep: bool) {
+        let boot = || self.plan.family.boot(&self.slots).expect("an image boots");
+        let booted = boot();
+        self.download(booted, image).expect("nothing is on trial");
+        block_on(self.control(booted).stage(Swap::Test)).expect("nothing is on trial");
+        let booted = boot();
+        if keep {
+            block_on(self.control(booted).confirm()).expect("the image runs");
+        } else {
+            boot();
+        }
+    }
+
     /// A reset: the bootloader starts an image, which must be one that was promised, whole.
     pub(crate) fn boot(&self) -> Result<Booted, String> {
         let before = self.flash.stats().erases_per_sector;
@@ -177,7 +261,9 @@ impl<F: Family> Device<F> {
         for ((sum, before), after) in erases.iter_mut().zip(before).zip(after) {
             *sum += after - before;
         }
-        if booted.refused {
+        // Once the image was copied, an overwrite-only MCUboot that was cut off finds its trailer without an image.
+        let is_done = booted.running == 2 && !self.plan.family.has_trials();
+        if booted.refused && !is_done {
             return Err("the bootloader was handed an image that may not run".to_owned());
         }
         if booted.running == 2 && self.plan.case.image.is_forged() {
@@ -213,7 +299,7 @@ impl<F: Family> Device<F> {
         let slot = PlantedFlash::slot(target, bug, image, self.strayed.clone());
         let slot = SlotWriter::new(slot, geometry, journal, &mut page).second_buffer(&mut second);
         let slot = slot.sectors(&self.plan.runs).read_back(bug.is_none());
-        let boot = PlantedBoot::new(self.plan.family.control(&self.slots, booted), bug);
+        let boot = self.control(booted);
         let fetcher = Fetcher::new(TcpConnector::new(&self.server, &self.server), NoTime);
         let policy = Policy::signed_by(self.plan.key.as_ref()).newer_than(running);
         let mut updater = Updater::new(fetcher, slot, policy, boot).format(self.plan.family.format());
@@ -404,6 +490,7 @@ pub fn replay<F: Family>(
                 let running = device.run(Some(polls), say)?;
                 return device.book().check(case, running);
             }
+            Step::Calls(calls) => return calls::replay(&plan, &calls, say),
         }
     }
     let running = device.run(None, say)?;

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crc::{CRC_32_ISO_HDLC, Crc};
-use embedded_storage_async::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
-use sprag::boot::{BootControl, Error, State, Swap};
+use embedded_storage_async::nor_flash::{ErrorType, NorFlash, NorFlashError, ReadNorFlash};
+use sprag::boot::{Area, BootControl, Error, State, Swap};
 use sprag_testkit::flash::{FlashError, Region};
+use sprag_testkit::mcuboot::{Bootloader, Mark, Method};
+
+use crate::families::Slots;
 
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,11 +30,15 @@ pub enum Bug {
     StagedBeforeVerified,
     /// Whatever lies in the journal is taken for a record, without a look at its CRC.
     JournalWithoutCrc,
+    /// By offset, the first sector of the secondary slot keeps what the last swap left there.
+    FirstSectorKept,
+    /// A torn `image_ok` costs the last sector of the primary slot, and not the whole trailer.
+    LastSectorErased,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::MagicFirst,
         Self::TornNotErased,
         Self::RecordedBeforeWritten,
@@ -39,6 +46,8 @@ impl Bug {
         Self::ProgrammedTwice,
         Self::StagedBeforeVerified,
         Self::JournalWithoutCrc,
+        Self::FirstSectorKept,
+        Self::LastSectorErased,
     ];
 
     /// Its name on the command line.
@@ -51,6 +60,8 @@ impl Bug {
             Self::ProgrammedTwice => "programmed-twice",
             Self::StagedBeforeVerified => "staged-before-verified",
             Self::JournalWithoutCrc => "journal-without-crc",
+            Self::FirstSectorKept => "first-sector-kept",
+            Self::LastSectorErased => "last-sector-erased",
         }
     }
 }
@@ -182,16 +193,68 @@ impl NorFlash for PlantedFlash {
     }
 }
 
+/// A slot of MCUboot's whose first sector may refuse to be erased.
+#[derive(Debug)]
+pub(crate) struct PlantedSlot {
+    region: Region,
+    keeps_first: bool,
+}
+
+impl PlantedSlot {
+    pub(crate) fn new(region: Region, bug: Option<Bug>) -> Self {
+        Self { region, keeps_first: bug == Some(Bug::FirstSectorKept) }
+    }
+}
+
+impl ErrorType for PlantedSlot {
+    type Error = FlashError;
+}
+
+impl ReadNorFlash for PlantedSlot {
+    const READ_SIZE: usize = 1;
+
+    async fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), FlashError> {
+        ReadNorFlash::read(&mut self.region, offset, bytes).await
+    }
+
+    fn capacity(&self) -> usize {
+        ReadNorFlash::capacity(&self.region)
+    }
+}
+
+impl NorFlash for PlantedSlot {
+    const WRITE_SIZE: usize = 1;
+    const ERASE_SIZE: usize = 1;
+
+    async fn erase(&mut self, from: u32, to: u32) -> Result<(), FlashError> {
+        if self.keeps_first && from == 0 {
+            return Ok(());
+        }
+        NorFlash::erase(&mut self.region, from, to).await
+    }
+
+    async fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
+        NorFlash::write(&mut self.region, offset, bytes).await
+    }
+}
+
 /// A hand-over that may be wrong.
 #[derive(Debug)]
 pub(crate) struct PlantedBoot<B> {
     boot: B,
     bug: Option<Bug>,
+    primary: Region,
 }
 
 impl<B: BootControl> PlantedBoot<B> {
-    pub(crate) fn new(boot: B, bug: Option<Bug>) -> Self {
-        Self { boot, bug }
+    pub(crate) fn new(boot: B, slots: &Slots) -> Self {
+        Self { boot, bug: slots.bug, primary: slots.primary.clone() }
+    }
+
+    /// Whether `image_ok` in the primary slot is neither set nor erased.
+    fn has_torn_flag(&self) -> bool {
+        let bootloader = Bootloader::new(self.primary.clone(), self.primary.clone(), Method::Move);
+        bootloader.trailer(&self.primary).is_ok_and(|trailer| trailer.image_ok == Mark::Bad)
     }
 }
 
@@ -214,6 +277,12 @@ impl<B: BootControl> BootControl for PlantedBoot<B> {
     }
 
     async fn confirm(&mut self) -> Result<(), Error> {
+        if self.bug == Some(Bug::LastSectorErased) && self.has_torn_flag() {
+            let end = self.primary.range().end - self.primary.range().start;
+            let sector = self.primary.flash().geometry().erase_size;
+            let erased = NorFlash::erase(&mut self.primary, end - sector, end).await;
+            return erased.map_err(|error| Error::Flash { area: Area::Primary, kind: error.kind() });
+        }
         self.boot.confirm().await
     }
 

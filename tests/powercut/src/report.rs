@@ -19,17 +19,18 @@ pub struct Row {
 
 /// The rows of a table, with a sum below.
 pub fn table(rows: &[Row]) -> String {
-    let head = ["part", "bootloader", "images", "operations", "awaits", "cuts", "states tried"].map(str::to_owned);
+    let head = ["part", "bootloader", "images", "operations", "awaits", "cuts", "states tried", "calls after cuts"]
+        .map(str::to_owned);
     let cells = |part: &str, family: &str, images: u64, counts: &Counts| {
-        let numbers = [images, counts.operations, counts.polls, counts.cuts, counts.states].map(|n| n.to_string());
-        let [images, operations, polls, cuts, states] = numbers;
-        [part.to_owned(), family.to_owned(), images, operations, polls, cuts, states]
+        let numbers = [images, counts.operations, counts.polls, counts.cuts, counts.states, counts.calls];
+        let [images, operations, polls, cuts, states, calls] = numbers.map(|n| n.to_string());
+        [part.to_owned(), family.to_owned(), images, operations, polls, cuts, states, calls]
     };
     let (images, sum) = total(rows);
     let mut lines = vec![head];
     lines.extend(rows.iter().map(|row| cells(&row.part, &row.family, row.images, &row.counts)));
     lines.push(cells("all", "", images, &sum));
-    let widths: [usize; 7] = std::array::from_fn(|n| lines.iter().map(|line| line[n].len()).max().unwrap_or(0));
+    let widths: [usize; 8] = std::array::from_fn(|n| lines.iter().map(|line| line[n].len()).max().unwrap_or(0));
     let mut text = String::new();
     for line in lines {
         let line: Vec<String> = line
@@ -65,6 +66,7 @@ pub fn as_json(rows: &[Row], seconds: f64, failure: Option<&str>) -> Value {
             "awaits": counts.polls,
             "cuts": counts.cuts,
             "states": counts.states,
+            "calls": counts.calls,
         })
     };
     let (_, sum) = total(rows);
@@ -74,6 +76,7 @@ pub fn as_json(rows: &[Row], seconds: f64, failure: Option<&str>) -> Value {
         "rows": rows.iter().map(row).collect::<Vec<_>>(),
         "cuts": sum.cuts,
         "states": sum.states,
+        "calls": sum.calls,
         "seconds": seconds,
     })
 }

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use sprag_testkit::flash::Torn;
 
+use crate::calls::Calls;
+
 /// Something that goes wrong, in the life that begins behind the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -14,6 +16,8 @@ pub enum Step {
     Drop(u64),
     /// The future of the updater's run is dropped after so many polls, and the job run again by the same updater.
     Again(u64),
+    /// No update, but calls of the hand-over, of which the first one is cut off.
+    Calls(Calls),
 }
 
 impl fmt::Display for Step {
@@ -22,6 +26,7 @@ impl fmt::Display for Step {
             Self::Cut(operation, torn) => write!(f, "{operation}:{torn}"),
             Self::Drop(polls) => write!(f, "{polls}:drop"),
             Self::Again(polls) => write!(f, "{polls}:again"),
+            Self::Calls(calls) => calls.fmt(f),
         }
     }
 }
@@ -30,6 +35,9 @@ impl FromStr for Step {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text.contains('/') {
+            return text.parse().map(Self::Calls);
+        }
         let wrong = || format!("{text:?} is none of N:before, N:half, N:bits=SEED and so on");
         let (number, way) = text.split_once(':').ok_or_else(wrong)?;
         let number = number.parse().map_err(|_| wrong())?;

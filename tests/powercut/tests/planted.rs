@@ -75,6 +75,22 @@ fn a_journal_without_crc_is_found() {
     is_found(Bug::JournalWithoutCrc);
 }
 
+/// By offset, what the last swap left in the first sector keeps the next update from running.
+#[test]
+fn a_first_sector_that_is_kept_is_found() {
+    for part in ["stm32l4", "esp32"] {
+        is_found_in(Bug::FirstSectorKept, cases_of(part, "mcuboot-offset"));
+    }
+}
+
+/// By scratch, the status of the last swap is left without a magic.
+#[test]
+fn a_trailer_that_is_erased_in_part_is_found() {
+    for part in ["stm32l4", "esp32"] {
+        is_found_in(Bug::LastSectorErased, cases_of(part, "mcuboot-scratch"));
+    }
+}
+
 /// What is wrong with a hand-over is found whatever it hands over to.
 #[test]
 fn staging_too_early_is_found_with_every_bootloader() {
@@ -85,6 +101,7 @@ fn staging_too_early_is_found_with_every_bootloader() {
         ("s25fl", "embassy-boot"),
         ("stm32l4", "mcuboot-offset"),
         ("stm32l4", "mcuboot-overwrite"),
+        ("stm32l4", "mcuboot-scratch"),
     ] {
         for bug in [Bug::MagicFirst, Bug::StagedBeforeVerified] {
             is_found_in(bug, cases_of(part, family));

@@ -5,31 +5,44 @@ use std::ops::Range;
 use ed25519_dalek::SigningKey;
 use sprag::boot::{Layout, McuBoot, Method};
 use sprag::verify::{Ed25519Key, Key};
-use sprag_testkit::flash::{Part, Region};
+use sprag_testkit::flash::{Part, ProgramRule, Torn};
 use sprag_testkit::image::{McuBootImage, Version};
 use sprag_testkit::mcuboot::{self as model, Boot, Bootloader, Swap};
 
 use super::{Booted, Family, Slots};
-use crate::case::Image;
+use crate::case::{self, Image};
+use crate::planted::PlantedSlot;
 
 /// The key that images are signed with.
 const KEY: [u8; 32] = [1; 32];
 
-/// MCUboot, by one of its methods. A swap by scratch is one by moving that leaves a sector more room, and is left out.
+/// MCUboot, by one of its methods.
+///
+/// It reads past the ECC on parts that have one, see the README of `sprag-boot`.
+///
+/// MCUboot's own operations are cut as well. What MCUboot itself does not survive is left out:
+///
+/// | method | cut in MCUboot's own operations |
+/// |---|---|
+/// | overwrite-only | in every way |
+/// | swaps, first cut | in every way; on parts with ECC between operations only, because MCUboot programs torn units again |
+/// | swaps, second cut | between operations only: a torn unit in the recovery by scratch can be the end |
 #[derive(Debug, Clone, Copy)]
 pub(super) enum TwoSlots {
     Swap,
+    Scratch,
     Offset,
     Overwrite,
 }
 
 impl Family for TwoSlots {
-    type Boot = McuBoot<Region, Region>;
+    type Boot = McuBoot<PlantedSlot, PlantedSlot>;
     type Format = sprag::verify::McuBoot;
 
     fn name(&self) -> &'static str {
         match self {
             Self::Swap => "mcuboot-swap",
+            Self::Scratch => "mcuboot-scratch",
             Self::Offset => "mcuboot-offset",
             Self::Overwrite => "mcuboot-overwrite",
         }
@@ -39,6 +52,18 @@ impl Family for TwoSlots {
         part.write_size <= 32
     }
 
+    fn images(&self, part: &Part) -> Vec<Image> {
+        let sector = self.sector(part);
+        let mut images = case::images(part, sector);
+        for image in &mut images {
+            // By offset, MCUboot loses images that both fit into one sector when it is cut off.
+            if matches!(self, Self::Offset) && image.length <= sector {
+                image.length = sector + 9;
+            }
+        }
+        images
+    }
+
     fn slot_size(&self, part: &Part, sector: u32, image: u32) -> u32 {
         // Three status cells for each of 128 sectors, five more cells, the magic: what the largest trailer has. And the
         // sector to move by.
@@ -46,10 +71,15 @@ impl Family for TwoSlots {
         image.next_multiple_of(sector) + trailer.next_multiple_of(sector) + sector
     }
 
+    fn state_sectors(&self) -> u32 {
+        // The scratch area.
+        if matches!(self, Self::Scratch) { 2 } else { 0 }
+    }
+
     fn image_start(&self, sector: u32) -> u32 {
         match self {
             Self::Offset => sector,
-            Self::Swap | Self::Overwrite => 0,
+            Self::Swap | Self::Scratch | Self::Overwrite => 0,
         }
     }
 
@@ -63,10 +93,12 @@ impl Family for TwoSlots {
         let layout = Layout::new(size, geometry.write_size, geometry.erase_size, geometry.erased);
         let layout = match self {
             Self::Swap => layout,
+            Self::Scratch => layout.method(Method::Scratch),
             Self::Offset => layout.method(Method::Offset),
             Self::Overwrite => layout.method(Method::Overwrite),
         };
-        McuBoot::new(slots.primary.clone(), slots.secondary.clone(), layout)
+        let secondary = PlantedSlot::new(slots.secondary.clone(), slots.bug);
+        McuBoot::new(PlantedSlot::new(slots.primary.clone(), None), secondary, layout)
     }
 
     fn boot(&self, slots: &Slots) -> Result<Booted, String> {
@@ -74,10 +106,32 @@ impl Family for TwoSlots {
         let (primary, secondary) = (slots.primary.clone(), slots.secondary.clone());
         let method = match self {
             Self::Swap => model::Method::Move,
+            Self::Scratch => model::Method::Scratch(slots.state.clone()),
             Self::Offset => model::Method::Offset,
             Self::Overwrite => model::Method::Overwrite,
         };
         Bootloader::new(primary, secondary, method).boot().map(booted).map_err(|error| error.to_string())
+    }
+
+    fn may_be_cut(&self) -> bool {
+        true
+    }
+
+    fn survives(&self, part: &Part, torn: Torn, is_second: bool) -> bool {
+        let reprograms = part.rule == ProgramRule::Nor && !part.ecc;
+        matches!(self, Self::Overwrite) || torn == Torn::Nothing || (reprograms && !is_second)
+    }
+
+    fn swaps(&self) -> bool {
+        true
+    }
+
+    fn needs_even_sectors(&self) -> bool {
+        matches!(self, Self::Swap | Self::Offset)
+    }
+
+    fn has_trials(&self) -> bool {
+        !matches!(self, Self::Overwrite)
     }
 }
 

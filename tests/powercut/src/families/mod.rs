@@ -11,11 +11,12 @@ use std::ops::Range;
 
 use sprag::boot::BootControl;
 use sprag::verify::{Format, Key};
-use sprag_testkit::flash::{Part, Region};
+use sprag_testkit::flash::{Part, Region, Torn};
 
 use crate::case::{self, Case, Image};
 use crate::explore::{Counts, Failure, Settings, explore};
 use crate::life::replay;
+use crate::planted::Bug;
 use crate::step::Step;
 
 /// The flash that a bootloader and the firmware share.
@@ -27,6 +28,8 @@ pub struct Slots {
     pub secondary: Region,
     /// What the bootloader keeps beside the slots; empty where a family needs none.
     pub state: Region,
+    /// What is wrong with the hand-over.
+    pub bug: Option<Bug>,
 }
 
 /// What the bootloader started.
@@ -112,10 +115,32 @@ pub trait Family: Copy + Send + Sync + 'static {
     /// Nothing boots.
     fn boot(&self, slots: &Slots) -> Result<Booted, String>;
 
-    /// Whether the power may fail in [`boot`](Self::boot), too: it goes on by itself then. The models of MCUboot swap all at
-    /// once, for MCUboot's simulator is what shows that MCUboot goes on.
+    /// Whether the power may fail in [`boot`](Self::boot), too: it goes on by itself then.
     fn may_be_cut(&self) -> bool {
         false
+    }
+
+    /// Whether the bootloader goes on after the power failed in this way in one of its own operations, for the first time or
+    /// in the recovery from another cut.
+    fn survives(&self, part: &Part, torn: Torn, is_second: bool) -> bool {
+        let _ = (part, torn, is_second);
+        true
+    }
+
+    /// Whether the sectors of a slot must be of one size.
+    fn needs_even_sectors(&self) -> bool {
+        false
+    }
+
+    /// Whether images change places, so that what an earlier update left behind matters to the next one. Devices have
+    /// [histories](crate::case::History) then, and every call is tried after every other one that was cut off.
+    fn swaps(&self) -> bool {
+        false
+    }
+
+    /// Whether an image can be tried and given up.
+    fn has_trials(&self) -> bool {
+        true
     }
 
     /// Where the running image lies.
@@ -135,6 +160,10 @@ pub trait AnyFamily: Send + Sync {
     fn sector(&self, part: &Part) -> u32;
     /// See [`Family::images`].
     fn images(&self, part: &Part) -> Vec<Image>;
+    /// See [`Family::swaps`].
+    fn swaps(&self) -> bool;
+    /// See [`Family::needs_even_sectors`].
+    fn needs_even_sectors(&self) -> bool;
     /// See [`explore`].
     ///
     /// # Errors
@@ -165,6 +194,14 @@ impl<F: Family> AnyFamily for F {
         Family::images(self, part)
     }
 
+    fn swaps(&self) -> bool {
+        Family::swaps(self)
+    }
+
+    fn needs_even_sectors(&self) -> bool {
+        Family::needs_even_sectors(self)
+    }
+
     fn explore(&self, case: &Case, settings: &Settings) -> Result<Counts, Box<Failure>> {
         explore(*self, case, settings)
     }
@@ -185,6 +222,7 @@ pub fn all() -> Vec<Box<dyn AnyFamily>> {
     use mcuboot::TwoSlots;
     vec![
         Box::new(TwoSlots::Swap),
+        Box::new(TwoSlots::Scratch),
         Box::new(TwoSlots::Offset),
         Box::new(TwoSlots::Overwrite),
         Box::new(cypress::Cypress),
