@@ -17,7 +17,7 @@ use serde::de::IgnoredAny;
 
 pub use file::{decode_flash, read, supplied};
 pub use keys::{Key, Keys};
-pub use mcuboot::goes_through;
+pub use mcuboot::{goes_through, model_agrees};
 pub use tally::Tally;
 
 /// The result of one vector.

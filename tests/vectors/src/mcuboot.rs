@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use sprag_testkit::flash::{Part, ProgramRule, Region, Sectors, SimFlash, Timing, Torn};
+use sprag_testkit::flash::{Geometry, Part, ProgramRule, Region, Sectors, SimFlash, Timing, Torn};
 use sprag_testkit::image::{PublicKey, Version};
 use sprag_testkit::mcuboot::{BootError, Bootloader, Mark, Method, Release, Settings, Swap, Trailer, Xip};
 
@@ -170,6 +172,44 @@ fn words(version: Version) -> String {
     let Version { major, minor, revision, build } = version;
     let build = if build == 0 { String::new() } else { format!("+{build}") };
     format!("{major}.{minor}.{revision}{build}")
+}
+
+/// An image, and whether MCUboot takes it.
+#[derive(Deserialize)]
+struct ImageVector {
+    mcuboot: String,
+    config: ImageConfig,
+    key: String,
+    image: String,
+    accepted: bool,
+}
+
+#[derive(Deserialize)]
+struct ImageConfig {
+    allow_list: bool,
+    counter: Option<u32>,
+    pure: bool,
+}
+
+/// Returns whether the model takes the image of the vector `line` exactly if MCUboot does; `None` for a build that the model
+/// does not cover: with a security counter, or with signatures over the whole image.
+///
+/// # Errors
+/// The vector cannot be read.
+pub fn model_agrees(line: &str, keys: &Keys) -> Result<Option<bool>> {
+    const SLOT: u32 = 32 * 1024;
+    let vector: ImageVector = serde_json::from_str(line)?;
+    if vector.config.counter.is_some() || vector.config.pure {
+        return Ok(None);
+    }
+    let geometry = Geometry { capacity: 2 * SLOT, write_size: 8, erase_size: SLOT, erased: 0xFF };
+    let flash = SimFlash::in_memory(geometry);
+    flash.load(0, &STANDARD.decode(&vector.image).context("the image is not base64")?)?;
+    let mut xip = Xip::new([flash.region(0..SLOT), flash.region(SLOT..2 * SLOT)], false);
+    xip.settings.key = PublicKey::from_der(&keys.get(&vector.key)?.der()?);
+    xip.settings.release = release(&vector.mcuboot)?;
+    xip.settings.tlv_allow_list = vector.config.allow_list;
+    Ok(Some(xip.boot().is_ok() == vector.accepted))
 }
 
 /// Returns whether the model's boot of the vector `line` goes through the flash that the vector `cut_off` begins with: the

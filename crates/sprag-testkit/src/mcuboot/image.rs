@@ -3,6 +3,7 @@
 //! Written from MCUboot's `docs/design.md` ("Image format"), `boot/bootutil/src/image_validate.c`, `tlv.c`,
 //! `bootutil_img_hash.c`, `bootutil_find_key.c` and `loader.c` (`boot_check_header_valid`).
 
+use p256::ecdsa::signature::hazmat::PrehashVerifier;
 use sha2::{Digest, Sha256};
 
 use super::area::Area;
@@ -149,6 +150,10 @@ impl Header {
             let length = u32::from(u16::from_le_bytes([tlv[2], tlv[3]]));
             let value_at = at + 4;
             at = value_at + length;
+            // Earlier releases read a last TLV that reaches over the end.
+            if settings.release >= Release::V2_4_0 && at > end {
+                return Err("TLVs cut off");
+            }
             let allowed =
                 [KEY_HASH, SHA256].contains(&kind) || Some(kind) == signature_tlv || ENCRYPTED_KEYS.contains(&kind);
             if allow_list && value_at >= unprotected && !allowed {
@@ -203,8 +208,48 @@ fn digest(area: &Area, start: u32, size: u32) -> Option<[u8; 32]> {
 fn verifies(key: &PublicKey, digest: &[u8; 32], signature: &[u8]) -> bool {
     match key {
         PublicKey::Ed25519(_) => key.verifies(digest, signature),
-        PublicKey::P256(_) => key.verifies(digest, signature),
+        PublicKey::P256(point) => {
+            let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(point).ok();
+            let scalars = ecdsa_scalars(signature);
+            let signature = scalars.and_then(|(r, s)| p256::ecdsa::Signature::from_scalars(r, s).ok());
+            key.zip(signature).is_some_and(|(key, signature)| key.verify_prehash(digest, &signature).is_ok())
+        }
     }
+}
+
+/// Reads an ECDSA signature as `bootutil/crypto/ecdsa.h` does: DER, but with lengths in any form, the last 32 bytes of each
+/// number whatever its sign, and whatever there is behind them.
+fn ecdsa_scalars(der: &[u8]) -> Option<([u8; 32], [u8; 32])> {
+    let (inside, _) = der_value(der, 0x30)?;
+    // MCUboot checks the length of the sequence and then reads on to the end of the signature.
+    let numbers = &der[der.len() - inside.1..];
+    let (r, rest) = der_value(numbers, 0x02)?;
+    let (s, _) = der_value(rest, 0x02)?;
+    let number = |bytes: &[u8]| {
+        let mut number = [0; 32];
+        let last = &bytes[bytes.len().saturating_sub(32)..];
+        number[32 - last.len()..].copy_from_slice(last);
+        number
+    };
+    Some((number(r.0), number(s.0)))
+}
+
+/// Splits a value off, and how many bytes begin with it.
+fn der_value(bytes: &[u8], tag: u8) -> Option<((&[u8], usize), &[u8])> {
+    let (found, rest) = bytes.split_first()?;
+    let (first, mut rest) = rest.split_first()?;
+    let mut length = usize::from(*first);
+    if *first & 0x80 != 0 {
+        let count = usize::from(first & 0x7F);
+        if !(1..=4).contains(&count) {
+            return None;
+        }
+        let digits = rest.get(..count)?;
+        length = digits.iter().fold(0, |length, digit| length << 8 | usize::from(*digit));
+        rest = &rest[count..];
+    }
+    let value = rest.get(..length)?;
+    (*found == tag).then_some(((value, rest.len()), &rest[length..]))
 }
 
 /// Returns the version of the image that `bytes` begin with, if it may run: whole, and signed by the key where there is
@@ -224,4 +269,29 @@ pub fn check_image(bytes: &[u8], key: Option<&PublicKey>) -> Result<Version, &'s
     let settings = Settings { key: key.cloned(), ..Settings::default() };
     header.validate(&Area::new(&flash.region(0..bytes.len() as u32), false), 0, u32::MAX, &settings)?;
     Ok(header.version())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signatures_are_read_as_leniently_as_mcuboot_reads_them() {
+        let expected = Some(([1; 32], [2; 32]));
+        let number = |head: &[u8], byte: u8| [&[2], head, &[byte; 32]].concat();
+        let sequence = |head: &[u8], inside: &[u8]| [&[0x30], head, inside].concat();
+        let strict = [number(&[32], 1), number(&[32], 2)].concat();
+        assert_eq!(ecdsa_scalars(&sequence(&[68], &strict)), expected);
+        assert_eq!(ecdsa_scalars(&sequence(&[0x81, 68], &strict)), expected, "a long form");
+        let behind = [&strict[..], &[9, 9]].concat();
+        assert_eq!(ecdsa_scalars(&sequence(&[68], &behind)), expected, "something behind");
+        let padded = [number(&[35, 0, 0, 0], 1), number(&[33, 7], 2)].concat();
+        assert_eq!(ecdsa_scalars(&sequence(&[72], &padded)), expected, "longer than 32 bytes");
+        let short = [vec![2, 1, 5], number(&[32], 2)].concat();
+        let mut five = [0; 32];
+        five[31] = 5;
+        assert_eq!(ecdsa_scalars(&sequence(&[37], &short)), Some((five, [2; 32])));
+        assert_eq!(ecdsa_scalars(&sequence(&[69], &strict)), None, "shorter than it says");
+        assert_eq!(ecdsa_scalars(&strict), None);
+    }
 }
