@@ -18,7 +18,8 @@
 //!
 //! # Limits
 //! One pair of slots on one flash. Built with validation of the primary slot, without encryption, compression, downgrade
-//! prevention, bootstrapping, rollback counters and hooks. Signatures are Ed25519 and ECDSA P-256 over SHA-256. Images are
+//! prevention, bootstrapping, rollback counters and hooks. Signatures are Ed25519 and ECDSA P-256 over SHA-256, and Ed25519 not
+//! over the whole image (`MCUBOOT_SIGN_PURE`). Images are
 //! not loaded to RAM.
 //!
 //! A crash of the C code (a memory fault, an endless loop) is [`BootError::Crash`]: the device does not boot. MCUboot writes
@@ -90,8 +91,8 @@ pub struct Settings {
     pub key: Option<PublicKey>,
     /// The release of MCUboot.
     pub release: Release,
-    /// `MCUBOOT_USE_TLV_ALLOW_LIST`: no other TLVs than key hash, digest, signature and encrypted keys where no signature
-    /// covers them. v2.1.0 and v2.2.0 always have it.
+    /// `MCUBOOT_USE_TLV_ALLOW_LIST`: no other TLVs than keys, digests, signatures and encrypted keys where no signature covers
+    /// them. v2.1.0 and v2.2.0 always have it.
     pub tlv_allow_list: bool,
     /// Whether reads of torn units fail, on a part with ECC. Otherwise the bootloader reads past the ECC, as one with a
     /// fault handler does.

@@ -24,8 +24,9 @@ const KEY_HASH: u16 = 0x01;
 const SHA256: u16 = 0x10;
 const ECDSA: u16 = 0x22;
 const ED25519: u16 = 0x24;
-/// What `MCUBOOT_USE_TLV_ALLOW_LIST` allows beside key hash, digest and signature: encrypted keys.
-const ENCRYPTED_KEYS: [u16; 4] = [0x30, 0x31, 0x32, 0x33];
+/// What `MCUBOOT_USE_TLV_ALLOW_LIST` allows where no signature covers it: keys, digests, signatures and encrypted keys of all
+/// kinds.
+const ALLOWED: [u16; 13] = [0x01, 0x02, 0x10, 0x11, 0x12, 0x20, 0x22, 0x23, 0x24, 0x30, 0x31, 0x32, 0x33];
 
 /// The 32 bytes that an image begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -154,9 +155,7 @@ impl Header {
             if settings.release >= Release::V2_4_0 && at > end {
                 return Err("TLVs cut off");
             }
-            let allowed =
-                [KEY_HASH, SHA256].contains(&kind) || Some(kind) == signature_tlv || ENCRYPTED_KEYS.contains(&kind);
-            if allow_list && value_at >= unprotected && !allowed {
+            if allow_list && value_at >= unprotected && !ALLOWED.contains(&kind) {
                 return Err("a TLV that is not allowed where no signature covers it");
             }
             let value = |longest: usize| {
