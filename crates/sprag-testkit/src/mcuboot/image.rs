@@ -219,22 +219,23 @@ fn verifies(key: &PublicKey, digest: &[u8; 32], signature: &[u8]) -> bool {
 /// Reads an ECDSA signature as `bootutil/crypto/ecdsa.h` does: DER, but with lengths in any form, the last 32 bytes of each
 /// number whatever its sign, and whatever there is behind them.
 fn ecdsa_scalars(der: &[u8]) -> Option<([u8; 32], [u8; 32])> {
-    let (inside, _) = der_value(der, 0x30)?;
     // MCUboot checks the length of the sequence and then reads on to the end of the signature.
-    let numbers = &der[der.len() - inside.1..];
-    let (r, rest) = der_value(numbers, 0x02)?;
-    let (s, _) = der_value(rest, 0x02)?;
+    let (_, inside) = der_head(der, 0x30)?;
+    let (length, r) = der_head(inside, 0x02)?;
+    let (r, rest) = r.split_at(length);
+    let (length, s) = der_head(rest, 0x02)?;
+    let s = &s[..length];
     let number = |bytes: &[u8]| {
         let mut number = [0; 32];
         let last = &bytes[bytes.len().saturating_sub(32)..];
         number[32 - last.len()..].copy_from_slice(last);
         number
     };
-    Some((number(r.0), number(s.0)))
+    Some((number(r), number(s)))
 }
 
-/// Splits a value off, and how many bytes begin with it.
-fn der_value(bytes: &[u8], tag: u8) -> Option<((&[u8], usize), &[u8])> {
+/// Reads tag and length: the length, and all that is behind them, which is as long at least.
+fn der_head(bytes: &[u8], tag: u8) -> Option<(usize, &[u8])> {
     let (found, rest) = bytes.split_first()?;
     let (first, mut rest) = rest.split_first()?;
     let mut length = usize::from(*first);
@@ -247,8 +248,7 @@ fn der_value(bytes: &[u8], tag: u8) -> Option<((&[u8], usize), &[u8])> {
         length = digits.iter().fold(0, |length, digit| length << 8 | usize::from(*digit));
         rest = &rest[count..];
     }
-    let value = rest.get(..length)?;
-    (*found == tag).then_some(((value, rest.len()), &rest[length..]))
+    (*found == tag && length <= rest.len()).then_some((length, rest))
 }
 
 /// Returns the version of the image that `bytes` begin with, if it may run: whole, and signed by the key where there is
