@@ -35,8 +35,8 @@ pub struct Limits {
     pub answer_ms: u32,
     /// Between two bytes of an answer, in milliseconds.
     pub stall_ms: u32,
-    /// Bytes per second, from 1 to 1000, below which a connection is too slow; 0 for none. Without it, one byte in every
-    /// `stall_ms` would keep a device busy for years.
+    /// Bytes of the object per second, from 1 to 1000, below which a connection is too slow; 0 for none. Without it, one byte
+    /// in every `stall_ms` would keep a device busy for years.
     pub rate_floor: u16,
     /// How far a connection may fall behind that, in milliseconds: so long it may be silent, or for longer be slow.
     pub behind_ms: u32,
@@ -115,7 +115,7 @@ pub enum Event {
         reason: &'static str,
         /// The wait in milliseconds; 0 when the next try follows at once.
         after_ms: u32,
-        /// Tries in a row that brought no byte so far.
+        /// Tries in a row that brought no progress so far.
         fruitless: u8,
     },
 }

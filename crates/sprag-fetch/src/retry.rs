@@ -6,14 +6,16 @@ use crate::backoff::Backoff;
 use crate::error::Error;
 use crate::session::AnswerError;
 
-/// How often and how patiently a download is tried again while no byte arrives.
+/// How often and how patiently a download is tried again while there is no progress.
 ///
 /// With the defaults a server that is not there is given up on after seven tries and about a minute. What is counted falls
-/// back to zero when bytes arrive, and only then: a server that takes connections but sends nothing is not progress.
+/// back to zero with progress, and only then: an answer that brings 512 bytes of the object, or as many as were asked for,
+/// not slower than [`Limits::rate_floor`](crate::Limits::rate_floor). A server that takes connections and sends next to
+/// nothing over each is given up on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct RetryPolicy {
-    /// Tries in a row that may bring no byte before the download gives up.
+    /// Tries in a row that may bring no progress before the download gives up.
     pub attempts: u8,
     /// The wait after the first fruitless try, in milliseconds; it doubles with each one after it.
     pub first_ms: u32,
@@ -54,7 +56,7 @@ impl Retry {
         Self { policy, backoff: Backoff::new(policy.first_ms, policy.longest_ms, policy.seed), spent_ms: 0 }
     }
 
-    /// Bytes arrived.
+    /// There was progress.
     pub(crate) fn progress(&mut self) {
         self.backoff.reset();
         self.spent_ms = 0;
@@ -65,7 +67,7 @@ impl Retry {
         self.backoff.fruitless()
     }
 
-    /// Decides about a failure that took `spent_ms` to show; `fruitful` when bytes had come over the connection that failed.
+    /// Decides about a failure that took `spent_ms` to show; `fruitful` when the answer that it cut off had made progress.
     pub(crate) fn decide<E: embedded_io_async::Error>(
         &mut self,
         error: &Error<E>,

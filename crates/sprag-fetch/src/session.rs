@@ -218,7 +218,8 @@ pub enum AnswerError {
     NoStrongEtag,
     /// 200 to a request that did not start at byte 0: the server ignores ranges.
     RangeIgnored,
-    /// 206 whose `Content-Range` is missing, malformed or not what was asked for, or contradicts `Content-Length`.
+    /// 206 whose `Content-Range` is missing, malformed or not what was asked for, or contradicts `Content-Length`; or which
+    /// brought so much less than was asked for that it is no progress.
     WrongRange,
     /// The body is in a content coding (compressed, most likely), or in a transfer coding other than chunked.
     Encoded,
