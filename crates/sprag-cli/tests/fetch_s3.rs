@@ -71,7 +71,7 @@ async fn between_two_ranges() {
         bench.server.on_request(|request| (request == 30).then_some(Disturbance::ExpireUrls));
         let ran = bench.fetch(&bench.url(v2), &["--range-size", "4096"]).await;
         assert_eq!(ran.json()["reason"], "url-refused");
-        ran.refused(3, &["(403)", "fresh one", "(AccessDenied)"]);
+        ran.refused(3, &["(403)", "fresh URL", "(AccessDenied)"]);
 
         let cost = bench.fetch(&bench.url(!v2), &["--range-size", "4096"]).await.succeeded().json();
         assert_eq!((&cost["resumed_from"], &cost["bytes_twice"]), (&json!(29 * 4096), &json!(0)), "{tls}");
@@ -92,7 +92,7 @@ async fn while_time_goes_by() {
             bench.server.presign_at("images", "app.bin", now, valid)
         };
         let ran = bench.fetch(&url, &["--range-size", "100000"]).await;
-        ran.refused(3, &["(403)", "fresh one", "(AccessDenied)"]);
+        ran.refused(3, &["(403)", "fresh URL", "(AccessDenied)"]);
         let cost = bench.fetch(&bench.url(v2), &[]).await.succeeded().json();
         assert_eq!((&cost["resumed_from"], &cost["bytes_twice"]), (&json!(100_000), &json!(0)), "{tls}");
         bench.assert_fetched();
@@ -112,7 +112,7 @@ async fn within_an_open_range() {
         });
         let ran = bench.fetch(&url, &[]).await;
         assert_eq!(ran.json()["retries"], 1);
-        ran.refused(3, &["(403)", "fresh one", "(AccessDenied)"]);
+        ran.refused(3, &["(403)", "fresh URL", "(AccessDenied)"]);
         let cost = bench.fetch(&bench.url(v2), &[]).await.succeeded().json();
         assert_eq!((&cost["resumed_from"], &cost["bytes_twice"]), (&json!(123_456), &json!(0)), "{tls}");
         bench.assert_fetched();
