@@ -96,8 +96,10 @@ impl Served {
     }
 }
 
-/// Somewhere that nothing can be written to.
-fn unwritable() -> [(&'static str, fn() -> Stdio); 2] {
+/// A name, and an output that nothing can be written to.
+type Unwritable = (&'static str, fn() -> Stdio);
+
+fn unwritable() -> [Unwritable; 2] {
     [
         ("a full disk", || OpenOptions::new().write(true).open("/dev/full").expect("a device").into()),
         ("a reader that has gone", || {

@@ -38,7 +38,7 @@ fn not_a_job() {
     for (document, says, at) in [
         ("Update, please".to_owned(), "document: expected", "Update"),
         (whole.replacen(':', "=", 1), "document: expected", "="),
-        ("[1, 2]".to_owned(), "document: not a job in a known dialect", "["),
+        ("[1, 2]".to_owned(), "document: not an OTA", "["),
         (whole.replace(urls, ""), "urls: missing", "{"),
         (whole.replace(urls, r#","urls":[]"#), "urls: empty", "[]"),
         (whole.replace(r#""url":"#, r#""uri":"#), "urls[0].url: missing", r#"{"uri""#),
