@@ -17,8 +17,8 @@ pub enum Bootloader {
     /// The same, and its `flash_area_read` returns bytes for units that cannot be read, whatever they are: the handler of the
     /// NMI or the bus fault clears the flags and returns. A torn trailer then reads as on a part without ECC.
     McuBootPastEcc,
-    /// MCUboot that copies the new image over the old one, without trials: `MCUBOOT_OVERWRITE_ONLY`. Its `flash_area_read`
-    /// returns an error for units that cannot be read.
+    /// MCUboot that copies the new image over the old one, without trials: `MCUBOOT_OVERWRITE_ONLY`. On parts with ECC it
+    /// reads past the ECC as well.
     McuBootOverwrite,
     /// embassy-boot.
     EmbassyBoot,
@@ -81,7 +81,7 @@ impl fmt::Display for MapError {
             Self::State => "STATE does not hold the progress of a swap",
             Self::Vectors => "the vector table is not aligned",
             Self::Ecc => {
-                "MCUboot stops at trailers that a power cut left unreadable: read past the ECC, or use overwrite-only"
+                "MCUboot stops at what a power cut left unreadable: read past the ECC, with a swap or with overwrite-only"
             }
         })
     }

@@ -254,7 +254,12 @@ fn every_call_survives_a_cut_and_a_second_cut() {
     ];
     let mut states = 0u32;
     for (prepare, call, done) in calls {
-        for fresh in devices(&[Method::Move, Method::Scratch, Method::Offset, Method::Overwrite]) {
+        // The campaign (tests/powercut) has the rest.
+        let devices = [(1, 0xFF), (8, 0x00), (8, 0xFF), (32, 0xFF)].into_iter().flat_map(|(align, erased)| {
+            [Method::Move, Method::Scratch, Method::Offset, Method::Overwrite]
+                .map(|method| device(align, erased, method))
+        });
+        for fresh in devices {
             let done = match done {
                 State::Staged(_) if fresh.layout.method == Method::Overwrite => State::Staged(Swap::Permanent),
                 done => done,
@@ -271,7 +276,7 @@ fn every_call_survives_a_cut_and_a_second_cut() {
         }
     }
     println!("{states} states");
-    assert!(states > 3_000, "{states}");
+    assert!(states > 1_000, "{states}");
 }
 
 /// Each call, dropped at each of its awaits: the same call made again does what it is to do.

@@ -179,7 +179,12 @@ where
             (Phase::Restarting, State::Staged(_)) => {
                 // The bootloader won't, and never will: resetting for ever is no way to end.
                 self.boot.unstage().await?;
-                record.end(Status::Failed, "not-swapped");
+                if running == record.version {
+                    // An overwrite-only MCUboot was cut off after it had copied the image, before it erased the trailer.
+                    record.end(Status::Done, "");
+                } else {
+                    record.end(Status::Failed, "not-swapped");
+                }
                 Startup::Idle
             }
             (Phase::Staging | Phase::Staged, State::Staged(_)) => {

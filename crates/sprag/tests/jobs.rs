@@ -190,6 +190,19 @@ fn what_makes_no_sense_is_rejected_and_nothing_is_fetched() {
     assert_eq!(server.connections(), 0);
 }
 
+/// An overwrite-only MCUboot that was cut off behind the copy: the new image runs, and still counts as staged. It is done.
+#[test]
+fn an_image_that_runs_and_still_counts_as_staged_is_done() {
+    let (flash, server) = (device(), HttpServer::new(image_of(2, 3000)));
+    let running = Version::new(2, 0, 0);
+    with(&flash, &server, |updater| {
+        assert_eq!(run(updater, &document("a", "2", "http://h/2")), Ok(Outcome::RebootToTest));
+        assert_eq!(block_on(updater.start(running)), Ok(Startup::Staged));
+        assert_eq!(block_on(updater.start(running)), Ok(Startup::Idle));
+        assert_eq!(report(updater).map(|(_, status, _)| status), Some(Status::Done));
+    });
+}
+
 /// Resetting is tried once more, and then it is over.
 #[test]
 fn an_image_that_the_bootloader_never_takes_is_given_up() {
