@@ -37,7 +37,7 @@ fn a_document_that_grows_is_not_judged_again() {
 /// The refusal of a document is throttled once: it is made again, and the queue goes on.
 #[test]
 fn a_refusal_that_is_throttled_is_made_again() {
-    let mut fleet = Fleet::new(|_, id, _| if id == "bad" { json!({"mine": 1}) } else { ota("https://h/app") });
+    let mut fleet = Fleet::new(|_, id, _| if id == "bad" { json!({"operation": "ota"}) } else { ota("https://h/app") });
     let (behind, time, mut throttled) = (Rc::clone(&fleet.service), fleet.device.time.clone(), false);
     fleet.broker = TestBroker::new(move |topic, payload| {
         if topic.ends_with("/bad/update") && !std::mem::replace(&mut throttled, true) {
