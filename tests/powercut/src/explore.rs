@@ -285,8 +285,7 @@ impl<F: Family> Explorer<F> {
     fn calls(self: &Arc<Self>) {
         let one_in = match self.settings.depth {
             Depth::Full => 1,
-            // A fourth of the second cuts, of some thirty thousand.
-            Depth::Sample { cuts, .. } => (CALLS * 4 / cuts.max(1)).max(1),
+            Depth::Sample { cuts, .. } => (CALLS / cuts.max(1)).max(1),
         };
         let chosen = |calls: &Calls| {
             let Depth::Sample { seed, .. } = self.settings.depth else { return true };

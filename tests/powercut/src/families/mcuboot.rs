@@ -26,7 +26,8 @@ const KEY: [u8; 32] = [1; 32];
 /// |---|---|
 /// | overwrite-only | in every way |
 /// | swaps, first cut | in every way; on parts with ECC between operations only, because MCUboot programs torn units again |
-/// | swaps, second cut | between operations only: a torn unit in the recovery by scratch can be the end |
+/// | swaps, second cut | between operations only |
+/// | by scratch, second cut | not at all: after a torn erase of a trailer, one in the recovery can be the end |
 #[derive(Debug, Clone, Copy)]
 pub(super) enum TwoSlots {
     Swap,
@@ -119,7 +120,11 @@ impl Family for TwoSlots {
 
     fn survives(&self, part: &Part, torn: Torn, is_second: bool) -> bool {
         let reprograms = part.rule == ProgramRule::Nor && !part.ecc;
-        matches!(self, Self::Overwrite) || torn == Torn::Nothing || (reprograms && !is_second)
+        match self {
+            Self::Overwrite => true,
+            Self::Scratch if is_second => false,
+            _ => torn == Torn::Nothing || (reprograms && !is_second),
+        }
     }
 
     fn swaps(&self) -> bool {
