@@ -71,7 +71,8 @@ pub trait BootControl {
     ///
     /// # Errors
     /// [`Error::OnTrial`] while the running image is not confirmed; [`Error::NoPermanent`], [`Error::NotNewest`] and
-    /// [`Error::NoSlot`] where the bootloader can't run the image so; [`Error::Flash`], [`Error::Layout`].
+    /// [`Error::NoSlot`] where the bootloader can't run the image so; [`Error::SwapInterrupted`], [`Error::Flash`],
+    /// [`Error::Layout`].
     ///
     /// # Cancellation safety
     /// Dropped early, the image is staged or not.
@@ -81,7 +82,8 @@ pub trait BootControl {
     /// is staged and all is clean. To be called before anything is written to the slot.
     ///
     /// # Errors
-    /// [`Error::OnTrial`] while the running image is not confirmed; [`Error::Flash`], [`Error::Layout`].
+    /// [`Error::OnTrial`] while the running image is not confirmed; [`Error::SwapInterrupted`], [`Error::Flash`],
+    /// [`Error::Layout`].
     ///
     /// # Cancellation safety
     /// Dropped early, the image is staged or not.
@@ -90,7 +92,7 @@ pub trait BootControl {
     /// The running image stays for good. Changes nothing when it does already.
     ///
     /// # Errors
-    /// [`Error::Flash`], [`Error::Layout`].
+    /// [`Error::SwapInterrupted`], [`Error::Flash`], [`Error::Layout`].
     ///
     /// # Cancellation safety
     /// Dropped early, the image is confirmed or still on trial.
