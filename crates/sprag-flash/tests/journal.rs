@@ -128,7 +128,7 @@ fn parameters_that_cannot_work_are_named() {
     let mut journal = Journal::new(region.clone(), geometry, &mut scratch);
     assert_eq!(block_on(journal.put(1, &[1; 600])), Err(Error::JournalTooSmall { needed: 1536 }));
     assert_eq!(block_on(journal.put(0, &[1])), Err(Error::Record));
-    assert_eq!(block_on(journal.put(5, &[1])), Err(Error::Record));
+    assert_eq!(block_on(journal.put(sprag_flash::journal::KINDS + 1, &[1])), Err(Error::Record));
     let mut journal = Journal::new(region.flash().region(0..256), geometry, &mut scratch);
     assert_eq!(block_on(journal.put(1, &[1])), Err(Error::JournalTooSmall { needed: 512 }));
     let mut journal = Journal::new(region, Geometry { write_size: 0, ..geometry }, &mut scratch);

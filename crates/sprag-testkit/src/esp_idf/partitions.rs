@@ -78,7 +78,7 @@ impl Partitions {
         // last.
         for row in &rows[..length?] {
             let (offset, size) = (word(row, 4), word(row, 8));
-            let range = offset..offset + size;
+            let range = offset..offset.wrapping_add(size);
             match (row[2], row[3]) {
                 (0, 0x00) => map.factory = range,
                 (0, 0x20) => map.test = range,
