@@ -13,7 +13,7 @@ use sprag_boot::mcuboot::{CypressLayout, Units, WholeSectors};
 use sprag_boot::{BootControl, Cypress, Error, State, Swap};
 use sprag_testkit::cancel;
 use sprag_testkit::flash::{Geometry, Region, SimFlash, SizedRegion, Snapshot, Torn};
-use sprag_testkit::mcuboot::{self, BootError, Cypress as Bootloader, Halt, Mark, InfineonRelease, Trailer};
+use sprag_testkit::mcuboot::{self, BootError, Cypress as Bootloader, Halt, InfineonRelease, Mark, Trailer};
 
 const SLOT: u32 = 8 * 1024;
 const STATUS: u32 = 12 * 512;

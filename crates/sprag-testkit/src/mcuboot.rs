@@ -321,7 +321,6 @@ impl Bootloader {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,7 +14,7 @@ use sprag_boot::mcuboot::{CypressLayout, Units};
 use sprag_boot::{BootControl, Cypress as Control, Error, State, Swap};
 use sprag_testkit::flash::{Geometry, Region, SimFlash};
 use sprag_testkit::image::{PublicKey, Version};
-use sprag_testkit::mcuboot::{Cypress, Halt, Mark, InfineonRelease, SwapState};
+use sprag_testkit::mcuboot::{Cypress, Halt, InfineonRelease, Mark, SwapState};
 
 use crate::keys::Keys;
 use crate::{Outcome, decode_flash};
