@@ -3,8 +3,7 @@
 
 mod service;
 
-use service::Service;
-use service::{at_work, deliver, device, finish, own, progress, request, talk};
+use service::{Message, Service, at_work, deliver, device, finish, own, progress, request, talk};
 use sprag_job::NoRoom;
 use sprag_job::aws::{AwsJobs, BadDetail, Event, ExpectedVersion, Gone, JobsError, Saved, SelfTest, Settings, Verdict};
 
@@ -220,7 +219,7 @@ fn versions_and_step_timeouts_are_written_as_settings_say() {
     service.create("a");
     jobs.connected();
     let start = request(&mut jobs);
-    assert_eq!(start.as_ref().unwrap().1, r#"{"stepTimeoutInMinutes":5,"clientToken":"0"}"#);
+    assert_eq!(start.as_ref().unwrap().1, r#"{"clientToken":"0"}"#, "the job may be another agent's");
     assert_eq!(talk(&mut jobs, &mut service, start), "job a");
     let update = progress(&mut jobs, 0, 0);
     assert!(
@@ -233,6 +232,82 @@ fn versions_and_step_timeouts_are_written_as_settings_say() {
     assert_eq!(talk(&mut jobs, &mut service, update), "accepted downloading");
     assert_eq!(progress(&mut jobs, 149, 0), None);
     assert!(progress(&mut jobs, 150, 0).is_some(), "the step is kept alive");
+}
+
+fn with_step_timeout() -> AwsJobs<'static> {
+    AwsJobs::new("t", Settings { step_timeout_minutes: Some(5), ..Settings::default() }).unwrap()
+}
+
+fn keep_alive(jobs: &mut AwsJobs<'_>, now: u32) -> Option<Message> {
+    jobs.keep_alive(now, &mut [0; 226], &mut [0; 512]).unwrap().map(own)
+}
+
+/// Sends a request at `now`, and returns what comes of its answer.
+fn talk_at(now: u32, jobs: &mut AwsJobs<'_>, service: &mut Service, request: Option<Message>) -> String {
+    let (topic, payload) = request.expect("a request");
+    let answer = service.0.answer(now.into(), &topic, payload.as_bytes()).unwrap();
+    deliver(jobs, &(answer.topic, answer.payload))
+}
+
+/// By `keep_alive` and by `progress`: the first word about a job starts its timer, and the first one on each connection
+/// starts it anew, whatever became of those on the connection before.
+#[test]
+fn the_first_word_on_a_connection_starts_the_step_timer() {
+    let by_progress: fn(&mut AwsJobs<'_>, u32) -> Option<Message> = |jobs, now| progress(jobs, now, 3);
+    for speak in [by_progress, keep_alive] {
+        let (mut jobs, mut service) = (with_step_timeout(), Service::new());
+        service.create("a");
+        jobs.connected();
+        let start = request(&mut jobs);
+        assert_eq!(talk_at(0, &mut jobs, &mut service, start), "job a");
+        let word = speak(&mut jobs, 0);
+        assert_eq!(talk_at(0, &mut jobs, &mut service, word), "accepted downloading");
+        assert_eq!(speak(&mut jobs, 149), None);
+        assert!(speak(&mut jobs, 150).is_some(), "this one is lost with its connection");
+        jobs.connected();
+        assert_eq!(keep_alive(&mut jobs, 290), None, "before the service has been asked for the job");
+        let start = request(&mut jobs);
+        assert_eq!(keep_alive(&mut jobs, 290), None, "before the service has given the job");
+        assert_eq!(talk_at(290, &mut jobs, &mut service, start), "again a");
+        let word = speak(&mut jobs, 290);
+        assert_eq!(talk_at(290, &mut jobs, &mut service, word), "accepted downloading");
+        assert_eq!(speak(&mut jobs, 300), None);
+        service.0.notices(589);
+        assert_eq!(service.job("a").status, "IN_PROGRESS");
+        service.0.notices(590);
+        assert_eq!(service.job("a").status, "TIMED_OUT", "a device that falls silent ends its job");
+    }
+}
+
+#[test]
+fn without_a_step_timeout_keep_alive_says_nothing() {
+    let (mut jobs, _) = at_work();
+    assert_eq!(keep_alive(&mut jobs, 0), None);
+    assert_eq!(keep_alive(&mut jobs, 1_000_000), None);
+}
+
+/// Its timer is its own agent's: start-next neither starts it, even where this device asks for one, nor changes it.
+#[test]
+fn the_step_timer_of_another_agents_job_is_left_alone() {
+    let (mut jobs, mut service) = (with_step_timeout(), Service::new());
+    service.create("theirs");
+    let mut meet = |service: &mut Service, now| {
+        jobs.connected();
+        let start = request(&mut jobs);
+        assert_eq!(talk_at(now, &mut jobs, service, start), "job theirs");
+        jobs.leave();
+        assert_eq!(request(&mut jobs), None);
+    };
+    meet(&mut service, 0);
+    service.0.notices(1_000_000);
+    assert_eq!(service.job("theirs").status, "IN_PROGRESS");
+    let own_timer = br#"{"status":"IN_PROGRESS","stepTimeoutInMinutes":60}"#;
+    service.0.answer(1_000_000, "$aws/things/t/jobs/theirs/update", own_timer).unwrap();
+    meet(&mut service, 1_000_010);
+    service.0.notices(1_003_599);
+    assert_eq!(service.job("theirs").status, "IN_PROGRESS");
+    service.0.notices(1_003_600);
+    assert_eq!(service.job("theirs").status, "TIMED_OUT");
 }
 
 /// Nothing is said about it, nor asked, until the service tells of another.

@@ -74,7 +74,7 @@ pub(crate) struct Hand {
     pub(crate) number: Option<u64>,
     pub(crate) sent: Option<Sent>,
     pub(crate) thin: Thinning,
-    /// When the service last heard that the step is alive.
+    /// When the service last heard that the step is alive; `None` when it has not heard so on this connection.
     pub(crate) alive: Option<u32>,
 }
 
@@ -143,7 +143,8 @@ impl<'t> AwsJobs<'t> {
     }
 
     /// Leaves the job in hand to another agent on the same thing: nothing is said about it. For documents that are
-    /// [not an OTA](crate::ParseErrorKind::NotAnOta). The service tells by itself when another job is the next.
+    /// [not an OTA](crate::ParseErrorKind::NotAnOta). Start-next has made it `IN_PROGRESS`, and has left its step timer to the
+    /// other agent. The service tells by itself when another job is the next.
     pub fn leave(&mut self) {
         self.hand = None;
         self.asked = None;
@@ -167,7 +168,7 @@ impl<'t> AwsJobs<'t> {
         self.asked = None;
         self.want = Want::StartNext;
         if let Some(hand) = &mut self.hand {
-            hand.sent = None;
+            (hand.sent, hand.alive) = (None, None);
         }
     }
 
@@ -199,8 +200,17 @@ impl<'t> AwsJobs<'t> {
         self.hand.is_some_and(|hand| hand.sent.is_some())
     }
 
-    /// Says that the job in hand is alive, whatever it waits for: a bare `IN_PROGRESS`, when half of the step timeout that
-    /// [`Settings`] ask for has passed since the last word. May be called at any time, and as often as wanted.
+    /// Whether the next word is to start the step timer: the service has given the job on this connection, and has not heard
+    /// of it since.
+    fn starts_timer(&self) -> bool {
+        let is_given = self.asked.is_none() && self.want == Want::Nothing;
+        is_given && self.settings.step_timeout_minutes.is_some() && self.hand.is_some_and(|hand| hand.alive.is_none())
+    }
+
+    /// Says that the job in hand is alive, whatever it waits for: a bare `IN_PROGRESS`, as soon as the service has given the
+    /// job on this connection, and when half of the step timeout that [`Settings`] ask for has passed since the last word.
+    /// The first one starts the timer, since start-next does not. Without a step timeout, nothing is said. May be called at
+    /// any time, and as often as wanted, once the document is known to be one for this device.
     ///
     /// # Errors
     /// [`JobsError::NoJob`], [`JobsError::NoRoom`].
@@ -210,10 +220,11 @@ impl<'t> AwsJobs<'t> {
         topic: &'b mut [u8],
         payload: &'b mut [u8],
     ) -> Result<Option<Publish<'b>>, JobsError> {
+        let starts_timer = self.starts_timer();
         let hand = self.hand.as_mut().ok_or(JobsError::NoJob)?;
-        let since = *hand.alive.get_or_insert(now);
         let half = self.settings.pace().at_least;
-        if hand.sent.is_some() || half.is_none_or(|half| now.wrapping_sub(since) < half) {
+        let is_late = hand.alive.zip(half).is_some_and(|(since, half)| now.wrapping_sub(since) >= half);
+        if hand.sent.is_some() || !(starts_timer || is_late) {
             return Ok(None);
         }
         self.update(now, Status::Downloading, [("", ""); 3], topic, payload).map(Some)
@@ -231,7 +242,7 @@ impl<'t> AwsJobs<'t> {
         let (want, token) = (self.want, self.token);
         let publish = match (want, &self.hand) {
             (Want::StartNext, _) => {
-                let payload = update::start_next(&self.settings, token, payload);
+                let payload = update::start_next(token, payload);
                 update::publish((self.thing, "start-next", ""), topic, payload)?
             }
             (Want::Describe, Some(hand)) => {
@@ -262,11 +273,12 @@ impl<'t> AwsJobs<'t> {
         payload: &'b mut [u8],
     ) -> Result<Option<Publish<'b>>, JobsError> {
         let percent = percent(received, total);
+        let starts_timer = self.starts_timer();
         let hand = self.hand.as_mut().ok_or(JobsError::NoJob)?;
         if hand.sent.is_some_and(|sent| now.wrapping_sub(sent.at) >= ANSWER_SECONDS) {
             hand.sent = None;
         }
-        if hand.sent.is_some() || !hand.thin.is_due(&self.settings.pace(), now, percent) {
+        if hand.sent.is_some() || !(starts_timer || hand.thin.is_due(&self.settings.pace(), now, percent)) {
             return Ok(None);
         }
         let mut digits = [0; 3];

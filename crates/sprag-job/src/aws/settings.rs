@@ -22,8 +22,9 @@ pub struct Settings {
     pub progress_percent: u8,
     /// … and this many seconds have passed since the last report.
     pub progress_seconds: u32,
-    /// The step timeout to ask for with every `IN_PROGRESS`, which starts it anew, in minutes (1 to 10080). Without
-    /// growth, progress is reported when half of it has passed: a download that waits for its network is alive.
+    /// The step timeout to ask for with every `IN_PROGRESS`, which starts it anew, in minutes (1 to 10080). It does not go
+    /// out with start-next, which may give the job of another agent. Without growth, progress is reported when half of it
+    /// has passed: a download that waits for its network is alive.
     pub step_timeout_minutes: Option<u16>,
     /// How `expectedVersion` is written.
     pub expected_version: ExpectedVersion,

@@ -67,11 +67,10 @@ fn step_timeout(out: &mut Out<'_>, settings: &Settings) {
     }
 }
 
-/// `start-next`, without status details: they are to stay as they are.
-pub(crate) fn start_next<'b>(settings: &Settings, id: u32, out: &'b mut [u8]) -> Result<&'b str, TooSmall> {
+/// `start-next`, without status details, which stay as they are, and without a step timeout: the job may be another agent's.
+pub(crate) fn start_next(id: u32, out: &mut [u8]) -> Result<&str, TooSmall> {
     let mut out = Out::new(out);
     out.raw("{");
-    step_timeout(&mut out, settings);
     token(&mut out, id);
     out.finish()
 }
