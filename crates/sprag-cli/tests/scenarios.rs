@@ -84,11 +84,6 @@ const ROWS: &[Row] = &[
     row("line-feeds", Object),
     row("long-etag", Fails(1, "etag-too-long")),
     row("unquoted-etag", Object),
-];
-
-/// Right outcomes that the client does not reach yet. `what_awaits_changes_to_the_client` fails when one of them is reached:
-/// it then belongs into `ROWS`.
-const AFTER_FETCH: &[Row] = &[
     // A byte with each connection is no progress that is worth the connections.
     with("byte-per-connection", Fails(3, "connection-closed"), 2_000, &["--retries", "2"]),
     row("replaced-no-etag", Replacement),
@@ -98,13 +93,15 @@ const AFTER_FETCH: &[Row] = &[
     row("aws-chunked", Object),
     row("chunked-no-length", Object),
     row("chunked-first", Object),
-    with("chunked-cut", Fails(3, "connection-closed"), 1_000, &["--retries", "1"]),
+    // It can't be gone on with, because the server ignores ranges, so it is started over until that has been tried enough.
+    row("chunked-cut", Fails(1, "range-ignored")),
     row("relative-redirects", Object),
     row("space-in-location", Fails(1, "redirect-malformed")),
     row("case-range-unit", Object),
     row("folded-header", Object),
-    with("endless-cr", Fails(3, "header-malformed"), 1_000, &["--retries", "1", "--timeout", "3"]),
-    with("endless-interim", Fails(3, "header-malformed"), 1_000, &["--retries", "1", "--timeout", "3"]),
+    with("endless-cr", Fails(3, "not-http"), 1_000, &["--retries", "1"]),
+    // Interim answers count towards the limit of the head.
+    row("endless-interim", Fails(1, "header-too-long")),
 ];
 
 /// No fetch takes longer, whatever the server does.
@@ -174,17 +171,9 @@ async fn every_scenario_ends_as_it_should() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Fails as soon as a row is right, so that it is moved into the other table.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_awaits_changes_to_the_client() {
-    let right: Vec<_> =
-        outcomes(AFTER_FETCH).await.into_iter().filter_map(|(name, outcome)| outcome.is_ok().then_some(name)).collect();
-    assert!(right.is_empty(), "right already, move them into ROWS: {right:?}");
-}
-
 #[test]
 fn every_scenario_has_a_row_and_a_description() {
-    let rows: BTreeSet<_> = ROWS.iter().chain(AFTER_FETCH).map(|row| row.scenario).collect();
+    let rows: BTreeSet<_> = ROWS.iter().map(|row| row.scenario).collect();
     let scenarios: BTreeSet<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
     assert_eq!(rows, scenarios);
     assert_eq!(scenarios.len(), SCENARIOS.len(), "two of one name");
