@@ -9,7 +9,7 @@ mod server;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::pin::pin;
 
 use common::{Ran, bytes, sprag};
@@ -365,5 +365,62 @@ async fn a_dropped_read_loses_nothing() {
             }
         }
         assert!(bytes == content, "dropped at poll {drop_at}");
+    }
+}
+
+/// A name with an address of each family, IPv6 first.
+struct Both;
+
+impl Dns for Both {
+    type Error = io::Error;
+
+    async fn get_host_by_name(&self, _: &str, wanted: AddrType) -> io::Result<IpAddr> {
+        Ok(match wanted {
+            AddrType::IPv4 => IpAddr::from([127, 0, 0, 1]),
+            _ => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        })
+    }
+
+    async fn get_host_by_address(&self, _: IpAddr, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// Over TLS: a family that takes no connection, or ends each one in the handshake, costs one try. Then the other one is stayed
+/// with.
+#[tokio::test]
+async fn a_dead_family_costs_one_try() {
+    use sprag::fetch::{Connector, Scheme};
+    let root = Authority::root(Kind::P256, "A root");
+    let roots = [root.der()];
+    let leaf = root.leaf(Kind::P256, &Leaf::default());
+    // On IPv4 alone.
+    let server = OpenSsl::start(&[&leaf], &bytes(1, SIZE), &["-tls1_3"]);
+    for takes_connections in [false, true] {
+        let other = tokio::net::TcpListener::bind((Ipv6Addr::LOCALHOST, server.port())).await;
+        let other = other.expect("IPv6 on the loopback interface, and the server on IPv4 alone");
+        let ended = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let task = takes_connections.then(|| {
+            let ended = std::sync::Arc::clone(&ended);
+            tokio::spawn(async move {
+                while let Ok(connection) = other.accept().await {
+                    ended.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    drop(connection);
+                }
+            })
+        });
+        let (stack, mut read, mut write) = (HostStack::default(), vec![0; READ_BUFFER_FULL], [0; WRITE_BUFFER_MIN]);
+        let tls = Tls::new(&stack, &Both, Trust::new(&roots, &unix_seconds));
+        let sessions = pin!(tls.sessions(OsRng, &mut read, &mut write));
+        let connector = TlsConnector::new(&tls, sessions);
+        for (attempt, reaches) in [false, true, true, true].into_iter().enumerate() {
+            let connection = connector.connect(Scheme::Https, "localhost", server.port()).await;
+            assert_eq!(connection.is_ok(), reaches, "attempt {attempt}, takes connections: {takes_connections}");
+        }
+        assert_eq!(ended.load(std::sync::atomic::Ordering::Relaxed), usize::from(takes_connections));
+        if let Some(task) = task {
+            task.abort();
+            let _ = task.await;
+        }
     }
 }

@@ -8,13 +8,15 @@ use embedded_io_async::{ErrorKind, Read, Write};
 use embedded_nal_async::{AddrType, Dns, TcpConnect};
 
 use crate::address;
+use crate::retry::may_pass;
 use crate::url::Scheme;
 
 /// Dials host names, with TLS where the scheme asks for it.
 #[allow(async_fn_in_trait)] // Executors of this field run futures where they are made: no `Send` to promise.
 pub trait Connector {
     /// Why no connection could be made. Its kind decides about another try: `InvalidData` (a certificate that does not fit),
-    /// `InvalidInput`, `PermissionDenied` and `Unsupported` are not tried again.
+    /// `InvalidInput`, `PermissionDenied` and `Unsupported` are not tried again, and `Unsupported` is final, also for a later
+    /// download. A TCP stack's own error is better passed on as another kind: it may come of a forged DNS answer.
     type Error: embedded_io_async::Error;
     /// A connection. Dropping it closes it.
     type Connection<'c>: Read + Write
@@ -173,8 +175,15 @@ impl<T: embedded_io_async::Error, D: fmt::Debug> embedded_io_async::Error for Tc
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Dns(_) => ErrorKind::Other,
-            Self::Tcp(error) => error.kind(),
+            Self::Tcp(error) => of_stack(error.kind()),
             Self::NoTls => ErrorKind::Unsupported,
         }
     }
+}
+
+/// The kind of an error of the stack below. It depends on what the network does, on a DNS answer for one: an address of a
+/// family that the stack does not have, or one that nobody can have. The kinds that end a download speak of the server or of
+/// the device's settings, so such an error is never of them.
+pub(crate) fn of_stack(kind: ErrorKind) -> ErrorKind {
+    if may_pass(kind) { kind } else { ErrorKind::Other }
 }

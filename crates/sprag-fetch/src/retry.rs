@@ -95,7 +95,7 @@ impl Retry {
 }
 
 /// Kinds that speak of the peer or the settings, not of the moment.
-fn may_pass(kind: ErrorKind) -> bool {
+pub(crate) fn may_pass(kind: ErrorKind) -> bool {
     !matches!(
         kind,
         ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::PermissionDenied | ErrorKind::Unsupported

@@ -4,9 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use embassy_futures::block_on;
+use embedded_io_async::{Error as _, ErrorKind, ErrorType, Read, Write};
 use embedded_nal_async::{AddrType, Dns, TcpConnect};
-use sprag_fetch::{Connector, Scheme, TcpConnector};
+use sprag_fetch::{Connector, Error, Fetcher, Scheme, Session, TcpConnectError, TcpConnector, Url};
 use sprag_testkit::http::{Connection, HttpServer, Refused};
+use sprag_testkit::time::VirtualTime;
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
@@ -71,5 +73,85 @@ fn a_living_address_is_found_by_the_second_try() {
             assert!(tries.all(|connected| connected == reachable), "{context}");
         }
         assert!(stack.lookups.get() <= 2 * 8);
+    }
+}
+
+/// What a stack says depends on the address, and so on a DNS answer, which anybody on the way can forge.
+#[test]
+fn no_error_of_the_stack_ends_a_download() {
+    use ErrorKind as K;
+    let kinds = [K::Unsupported, K::InvalidInput, K::InvalidData, K::PermissionDenied];
+    for kind in kinds {
+        for error in [TcpConnectError::Tcp(kind), TcpConnectError::Dns(kind)] {
+            assert_eq!(error.kind(), K::Other, "{error}: the next try follows");
+            let error = Error::Connect(error);
+            assert!(error.is_retryable() && error.reason() == "connect-failed", "{error}");
+        }
+    }
+    assert_eq!(TcpConnectError::<K, K>::Tcp(K::ConnectionRefused).kind(), K::ConnectionRefused);
+    assert!(!Error::Connect(TcpConnectError::<K, K>::NoTls).is_retryable());
+}
+
+/// A stack with IPv4 alone. What it says of an address of the other family differs from stack to stack.
+struct V4Only {
+    server: HttpServer,
+    says: ErrorKind,
+    tries: Cell<usize>,
+}
+
+impl TcpConnect for V4Only {
+    type Error = ErrorKind;
+    type Connection<'a> = Plain;
+
+    async fn connect(&self, remote: SocketAddr) -> Result<Plain, ErrorKind> {
+        self.tries.set(self.tries.get() + 1);
+        if remote.is_ipv6() {
+            return Err(self.says);
+        }
+        self.server.connect(remote).await.map(Plain).map_err(|error| error.kind())
+    }
+}
+
+/// A connection whose errors are kinds.
+struct Plain(Connection);
+
+impl ErrorType for Plain {
+    type Error = ErrorKind;
+}
+
+impl Read for Plain {
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize, ErrorKind> {
+        self.0.read(buf).await.map_err(|error| error.kind())
+    }
+}
+
+impl Write for Plain {
+    async fn write(&mut self, buf: &[u8]) -> Result<usize, ErrorKind> {
+        self.0.write(buf).await.map_err(|error| error.kind())
+    }
+
+    async fn flush(&mut self) -> Result<(), ErrorKind> {
+        self.0.flush().await.map_err(|error| error.kind())
+    }
+}
+
+#[test]
+fn an_address_that_the_stack_does_not_support_costs_one_try() {
+    use ErrorKind as K;
+    for says in [K::Unsupported, K::InvalidInput, K::InvalidData, K::PermissionDenied, K::Other] {
+        let (time, object) = (VirtualTime::new(), vec![7; 5000]);
+        let server = HttpServer::new(object.clone());
+        let names = Stack { server: server.clone(), has: vec![V6, V4], alive: vec![].into(), lookups: Cell::new(0) };
+        let tcp = V4Only { server, says, tries: Cell::new(0) };
+        let mut fetcher = Fetcher::new(TcpConnector::new(&tcp, &names), time.delay());
+        let url = Url::parse("http://name/o".bytes()).unwrap();
+        let mut download = fetcher.download(url, Session::default());
+        let (mut fetched, mut buf) = (Vec::<u8>::new(), [0; 512]);
+        time.block_on(async {
+            while let count @ 1.. = download.read(&mut buf, &mut |_| {}).await.expect("bytes") {
+                fetched.extend(&buf[..count]);
+            }
+        });
+        assert!(fetched == object && tcp.tries.get() == 2, "{says:?}: {} tries", tcp.tries.get());
     }
 }

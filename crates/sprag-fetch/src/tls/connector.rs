@@ -12,7 +12,7 @@ use embedded_nal_async::{Dns, TcpConnect};
 
 use super::error::{TlsConnectError, TlsError};
 use super::session::{Order, Tls};
-use crate::connector::{Connector, resolve};
+use crate::connector::Connector;
 use crate::url::Scheme;
 
 /// Dials `https` through TLS 1.3 and `http` in the clear, over any `embedded-nal-async` stack.
@@ -72,8 +72,10 @@ impl<'s, T: TcpConnect, D: Dns, F: Future<Output = Infallible>> Connector for Tl
 
     async fn connect<'c>(&'c self, scheme: Scheme, host: &str, port: u16) -> Result<Self::Connection<'c>, Self::Error> {
         if scheme == Scheme::Http {
-            let address = resolve(self.tls.dns, host).await.map_err(TlsConnectError::Dns)?;
-            let socket = self.tls.tcp.connect(SocketAddr::new(address, port)).await.map_err(TlsConnectError::Tcp)?;
+            let Tls { tcp, dns, family, .. } = self.tls;
+            let address = family.resolve(*dns, host).await.map_err(TlsConnectError::Dns)?;
+            let socket = tcp.connect(SocketAddr::new(address, port)).await.map_err(TlsConnectError::Tcp)?;
+            family.serves(address);
             return Ok(TlsConnection(Inner::Plain(socket)));
         }
         let number = {

@@ -5,6 +5,7 @@ use core::fmt;
 use embedded_io_async::ErrorKind;
 
 use super::trust::CertificateError;
+use crate::connector::of_stack;
 
 /// Why a TLS connection could not be made, or broke.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,18 +91,13 @@ impl embedded_io_async::Error for TlsError {
             Self::Identity => ErrorKind::Other,
             Self::Record => ErrorKind::OutOfMemory,
             Self::Protocol | Self::Gone => ErrorKind::ConnectionAborted,
-            Self::Io(kind) => not_final(*kind),
+            Self::Io(kind) => of_stack(*kind),
         }
     }
 }
 
 /// The kind that [`Error::is_retryable`](crate::Error::is_retryable) takes for final.
 const FINAL: ErrorKind = ErrorKind::Unsupported;
-
-/// The kind of an error of the stack below, which depends on what the network does, on a DNS answer for one.
-fn not_final(kind: ErrorKind) -> ErrorKind {
-    if kind == FINAL { ErrorKind::Other } else { kind }
-}
 
 impl From<embedded_tls::TlsError> for TlsError {
     fn from(error: embedded_tls::TlsError) -> Self {
@@ -153,7 +149,7 @@ impl<T: embedded_io_async::Error, D: fmt::Debug> embedded_io_async::Error for Tl
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Dns(_) => ErrorKind::Other,
-            Self::Tcp(error) => not_final(error.kind()),
+            Self::Tcp(error) => of_stack(error.kind()),
             Self::Tls(error) => error.kind(),
         }
     }

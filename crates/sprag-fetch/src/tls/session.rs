@@ -16,7 +16,7 @@ use super::guard::{Guarded, Wire};
 use super::identity::{AROUND_IN_FRAGMENT, Identity};
 use super::suite::CheckedSuite;
 use super::trust::{Check, Trust};
-use crate::connector::resolve;
+use crate::connector::AddressFamily;
 use crate::url::HOST_MAX;
 
 /// A read buffer of this size takes every record that TLS 1.3 has (RFC 8446, section 5.2, with AES-GCM's tag of 16 bytes).
@@ -69,6 +69,7 @@ pub(super) struct Desk<T, D> {
 pub struct Tls<'s, T: TcpConnect, D: Dns> {
     pub(super) tcp: &'s T,
     pub(super) dns: &'s D,
+    pub(super) family: AddressFamily,
     trust: Trust<'s>,
     identity: Option<Identity<'s>>,
     pub(super) desk: RefCell<Desk<T::Error, D::Error>>,
@@ -97,7 +98,7 @@ impl<'s, T: TcpConnect, D: Dns> Tls<'s, T, D> {
             taken: 0,
             outgoing: heapless::Vec::new(),
         };
-        Self { tcp, dns, trust, identity: None, desk: RefCell::new(desk) }
+        Self { tcp, dns, family: AddressFamily::new(), trust, identity: None, desk: RefCell::new(desk) }
     }
 
     /// With a client certificate (mutual TLS): shown to every server that asks for one, once it has proved who it is. A server
@@ -161,7 +162,7 @@ impl<'s, T: TcpConnect, D: Dns> Tls<'s, T, D> {
             let desk = self.desk.borrow();
             (desk.host.clone(), desk.port)
         };
-        let address = resolve(self.dns, &host).await.map_err(TlsConnectError::Dns)?;
+        let address = self.family.resolve(self.dns, &host).await.map_err(TlsConnectError::Dns)?;
         let mut socket = self.tcp.connect(SocketAddr::new(address, port)).await.map_err(TlsConnectError::Tcp)?;
 
         let mut config = TlsConfig::new().enable_rsa_signatures();
@@ -180,6 +181,8 @@ impl<'s, T: TcpConnect, D: Dns> Tls<'s, T, D> {
         let error = match connection.open(TlsContext::new(&config, &mut check)).await {
             Ok(()) => {
                 check.passed().map_err(TlsConnectError::Tls)?;
+                // Not before: a path that loses long packets lets a connection be made, and no handshake through.
+                self.family.serves(address);
                 wire.open.set(true);
                 let Err(error) = self.serve(&mut connection, &wire).await;
                 error
