@@ -1,22 +1,21 @@
 //! `sprag fetch`: an object into a file, resumable across runs and across URLs.
 
 use std::fmt;
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::Context;
 use sprag::fetch::{Connector, Error, Event, Fetcher, Limits, RangeIgnored, RetryPolicy, Session, Url, UrlError};
 
 use crate::net::{ConnectError, TokioDelay};
+use crate::output_file::{Destination, destination};
 use crate::partial_file::PartialFile;
 
 const BUFFER: usize = 64 * 1024;
 /// How often the object may change under the reader within one run.
 const STARTS_MAX: u32 = 3;
-/// The number of symbolic links that are followed: Linux's own limit.
-const LINKS_MAX: u32 = 40;
 
 /// How to fetch.
 #[derive(Debug, Clone, Copy, Default)]
@@ -176,51 +175,6 @@ impl<'w> Sink<'w> {
 /// Returns whether another run can resume a download into `output`. It can't for FIFOs and devices.
 pub fn goes_on(output: &Path) -> bool {
     matches!(destination(output), Ok(Destination::File(_)))
-}
-
-/// The kind of file that a path names.
-enum Destination {
-    /// A regular file, or nothing yet.
-    File(PathBuf),
-    /// A device node or a FIFO.
-    Special(PathBuf),
-}
-
-/// Follows symbolic links as `open` does, and finds out what kind of file is at the end.
-fn destination(output: &Path) -> anyhow::Result<Destination> {
-    let mut path = output.to_owned();
-    for _ in 0..LINKS_MAX {
-        let name = path.as_os_str().as_encoded_bytes();
-        let is_folder = name.last().is_none_or(|last| std::path::is_separator(char::from(*last)));
-        ensure!(!is_folder && !name.ends_with(b"/."), "{}: a directory's name, not a file's", output.display());
-        match fs::metadata(&path) {
-            Ok(there) if there.is_dir() => bail!("{}: a directory", output.display()),
-            Ok(there) if is_special(&there) => return Ok(Destination::Special(path)),
-            Ok(there) if !there.is_file() => {
-                bail!("{}: not a regular file, FIFO or character device", output.display())
-            }
-            // Other errors are reported when the file is created.
-            _ => {}
-        }
-        if !fs::symlink_metadata(&path).is_ok_and(|there| there.is_symlink()) {
-            ensure!(path.file_name().is_some(), "{}: a directory's name, not a file's", output.display());
-            return Ok(Destination::File(path));
-        }
-        let target = fs::read_link(&path).with_context(|| format!("{}", output.display()))?;
-        path = path.parent().unwrap_or(Path::new("")).join(target);
-    }
-    bail!("{}: too many symbolic links", output.display())
-}
-
-#[cfg(unix)]
-fn is_special(there: &fs::Metadata) -> bool {
-    use std::os::unix::fs::FileTypeExt;
-    there.file_type().is_char_device() || there.file_type().is_fifo()
-}
-
-#[cfg(not(unix))]
-fn is_special(_: &fs::Metadata) -> bool {
-    false
 }
 
 /// Fetches `url` into `output`: the size in bytes. Run again, with the same URL or a fresh one for the same object, it goes

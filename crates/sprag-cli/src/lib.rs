@@ -12,6 +12,7 @@ pub mod make;
 pub mod narrate;
 pub mod net;
 pub mod online;
+pub mod output_file;
 mod partial_file;
 pub mod s3;
 pub mod scenario;

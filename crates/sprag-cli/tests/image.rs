@@ -348,3 +348,65 @@ fn files_that_are_no_images_are_named() {
     let refused = run(dir, "image verify cut.bin --key e.pem");
     assert!(refused.code == Some(1) && refused.stderr.contains("it is cut short (image-length)"), "{refused:?}");
 }
+
+/// The output is complete, or as it was before. Links and devices stay what they are.
+#[cfg(unix)]
+#[test]
+fn a_signed_image_takes_its_place_at_once() {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+    let dir = directory();
+    let dir = dir.path();
+    let sign = |output: &str| run(dir, &format!("image sign app.bin -o {output} --format raw --key e.pem"));
+    let read = |name: &str| std::fs::read(dir.join(name)).unwrap();
+    let names = || {
+        let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
+        entries.collect::<std::collections::BTreeSet<_>>()
+    };
+    sign("new.sig").succeeded();
+    let signature = read("new.sig");
+
+    // A file with a second name keeps its bytes under that one: it was not written in place.
+    std::fs::write(dir.join("old.sig"), "old").unwrap();
+    std::fs::hard_link(dir.join("old.sig"), dir.join("kept.sig")).unwrap();
+    std::fs::set_permissions(dir.join("old.sig"), PermissionsExt::from_mode(0o640)).unwrap();
+    sign("old.sig").succeeded();
+    assert!(read("old.sig") == signature && read("kept.sig") == b"old");
+    assert_eq!(std::fs::metadata(dir.join("old.sig")).unwrap().permissions().mode() & 0o777, 0o640);
+
+    std::fs::write(dir.join("target.sig"), "old").unwrap();
+    symlink("target.sig", dir.join("link.sig")).unwrap();
+    symlink("dangling.sig", dir.join("nowhere.sig")).unwrap();
+    for (link, target) in [("link.sig", "target.sig"), ("nowhere.sig", "dangling.sig")] {
+        sign(link).succeeded();
+        assert!(std::fs::symlink_metadata(dir.join(link)).unwrap().is_symlink(), "{link}");
+        assert!(read(target) == signature, "{target}");
+    }
+    sign(&"n".repeat(255)).succeeded();
+
+    judged(dir, "mkfifo", "fifo");
+    let reader = std::thread::spawn({
+        let fifo = dir.join("fifo");
+        move || std::fs::read(fifo).unwrap()
+    });
+    sign("fifo").succeeded();
+    assert!(reader.join().unwrap() == signature);
+    assert!(std::fs::symlink_metadata(dir.join("fifo")).unwrap().file_type().is_fifo());
+    sign("/dev/null").succeeded();
+    assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+
+    // A full disk: no file grows beyond 8 blocks of 512 bytes.
+    std::fs::write(dir.join("old.bin"), "old").unwrap();
+    let before = names();
+    let mut limited = Command::new("sh");
+    limited.current_dir(dir).args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_sprag")]);
+    let words =
+        "image sign app.bin -o old.bin --format mcuboot --key e.pem --version 1.0.0 --header-size 32 --pad-header";
+    let refused = Ran::of(limited.args(words.split(' ')));
+    assert!(refused.code == Some(2) && refused.stderr.contains("old.bin"), "{refused:?}");
+    assert_eq!(read("old.bin"), b"old");
+    assert_eq!(names(), before, "nothing half-written is left");
+
+    sign("no/such/directory").refused(2, &["no/such/directory"]);
+    sign(".").refused(2, &["directory"]);
+    assert_eq!(names(), before);
+}

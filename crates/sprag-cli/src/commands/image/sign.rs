@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use clap::{Args, ValueEnum};
 use sha2::{Digest, Sha256};
 use sprag::verify::{Version, mcuboot::TLV_BOARD};
-use sprag_cli::key;
+use sprag_cli::{key, output_file};
 use sprag_testkit::image::{self, Extras, McuBootImage, Signer, pad, trailer_size};
 
 use super::{Failure, hex, number, read};
@@ -86,7 +86,7 @@ impl Sign {
             Format::McuBoot => self.mcuboot(&input, &signer)?,
             Format::Raw => STANDARD.encode(signer.sign(&input)).into_bytes(),
         };
-        std::fs::write(&self.output, &output).context(name.clone())?;
+        output_file::write(&self.output, &output)?;
         match self.format {
             Format::McuBoot => println!("{name}: {} bytes", output.len()),
             // What a job document has to say of it.
