@@ -118,6 +118,8 @@ impl Service {
     pub fn retry(&mut self, id: &str) {
         if let Some(job) = self.job(id).filter(|job| job.status == "FAILED") {
             (job.status, job.version, job.number, job.details) = ("QUEUED", 1, job.number + 1, json!({}));
+            // Another execution, whose step has not begun.
+            job.deadline = None;
         }
     }
 
