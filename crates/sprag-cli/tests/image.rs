@@ -207,7 +207,7 @@ fn arguments_that_make_no_sense() {
         ("--key e.pem --version 1 --header-size 512", "does not begin with 512 zeros"),
         ("--key e.pem --version 1 --header-size 512 --pad-header --align 3", "--align: 3 is not"),
         ("--key e.pem --version 1 --header-size 512 --pad-header --slot-size 6000", "--slot-size: 6000 bytes"),
-        ("--key e.pub.pem --version 1 --header-size 512 --pad-header", "no Ed25519 or P-256 PRIVATE KEY"),
+        ("--key e.pub.pem --version 1 --header-size 512 --pad-header", "a public key, where a private one is needed"),
         ("--key e.pem --version 1.2.3.4 --header-size 512", "1.2.3.4"),
         ("--key e.pem --header-size 512", "--version"),
         ("--key e.pem --version 1 --header-size 512 --pad-header --pad", "--slot-size"),

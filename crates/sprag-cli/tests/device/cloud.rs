@@ -155,11 +155,21 @@ fn images_that_may_not_run() {
         (&torn, "digest-mismatch", "the image's digest does not match"),
         (&cut_short, "image-malformed", "the image is malformed at byte"),
         (&|_| vec![b'x'; SMALL], "not-an-image", "is no image of this format"),
-        (&|bench| bench.image(OLD, SMALL), "same-version", "version 1.0.0, which runs already"),
     ] {
         let bench = Bench::small();
         bench.publish(image(&bench));
         bench.order(&bench.presign());
         assert_fails(&bench, reason, &[says]);
     }
+}
+
+/// An image of the version that runs and is confirmed: the job's purpose is met, and nothing is swapped.
+#[test]
+fn the_version_that_runs_already() {
+    let bench = Bench::small();
+    bench.publish(bench.image(OLD, SMALL));
+    bench.order(&bench.presign());
+    let came = bench.run_json().succeeded().json();
+    assert_eq!(came["acks"], serde_json::json!([ack(2, "downloading"), ack(3, "1.0.0 runs and is confirmed")]));
+    bench.assert_old_runs();
 }

@@ -83,13 +83,9 @@ fn keys_and_certificates() {
     let bench = Bench::small();
     bench.offer();
     for (name, content, says) in [
-        (
-            "key.pem",
-            &b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"[..],
-            "no Ed25519 or P-256 key in PEM",
-        ),
-        ("key.pem", b"secret", "no Ed25519 or P-256 key in PEM"),
-        ("key.pem", b"\x30\x2a\xff\xfe", "UTF-8"),
+        ("key.pem", &b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"[..], "no Ed25519 or P-256 key"),
+        ("key.pem", b"secret", "no key: neither PEM nor DER"),
+        ("key.pem", b"\x30\x2a\xff\xfe", "no Ed25519 or P-256 key"),
         ("ca.pem", b"trust me", "no PEM certificate"),
         ("ca.pem", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "ca.pem"),
     ] {
