@@ -49,14 +49,14 @@ pub fn read_public(path: &Path) -> Result<Box<dyn Key>> {
 /// The file can't be read, or holds no such key.
 pub fn read_private(path: &Path) -> Result<Signer> {
     match read(path)? {
-        Found::Private(signer) => Ok(signer),
+        Found::Private(signer) => Ok(*signer),
         Found::Public(_) => bail!("{}: a public key, where a private one is needed", path.display()),
     }
 }
 
 /// What a file holds.
 enum Found {
-    Private(Signer),
+    Private(Box<Signer>),
     Public(Box<dyn Key>),
 }
 
@@ -107,13 +107,13 @@ fn blocks(text: &str) -> impl Iterator<Item = (&str, &str)> {
 /// Reads a key in DER, whichever structure it is in.
 fn der(bytes: &[u8]) -> Result<Found> {
     if let Ok(key) = ed25519_dalek::SigningKey::from_pkcs8_der(bytes) {
-        return Ok(Found::Private(Signer::Ed25519(key)));
+        return Ok(Found::Private(Box::new(Signer::Ed25519(key))));
     }
     if let Ok(key) = p256::ecdsa::SigningKey::from_pkcs8_der(bytes) {
-        return Ok(Found::Private(Signer::P256(key)));
+        return Ok(Found::Private(Box::new(Signer::P256(key))));
     }
     if let Some(key) = sec1(bytes) {
-        return Ok(Found::Private(Signer::P256(key)));
+        return Ok(Found::Private(Box::new(Signer::P256(key))));
     }
     if let Some(key) = spki(bytes) {
         return Ok(Found::Public(key));

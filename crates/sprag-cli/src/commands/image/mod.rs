@@ -169,7 +169,7 @@ mod tests {
             let found = mistaken_for(file);
             assert!(found.is_some_and(|found| found.starts_with(name)), "{name}: {found:?}");
         }
-        let mut app = vec![0; 64];
+        let mut app = [0; 64];
         app[0] = 0xE9;
         app[32..36].copy_from_slice(&0xABCD_5432_u32.to_le_bytes());
         for image in [
