@@ -2,22 +2,22 @@
 
 use std::io;
 use std::num::NonZeroU64;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context;
-use sprag::boot::{self, BootControl, McuBoot};
+use sprag::boot::{self, BootControl};
 use sprag::fetch::{Fetcher, Limits, RetryPolicy};
 use sprag::flash::journal::Standing;
 use sprag::flash::{Geometry, Journal, Session, SlotWriter};
 use sprag::job::{Job, Status, TooSmall};
-use sprag::verify::{Ed25519Key, Key, Policy, Version};
+use sprag::verify::{Key, Policy, Version};
 use sprag::{JobRecord, Outcome, Startup, Updater};
 use sprag_testkit::flash::{Region, SimFlash};
-use sprag_testkit::mcuboot::{Boot, Bootloader, Method, Trailer};
+use sprag_testkit::mcuboot::Trailer;
 
 use crate::layout::Layout;
+use crate::loader::{AnyBoot, AnyFormat, Found, Place, Started};
 use crate::net::{ConnectError, HostConnector, TokioDelay};
 
 /// Resets within one run: far more than an update takes, so that a run ends whatever happens.
@@ -59,7 +59,7 @@ impl Default for Settings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Happening {
     /// The bootloader started an image.
-    Booted(Boot),
+    Booted(Started),
     /// Something happened in the updater.
     Update(sprag::Event),
     /// The new image is on trial, and its self-test passed or did not end.
@@ -104,10 +104,12 @@ pub struct Device {
 /// What lies in a device's flash.
 #[derive(Debug, Clone)]
 pub struct Inspection {
-    /// The slot that runs.
-    pub primary: SlotState,
-    /// The slot that updates are put into.
-    pub secondary: SlotState,
+    /// The slots, the one that runs at first in front.
+    pub slots: Vec<SlotState>,
+    /// The one of them that the running image lies in.
+    pub running: usize,
+    /// Whether images run from more than one slot.
+    pub runs_in_place: bool,
     /// Where the hand-over to the bootloader stands.
     pub boot: boot::State,
     /// The unfinished image, as the journal has it.
@@ -118,52 +120,49 @@ pub struct Inspection {
     pub job: Option<JobRecord>,
 }
 
+impl Inspection {
+    /// Returns the version of the running image.
+    pub fn running_version(&self) -> Option<Version> {
+        self.slots.get(self.running).and_then(|slot| slot.image.as_ref().ok()).copied()
+    }
+}
+
 /// What lies in a slot.
 #[derive(Debug, Clone)]
 pub struct SlotState {
+    /// Its name: that of its region or partition.
+    pub name: String,
     /// The version of the image, or why it is none that may run.
     pub image: Result<Version, String>,
-    /// What the bootloader left behind the image.
-    pub trailer: Trailer,
+    /// What the bootloader left behind the image, if it is one that leaves something there.
+    pub trailer: Option<Trailer>,
     /// Sectors that do not read as erased, of all in the slot.
     pub programmed: (usize, usize),
 }
 
 pub(crate) type HostUpdater<'b> =
-    Updater<'b, 'b, Fetcher<&'b HostConnector, TokioDelay>, Region, Region, McuBoot<Region, Region>>;
+    Updater<'b, 'b, Fetcher<&'b HostConnector, TokioDelay>, Region, Region, AnyBoot<'b>, AnyFormat>;
 
 /// What the firmware keeps in RAM, new after each reset.
 pub(crate) struct Ram {
     page: [u8; PAGE],
     second: [u8; PAGE],
-    scratch: [u8; SCRATCH],
+    scratch: Vec<u8>,
+    /// For the hand-over.
+    row: Vec<u8>,
 }
 
 impl Device {
-    /// Makes a new flash file with `image` in its primary slot and everything else erased.
+    /// Makes a new flash file with `image` in the slot that runs at first. All else is erased, but for what the
+    /// bootloader needs to start it.
     ///
     /// # Errors
     /// The file exists already or can't be made; the image does not fit, or the bootloader could not start it.
     pub fn create(path: &Path, layout: &Layout, image: &[u8]) -> anyhow::Result<()> {
         // Tried in memory first: a device that does not boot is noticed here, not at its first run.
-        let bench = Self {
-            flash: SimFlash::in_memory(layout.geometry),
-            boot_erases: AtomicU64::new(0),
-            layout: layout.clone(),
-            key: Box::new(Ed25519Key::new([0; 32])),
-            settings: Settings::default(),
-        };
-        let room = bench.mcuboot().room();
-        let limit = (room.end - room.start) as usize;
-        anyhow::ensure!(
-            image.len() <= limit,
-            "the image of {} bytes does not fit: the primary slot takes {limit}",
-            image.len()
-        );
-        bench.flash.load(layout.primary.start, image)?;
-        if let Err(why) = bench.bootloader().check(&bench.region(&layout.primary)) {
-            anyhow::bail!("the image can't be started: {why}");
-        }
+        let bench = SimFlash::in_memory(layout.geometry);
+        layout.loader.install(&bench, image)?;
+        layout.loader.reset(&bench).context("the image can't be started")?;
         let named = || format!("{}", path.display());
         // An incomplete flash file is of no use. An error of the removal has the same cause as the one that is reported.
         let remove = |error: &io::Error| {
@@ -173,8 +172,7 @@ impl Device {
             }
         };
         let flash = SimFlash::create(path, layout.geometry).inspect_err(remove).with_context(named)?;
-        flash.load(layout.primary.start, image)?;
-        Ok(())
+        layout.loader.install(&flash, image)
     }
 
     /// Opens the flash of a device. It stays locked until the device is dropped.
@@ -194,71 +192,68 @@ impl Device {
         &self.flash
     }
 
-    /// About how many flash operations an update takes: as many as the running image has units.
+    /// About how many flash operations an update takes: as many as the first slot that holds an image has programmed units.
     ///
     /// # Errors
     /// The flash can't be read.
     pub fn operations(&self) -> anyhow::Result<u64> {
-        let mut header = [0; 16];
-        self.region(&self.layout.primary).read_now(0, &mut header)?;
-        let [.., a, b, c, d] = header;
-        let image = u32::from_le_bytes([a, b, c, d]).min(self.layout.primary.end - self.layout.primary.start);
-        Ok(u64::from(image / self.layout.geometry.write_size).max(1))
-    }
-
-    fn region(&self, range: &Range<u32>) -> Region {
-        self.flash.region(range.clone())
-    }
-
-    fn boot_layout(&self) -> boot::Layout {
-        let sprag_testkit::flash::Geometry { write_size, erase_size, erased, .. } = self.layout.geometry;
-        boot::Layout::new(self.layout.primary.end - self.layout.primary.start, write_size, erase_size, erased)
-    }
-
-    fn mcuboot(&self) -> McuBoot<Region, Region> {
-        McuBoot::new(self.region(&self.layout.primary), self.region(&self.layout.secondary), self.boot_layout())
+        let slots = self.layout.loader.found(&self.flash)?;
+        let slot = slots.iter().find(|slot| slot.image.is_ok()).context("no slot holds an image")?;
+        let sprag_testkit::flash::Geometry { write_size, erased, .. } = self.layout.geometry;
+        let contents = slot.region.contents();
+        let units = contents.chunks(write_size as usize).filter(|unit| unit.iter().any(|byte| *byte != erased));
+        Ok(units.count().max(1) as u64)
     }
 
     fn slot_writer<'b>(
         &self,
+        place: Place,
         scratch: &'b mut [u8],
         page: &'b mut [u8],
         second: &'b mut [u8],
     ) -> SlotWriter<'b, Region, Region> {
         let sprag_testkit::flash::Geometry { write_size, erase_size, erased, .. } = self.layout.geometry;
         let geometry = Geometry { write_size, erase_size, erased };
-        let journal = Journal::new(self.region(&self.layout.journal), geometry, scratch);
-        let slot = self.region(&self.layout.secondary);
+        let journal = Journal::new(self.flash.region(self.layout.journal.clone()), geometry, scratch);
+        let slot = self.layout.loader.target(&self.flash, place);
         SlotWriter::new(slot, geometry, journal, page).second_buffer(second)
     }
 
-    pub(crate) fn updater<'b>(
+    /// The firmware's updater, in the image that runs from `place`.
+    ///
+    /// # Errors
+    /// The bootloader's own data can't be read.
+    pub(crate) async fn updater<'b>(
         &'b self,
         ram: &'b mut Ram,
         connector: &'b HostConnector,
         running: Version,
-    ) -> HostUpdater<'b> {
-        let Ram { page, second, scratch } = ram;
-        let slot = self.slot_writer(scratch, page, second);
+        place: Place,
+    ) -> anyhow::Result<HostUpdater<'b>> {
+        let Ram { page, second, scratch, row } = ram;
+        let slot = self.slot_writer(place, scratch, page, second);
+        let boot = self.layout.loader.control(&self.flash, place, row).await?;
         let mut fetcher = Fetcher::new(connector, TokioDelay).retry(self.settings.retry).limits(Limits::default());
         if let Some(size) = self.settings.range_size {
             fetcher = fetcher.range_size(size);
         }
-        Updater::new(fetcher, slot, Policy::signed_by(&*self.key).newer_than(running), self.mcuboot())
+        let policy = Policy::signed_by(&*self.key).newer_than(running);
+        Ok(Updater::new(fetcher, slot, policy, boot).format(self.layout.loader.format()))
     }
 
-    pub(crate) fn ram() -> Ram {
-        Ram { page: [0; PAGE], second: [0; PAGE], scratch: [0; SCRATCH] }
+    pub(crate) fn ram(&self) -> Ram {
+        let scratch = SCRATCH.max(self.layout.geometry.write_size as usize);
+        Ram { page: [0; PAGE], second: [0; PAGE], scratch: vec![0; scratch], row: vec![] }
     }
 
     /// A reset: the bootloader decides, swaps, and starts an image.
     ///
     /// # Errors
-    /// Nothing in the primary slot can be started.
-    pub fn reset(&self) -> anyhow::Result<Boot> {
+    /// No image can be started.
+    pub fn reset(&self) -> anyhow::Result<Started> {
         let before = self.flash.stats().erases;
         // A power cut that is asked for is the firmware's.
-        let boot = self.flash.spared(|| self.bootloader().boot()).context("the device does not boot");
+        let boot = self.flash.spared(|| self.layout.loader.reset(&self.flash)).context("the device does not boot");
         self.boot_erases.fetch_add(self.flash.stats().erases - before, Ordering::Relaxed);
         boot
     }
@@ -266,11 +261,6 @@ impl Device {
     /// Sectors that the updater erased so far, in the slot and in its journal: all but the bootloader's.
     pub fn updater_erases(&self) -> u64 {
         self.flash.stats().erases - self.boot_erases.load(Ordering::Relaxed)
-    }
-
-    fn bootloader(&self) -> Bootloader {
-        // Without a key: a bootloader has its own, and what the firmware takes is judged by the firmware's key.
-        Bootloader::new(self.region(&self.layout.primary), self.region(&self.layout.secondary), Method::Move)
     }
 
     /// Runs the device, through as many resets as it takes, until the job has come to its end or can't go on.
@@ -305,8 +295,8 @@ impl Device {
         let boot = self.reset()?;
         on(Happening::Booted(boot));
         let running = version(boot.running);
-        let mut ram = Self::ram();
-        let mut updater = self.updater(&mut ram, connector, running);
+        let mut ram = self.ram();
+        let mut updater = self.updater(&mut ram, connector, running, boot.place).await?;
         match updater.start(running).await? {
             Startup::Staged => return Ok(None),
             Startup::Trial => {
@@ -367,29 +357,30 @@ impl Device {
     /// # Errors
     /// The flash can't be read.
     pub async fn inspect(&self) -> anyhow::Result<Inspection> {
-        let bootloader = self.bootloader();
-        let slot = |range: &Range<u32>| {
-            let region = self.region(range);
-            let image = bootloader.check(&region).map(version).map_err(str::to_owned);
+        let (place, _) = self.layout.loader.place(&self.flash).await.map_err(anyhow::Error::from)?;
+        let found = self.layout.loader.found(&self.flash)?;
+        let running = self.layout.loader.index_of(&found, place);
+        let slot = |Found { name, region, image, trailer }: Found| {
             let sprag_testkit::flash::Geometry { erase_size, erased, .. } = self.layout.geometry;
             let contents = region.contents();
             let sectors = contents.chunks(erase_size as usize);
             let all = sectors.len();
             let programmed = sectors.filter(|sector| sector.iter().any(|byte| *byte != erased)).count();
-            anyhow::Ok(SlotState { image, trailer: bootloader.trailer(&region)?, programmed: (programmed, all) })
+            SlotState { name, image: image.map(version), trailer, programmed: (programmed, all) }
         };
-        let mut ram = Self::ram();
+        let mut ram = self.ram();
         let connector = HostConnector::trusting_pem("")?;
-        let mut updater = self.updater(&mut ram, &connector, Version::default());
+        let mut updater = self.updater(&mut ram, &connector, Version::default(), place).await?;
         let job = updater.job().await?;
-        let mut ram = Self::ram();
-        let mut writer = self.slot_writer(&mut ram.scratch, &mut ram.page, &mut ram.second);
+        let mut ram = self.ram();
+        let mut writer = self.slot_writer(place, &mut ram.scratch, &mut ram.page, &mut ram.second);
         let session = writer.session().await?;
         let journal = writer.journal().standing().await?;
         Ok(Inspection {
-            primary: slot(&self.layout.primary)?,
-            secondary: slot(&self.layout.secondary)?,
-            boot: self.mcuboot().state().await?,
+            slots: found.into_iter().map(slot).collect(),
+            running,
+            runs_in_place: place.name().is_some(),
+            boot: self.layout.loader.control(&self.flash, place, &mut ram.row).await?.state().await?,
             session,
             journal,
             job,

@@ -9,17 +9,15 @@ use anyhow::{Context, anyhow, ensure};
 use serde::Deserialize;
 use sprag_testkit::flash::Geometry;
 
-use crate::boot::{Family, SwapMethod};
+use crate::loader::{Family, Loader, SwapMethod};
 
-/// A flash part and its regions, checked: whole sectors, no overlap, and all that MCUboot and the journal need.
+/// A flash part and its regions, checked: whole sectors, no overlap, and all that the bootloader and the journal need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     /// Units and size of the part. The size is that of the file; a new file ends with the last region.
     pub geometry: Geometry,
-    /// The slot that runs.
-    pub primary: Range<u32>,
-    /// The slot that updates are put into.
-    pub secondary: Range<u32>,
+    /// The bootloader with its slots.
+    pub(crate) loader: Loader,
     /// Where progress is kept.
     pub journal: Range<u32>,
 }
@@ -84,6 +82,12 @@ impl Parts {
         Ok(region.offset..region.offset + region.size)
     }
 
+    /// Returns the name of a region that these bytes are part of.
+    pub(crate) fn region_over(&self, range: &Range<u32>) -> Option<&str> {
+        let over = |region: &RawRegion| region.offset < range.end && range.start < region.offset + region.size;
+        self.regions.iter().find(|(_, region)| over(region)).map(|(name, _)| name.as_str())
+    }
+
     /// Returns the two slots, which have the same size.
     pub(crate) fn slots(&self) -> anyhow::Result<[Range<u32>; 2]> {
         self.slots_for(None)
@@ -139,16 +143,12 @@ impl Layout {
     }
 
     fn of(parts: &Parts) -> anyhow::Result<Self> {
-        parts.check_align()?;
-        ensure!(
-            parts.boot.as_ref().is_none_or(Family::is_default),
-            "boot: a device on the host has MCUboot, swapping by moving"
-        );
-        let ([primary, secondary], journal) = (parts.slots()?, parts.region("journal")?);
+        let loader = Loader::whole(parts)?;
+        let journal = parts.region("journal")?;
         let geometry = parts.geometry;
         let sector = geometry.erase_size;
         ensure!(journal.len() as u32 / sector >= 2, "regions.journal: less than two sectors of {sector} bytes");
-        Ok(Self { geometry, primary, secondary, journal })
+        Ok(Self { geometry, loader, journal })
     }
 
     /// The layout for a file of this size, which may hold more flash than the regions name.
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn a_good_layout_is_taken() {
         let layout = Layout::parse(GOOD).unwrap();
-        assert_eq!((layout.secondary.clone(), layout.geometry.capacity), (0x8000..0x10000, 0x12000));
+        assert_eq!((layout.journal.clone(), layout.geometry.capacity), (0x10000..0x12000, 0x12000));
         assert_eq!(layout.clone().for_file_of(0x20000).unwrap().geometry.capacity, 0x20000);
         assert!(layout.for_file_of(0x11000).is_err());
     }

@@ -8,6 +8,7 @@ pub mod fetch;
 pub mod job_file;
 pub mod key;
 pub mod layout;
+pub mod loader;
 pub mod make;
 pub mod narrate;
 pub mod net;

@@ -67,7 +67,8 @@ impl<W: Write> Narrator<W> {
                     Swap::Revert => ", swapped back: the new image did not confirm itself",
                     Swap::Refused => ": the bootloader refused the new image",
                 };
-                self.line(&format!("  boots {version}{how}"));
+                let place = boot.place.name().map_or_else(String::new, |name| format!(" from {name}"));
+                self.line(&format!("  boots {version}{place}{how}"));
             }
             Happening::SelfTest(SelfTest::Pass) => self.line("  self-test passed: confirmed"),
             Happening::SelfTest(SelfTest::Hang) => self.line("  self-test hangs: the watchdog resets the device"),

@@ -60,8 +60,8 @@ pub async fn serve<M: Broker, K: Cloud>(
         let boot = device.reset()?;
         tell(Happening::Booted(boot));
         let running = version(boot.running);
-        let mut ram = Device::ram();
-        let mut updater = device.updater(&mut ram, connector, running);
+        let mut ram = device.ram();
+        let mut updater = device.updater(&mut ram, connector, running, boot.place).await?;
         let seconds = move || u32::try_from(start.elapsed().as_secs()).unwrap_or(u32::MAX);
         let mut agent = Agent::new(cloud(), seconds, TokioDelay, limits);
         let watchdog = Notify::new();

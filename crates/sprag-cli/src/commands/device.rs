@@ -22,7 +22,7 @@ use sprag_testkit::flash::Torn;
 use super::{Failure, stopped};
 use crate::stdio::Stdout;
 
-/// A whole device on the host: flash in a raw file, MCUboot's swap, and the firmware's updater.
+/// A whole device on the host: flash in a raw file, a bootloader, and the firmware's updater.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Device {
     Init(Init),
@@ -40,7 +40,7 @@ impl Device {
     }
 }
 
-/// Make a new flash file, erased but for an image in its primary slot.
+/// Make a new flash file, erased but for an image in the slot that runs at first and what the bootloader needs beside it.
 #[derive(Debug, Args)]
 pub(crate) struct Init {
     #[command(flatten)]
@@ -179,7 +179,8 @@ impl Run {
                 "sectors_erased": device.updater_erases(),
                 "acks": acks,
             });
-            object["running"] = json!(device.inspect().await?.primary.image.ok().map(|version| version.to_string()));
+            let found = device.inspect().await?;
+            object["running"] = json!(found.running_version().map(|version| version.to_string()));
             println!("{object}");
         } else if told.failure.is_none() {
             println!("{}", told.sentence);
@@ -252,12 +253,17 @@ impl Show {
             println!("{}", as_json(&found));
             return Ok(());
         }
-        for (name, slot) in [("primary", &found.primary), ("secondary", &found.secondary)] {
-            let SlotState { image, trailer, programmed: (programmed, sectors) } = slot;
+        for SlotState { name, image, trailer, programmed: (programmed, sectors) } in &found.slots {
             let image = image.as_ref().map_or_else(|why| format!("no image that may run ({why})"), ToString::to_string);
-            let [magic, ok, done] = [trailer.magic, trailer.image_ok, trailer.copy_done].map(mark_word);
-            println!("{name:10} {image}; trailer: magic {magic}, image_ok {ok}, copy_done {done}");
+            let trailer = trailer.map_or_else(String::new, |trailer| {
+                let [magic, ok, done] = [trailer.magic, trailer.image_ok, trailer.copy_done].map(mark_word);
+                format!("; trailer: magic {magic}, image_ok {ok}, copy_done {done}")
+            });
+            println!("{name:10} {image}{trailer}");
             println!("{:10} {programmed} of {sectors} sectors are programmed", "");
+        }
+        if found.runs_in_place {
+            println!("{:10} {}", "running", found.slots[found.running].name);
         }
         println!("{:10} {}", "boot", state_words(found.boot));
         match &found.session {
@@ -294,20 +300,22 @@ fn open(flash: &Path, layout: &Layout, key: Box<dyn Key>) -> anyhow::Result<devi
 }
 
 fn as_json(found: &Inspection) -> Value {
-    let slot = |SlotState { image, trailer, programmed: (programmed, sectors) }: &SlotState| {
-        json!({
+    let slot = |SlotState { image, trailer, programmed: (programmed, sectors), .. }: &SlotState| {
+        let mut object = json!({
             "version": image.as_ref().ok().map(ToString::to_string),
             "problem": image.as_ref().err(),
-            "magic": mark_word(trailer.magic),
-            "image_ok": mark_word(trailer.image_ok),
-            "copy_done": mark_word(trailer.copy_done),
             "sectors": sectors,
             "programmed": programmed,
-        })
+        });
+        if let Some(trailer) = trailer {
+            object["magic"] = json!(mark_word(trailer.magic));
+            object["image_ok"] = json!(mark_word(trailer.image_ok));
+            object["copy_done"] = json!(mark_word(trailer.copy_done));
+        }
+        object
     };
-    json!({
-        "primary": slot(&found.primary),
-        "secondary": slot(&found.secondary),
+    let mut object = json!({
+        "running": found.slots[found.running].name,
         "boot": state_words(found.boot),
         "session": found.session.as_ref().map(|session| json!({ "written": session.written, "total": session.total })),
         "journal": found.journal.map(|journal| json!({
@@ -323,7 +331,11 @@ fn as_json(found: &Inspection) -> Value {
             "reason": Some(job.reason.as_str()).filter(|reason| !reason.is_empty()),
             "reported": job.reported,
         })),
-    })
+    });
+    for state in &found.slots {
+        object[state.name.as_str()] = slot(state);
+    }
+    object
 }
 
 fn phase_word(phase: sprag::Phase) -> &'static str {
