@@ -10,6 +10,8 @@ mod cloud;
 mod cuts;
 #[path = "device/documents.rs"]
 mod documents;
+#[path = "device/families.rs"]
+mod families;
 #[path = "device/files.rs"]
 mod files;
 #[path = "device/kills.rs"]
