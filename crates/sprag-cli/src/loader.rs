@@ -295,9 +295,9 @@ impl Loader {
                 };
                 // Without a key: a bootloader has its own, and what the firmware takes is judged by the firmware's key.
                 let mut bootloader = model::Bootloader::new(primary, secondary, method);
-                if let Some(sectors) = max_sectors {
-                    bootloader.settings.max_img_sectors = *sectors;
-                }
+                // As many as the hand-over's layout has unless told otherwise: both must agree where the trailer begins.
+                let sectors = self.regions[0].len() as u32 / self.geometry.erase_size;
+                bootloader.settings.max_img_sectors = max_sectors.unwrap_or(sectors.max(128));
                 Ok(started(bootloader.boot()?))
             }
             Family::McubootXip { revert, .. } => {

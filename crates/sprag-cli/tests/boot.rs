@@ -172,6 +172,32 @@ fn mcuboot_where_images_lie() {
     }
 }
 
+/// Without reverts, the newer image may run or be staged: nothing is done on a guess. With them, the trailers tell.
+#[test]
+fn mcuboot_where_images_lie_without_the_running_slot() {
+    let layout = format!("{UNITS}{SLOTS}[boot]\nfamily = 'mcuboot-xip'\n");
+    for (revert, says) in [(true, None), (false, Some("boot.running: missing; the flash does not say"))] {
+        let magic = [0x77, 0xc2, 0x95, 0xf3, 0x60, 0xd2, 0xef, 0x7f, 0x35, 0x52, 0x50, 0x0f, 0x2c, 0xb6, 0x79, 0x80];
+        let parts: [(u32, &[u8]); 4] =
+            [(0, &image(1)), (0x8000, &image(2)), (0x8000 - 16, &magic), (0x8000 - 24, &[1])];
+        let desk = Desk::new(NOR, &format!("{layout}revert = {revert}\n"), &parts);
+        let before = desk.flash().contents();
+        match says {
+            Some(says) => {
+                for call in ["stage", "unstage"] {
+                    desk.boot(&[call]).refused(2, &["layout.toml: ", says, "\"secondary\" or \"primary\""]);
+                }
+                assert!(desk.flash().contents() == before);
+            }
+            None => {
+                assert_eq!(desk.show()["room"]["offset"], json!(0x8000), "the primary slot has a trailer and runs");
+                assert_eq!(desk.call(&["stage"]), "staged for a test");
+                assert_eq!(desk.call(&["unstage"]), "settled");
+            }
+        }
+    }
+}
+
 #[test]
 fn infineons_mcuboot() {
     let layout = "write_size = 512\nerase_size = 512\nerased_value = 0\n".to_owned()
@@ -294,7 +320,7 @@ fn what_cannot_be_used_is_refused_by_name() {
         (format!("{UNITS}[boot]\nfamily = 'mcuboot'\n"), "regions.primary: missing"),
         (format!("{UNITS}{SLOTS}[boot]\nfamily = 'mcuboot-cypress'\nmax_sectors = 64\n"), "regions.status: missing"),
         (format!("{UNITS}{SLOTS}[boot]\nfamily = 'embassy-boot'\n"), "regions.active: missing"),
-        (format!("{UNITS}{SLOTS}[boot]\nfamily = 'mcuboot-xip'\n"), "missing field `running`"),
+        (format!("{UNITS}{SLOTS}[boot]\nfamily = 'mcuboot-xip'\nrunning = 'both'\n"), "unknown variant `both`"),
     ] {
         let desk = Desk::new(NOR, &layout, &[]);
         desk.boot(&["show"]).refused(2, &["layout.toml", says]);
