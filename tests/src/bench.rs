@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use ed25519_dalek::SigningKey;
 use sprag::job::iotconnect::IotConnect as Conversation;
 use sprag::mqtt::{Account, Event, IotConnectCloud};
 use sprag_cli::device::{Device, Happening, Settings};
@@ -18,10 +17,11 @@ use sprag_cli::net::HostConnector;
 use sprag_cli::online;
 use sprag_cli::s3::{Config, Server};
 use sprag_cli::tally::Tally;
-use sprag_testkit::image::{McuBootImage, Version};
+use sprag_testkit::image::{Signer, Version};
 use tempfile::TempDir;
 use tokio::sync::Notify;
 
+use crate::bootloader::Bootloader;
 use crate::broker;
 use crate::cloud::iotconnect::{IotConnect, is_final};
 
@@ -38,24 +38,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 const BUCKET: &str = "firmware";
 const KEY: &str = "device/app.signed.bin";
-
-const LAYOUT: &str = "
-write_size = 8
-erase_size = 4096
-erased_value = 0xFF
-
-[regions.primary]
-offset = 0x000000
-size = 0x110000
-
-[regions.secondary]
-offset = 0x110000
-size = 0x110000
-
-[regions.journal]
-offset = 0x220000
-size = 0x002000
-";
 
 /// The version that runs at first.
 pub const OLD: Version = version(1, 0);
@@ -78,7 +60,10 @@ pub struct Bench {
     /// Random choices of the scenario.
     pub random: fastrand::Rng,
     layout: Layout,
-    signing: SigningKey,
+    /// What the device boots with.
+    pub bootloader: Bootloader,
+    secret: [u8; 32],
+    signer: Signer,
     /// What the device cost so far, over all its runs.
     pub tally: Tally,
     /// The cloud that gives the job and hears the reports.
@@ -91,14 +76,22 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// A server with nothing in it, and a device that runs [`OLD`].
+    /// Returns a server with nothing in it, and a device with MCUboot that runs [`OLD`].
     ///
     /// # Errors
     /// Files or sockets can't be had.
     pub async fn new(seed: u64) -> anyhow::Result<Self> {
+        Self::with(Bootloader::default(), seed).await
+    }
+
+    /// Returns the same with a device that boots with this bootloader.
+    ///
+    /// # Errors
+    /// Files or sockets can't be had.
+    pub async fn with(bootloader: Bootloader, seed: u64) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         let mut random = fastrand::Rng::with_seed(seed);
-        let signing = SigningKey::from_bytes(&std::array::from_fn(|_| random.u8(..)));
+        let secret = std::array::from_fn(|_| random.u8(..));
         let root = dir.path().join("s3");
         std::fs::create_dir(&root)?;
         let server = Arc::new(Server::start(Config::new(root)).await?);
@@ -111,8 +104,10 @@ impl Bench {
             broker,
             settings: Settings::default(),
             random,
-            layout: Layout::parse(LAYOUT)?,
-            signing,
+            layout: Layout::parse(&bootloader.layout())?,
+            bootloader,
+            secret,
+            signer: bootloader.signer(secret)?,
             tally: Tally::default(),
             wire_bytes: 0,
             erases: 0,
@@ -133,7 +128,7 @@ impl Bench {
         let seed = u64::from(version.major) << 8 | u64::from(version.minor);
         let mut random = fastrand::Rng::with_seed(seed);
         let payload: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(payload).collect();
-        McuBootImage { version, header_size: 0x200, payload: &payload }.sign(&self.signing)
+        self.bootloader.image(self.secret, version, &payload).expect("a key that was taken before")
     }
 
     /// Puts the object that the job names, and presigns it for an hour.
@@ -160,7 +155,7 @@ impl Bench {
     /// # Errors
     /// The flash file can't be opened.
     pub fn device(&self) -> anyhow::Result<Device> {
-        Device::open(&self.flash_path(), &self.layout, key::public(&(&self.signing).into()), self.settings)
+        Device::open(&self.flash_path(), &self.layout, key::public(&self.signer), self.settings)
     }
 
     /// Lets a device run until the cloud has heard how its job ended, or the power fails; everything is counted.

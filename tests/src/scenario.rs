@@ -11,6 +11,7 @@ use sprag_testkit::flash::Torn;
 use sprag_testkit::image::Version;
 
 use crate::bench::{Bench, End, NEW, OLD, PAYLOAD, ack, version};
+use crate::bootloader::Bootloader;
 use crate::outcome::Outcome;
 
 const RANGE: NonZeroU64 = NonZeroU64::new(4096).unwrap();
@@ -31,7 +32,7 @@ pub enum Scenario {
     ReplacedObject,
     /// The signature does not fit: refused before staging, the old image boots
     BadSignature,
-    /// The new image never confirms itself: the next boot is the old image again
+    /// The new image never confirms itself: the next boot is the old image again, where the bootloader has trials
     NoConfirm,
 }
 
@@ -65,8 +66,8 @@ impl Scenario {
     ///
     /// # Errors
     /// The bench can't be set up. How the scenario itself went is in the outcome.
-    pub async fn play(self, seed: u64, tell: Tell<'_>) -> anyhow::Result<Outcome> {
-        let mut bench = Bench::new(seed).await?;
+    pub async fn play(self, bootloader: Bootloader, seed: u64, tell: Tell<'_>) -> anyhow::Result<Outcome> {
+        let mut bench = Bench::with(bootloader, seed).await?;
         let size = bench.image(NEW, PAYLOAD).len() as u64;
         let verdict = match self {
             Self::Stream => stream(&mut bench, tell).await,
@@ -105,7 +106,8 @@ async fn ranges(bench: &mut Bench, tell: Tell<'_>) -> anyhow::Result<String> {
     bench.give(&url)?;
     run(bench, tell).await?;
     must_update(bench, NEW)?;
-    must_request(bench, 257, 3..=3)?;
+    let ranges = (bench.image(NEW, PAYLOAD).len() as u64).div_ceil(RANGE.get());
+    must_request(bench, ranges, 3..=3)?;
     must_fetch_twice(bench, 0)?;
     Ok("updated and confirmed".to_owned())
 }
@@ -116,7 +118,7 @@ async fn power_cut(bench: &mut Bench, tell: Tell<'_>) -> anyhow::Result<String> 
     bench.give(&url)?;
     let device = bench.device()?;
     // Every unit of the image is programmed once: the cut falls somewhere into the download.
-    let operation = bench.random.u64(1..image.len() as u64 / 8);
+    let operation = bench.random.u64(1..image.len() as u64 / bench.bootloader.write_size());
     let torn = match bench.random.u8(..3) {
         0 => Torn::Nothing,
         1 => Torn::Half,
@@ -189,14 +191,12 @@ async fn replaced_object(bench: &mut Bench, tell: Tell<'_>) -> anyhow::Result<St
 
 async fn bad_signature(bench: &mut Bench, tell: Tell<'_>) -> anyhow::Result<String> {
     let mut image = bench.image(NEW, PAYLOAD);
-    // The signature is the last TLV: its 64 bytes end the image.
-    let byte = image.len() - 64 + bench.random.usize(..64);
-    image[byte] ^= 1 << bench.random.u8(..8);
+    let reason = bench.bootloader.spoil(&mut image, &mut bench.random);
     let url = bench.publish(image).await?;
     bench.give(&url)?;
     run(bench, tell).await?;
-    must_fail(bench, "bad-signature")?;
-    must_report(bench, &[ack(2, "downloading"), ack(4, "bad-signature")])?;
+    must_fail(bench, reason)?;
+    must_report(bench, &[ack(2, "downloading"), ack(4, reason)])?;
     Ok("refused before staging, the old image boots".to_owned())
 }
 
@@ -205,6 +205,10 @@ async fn no_confirm(bench: &mut Bench, tell: Tell<'_>) -> anyhow::Result<String>
     let url = bench.publish(bench.image(NEW, PAYLOAD)).await?;
     bench.give(&url)?;
     run(bench, tell).await?;
+    if !bench.bootloader.has_trials() {
+        must_update(bench, NEW)?;
+        return Ok("there are no trials: the new image stays".to_owned());
+    }
     must_fail(bench, "reverted")?;
     must_report(
         bench,

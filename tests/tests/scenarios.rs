@@ -1,5 +1,7 @@
-//! The demo's scenarios, each from a clean state with ten seeds, all ten at a time.
+//! The demo's scenarios, each from a clean state with ten seeds, all ten at a time; and with every bootloader.
 
+use clap::ValueEnum;
+use sprag_tests::bootloader::Bootloader;
 use sprag_tests::scenario::Scenario;
 use tokio::task::LocalSet;
 
@@ -9,7 +11,7 @@ async fn play(scenario: Scenario) {
     let local = LocalSet::new();
     let runs: Vec<_> = SEEDS
         .map(|seed| {
-            let run = async move { (seed, scenario.play(seed, &mut |_| {}).await) };
+            let run = async move { (seed, scenario.play(Bootloader::default(), seed, &mut |_| {}).await) };
             local.spawn_local(run)
         })
         .collect();
@@ -32,7 +34,6 @@ macro_rules! scenarios {
 
         #[test]
         fn none_is_left_out() {
-            use clap::ValueEnum;
             assert_eq!(Scenario::value_variants(), [$(Scenario::$scenario),*]);
         }
     };
@@ -46,4 +47,22 @@ scenarios! {
     replaced_object => ReplacedObject,
     bad_signature => BadSignature,
     no_confirm => NoConfirm,
+}
+
+/// An update in one go, one that is cut off, and the two that end with the old image, with each bootloader.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_bootloader() {
+    let scenarios = [Scenario::Stream, Scenario::PowerCut, Scenario::BadSignature, Scenario::NoConfirm];
+    for bootloader in Bootloader::value_variants() {
+        let local = LocalSet::new();
+        let runs = scenarios.map(|scenario| {
+            local.spawn_local(async move { (scenario, scenario.play(*bootloader, 1, &mut |_| {}).await) })
+        });
+        local.await;
+        for run in runs {
+            let (scenario, outcome) = run.await.unwrap();
+            let outcome = outcome.unwrap_or_else(|error| panic!("{bootloader:?}, {scenario:?}: {error:#}"));
+            assert!(outcome.ok, "{bootloader:?}, {scenario:?}: {}", outcome.result);
+        }
+    }
 }

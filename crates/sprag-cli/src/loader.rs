@@ -244,7 +244,7 @@ impl Loader {
                     "write_size: embassy-boot is not built for units of {write_size} bytes and sectors of {erase_size} here"
                 );
                 let [active, _, state] = &loader.regions[..] else { unreachable!("three regions") };
-                let needs = (2 + 2 * (active.len() as u32 / erase_size)) * write_size;
+                let needs = (2 + 4 * (active.len() as u32 / erase_size)) * write_size;
                 ensure!(
                     state.len() as u32 >= needs,
                     "regions.state: {:#x} bytes, but the progress of a swap takes {needs:#x}",

@@ -205,6 +205,12 @@ fn what_a_family_needs_is_named() {
             "regions.dfu: 0x20000 bytes, but embassy-boot takes a sector more",
         ),
         ("embassy-boot", "write_size = 8", "write_size = 1024", "write_size: 1024"),
+        (
+            "embassy-boot",
+            "write_size = 8",
+            "write_size = 32",
+            "regions.state: 0x1000 bytes, but the progress of a swap takes 0x1040",
+        ),
         ("embassy-boot", "0xFF", "0x00", "erased_value: 0x00, but embassy-boot is built for 0xFF here"),
     ] {
         let layout = documented(family);
