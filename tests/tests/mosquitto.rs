@@ -212,6 +212,10 @@ async fn what_the_service_ends_is_stopped() {
         };
         let done = async {
             begun.notified().await;
+            // The step timer runs from the device's first word about the job on.
+            while fleet.aws.with(|service| service.job("a").unwrap().version) < 3 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
             end(&fleet.aws);
             stopped.notified().await;
             tokio::time::sleep(Duration::from_millis(300)).await;

@@ -495,5 +495,6 @@ pub fn replay<F: Family>(
     }
     let running = device.run(None, say)?;
     say(&format!("{:?}", device.book()));
-    device.book().check(case, running)
+    device.book().check(case, running)?;
+    if steps.is_empty() { device.check_wear() } else { Ok(()) }
 }

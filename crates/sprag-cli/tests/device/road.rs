@@ -99,7 +99,8 @@ fn whatever_the_server_does_to_its_connections() {
         1 | 5 => Some(Disturbance::HangUp),
         2 => Some(Disturbance::CutAfter(0)),
         4 => Some(Disturbance::slow_down(None)),
-        3 | 6..30 => Some(Disturbance::CutAfter(random.u64(1..2_000))),
+        // Enough bytes to count as progress: fewer than 512 in an answer do not.
+        3 | 6..30 => Some(Disturbance::CutAfter(random.u64(600..2_000))),
         _ => None,
     });
     let came = bench.run_json().succeeded().json();
