@@ -91,7 +91,8 @@ impl FromStr for Version {
 
 /// The number of commits after a tag, and the commit: `5-gabcdef0`.
 fn commits(described: &str) -> Result<u32, NoVersion> {
-    let (commits, commit) = described.split_once("-g").ok_or(NoVersion)?;
+    let (commits, commit) = described.split_once('-').ok_or(NoVersion)?;
+    let commit = commit.strip_prefix('g').ok_or(NoVersion)?;
     let is_hash = commit.len() >= 4 && commit.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     if is_hash { number(commits.as_bytes()) } else { Err(NoVersion) }
 }
