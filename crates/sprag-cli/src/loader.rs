@@ -1,6 +1,6 @@
 //! The bootloaders of devices on the host: one place that knows what each family needs, does and writes to.
 //!
-//! A [`Loader`] is built from a layout. Over a flash it does a reset, gives the hand-over that a firmware makes its calls
+//! A `Loader` is built from a layout. Over a flash it does a reset, gives the hand-over that a firmware makes its calls
 //! on, and says where updates are written.
 
 use std::ops::Range;
