@@ -20,9 +20,14 @@ pub(super) struct Area {
 
 impl Area {
     pub(super) fn new(region: &Region, read_errors: bool) -> Self {
+        Self { sectors: region.sectors(), read_errors, ..Self::without_sectors(region) }
+    }
+
+    /// Makes an area that is only read, and may begin or end within a sector.
+    pub(super) fn without_sectors(region: &Region) -> Self {
         let geometry = region.flash().geometry();
         let (erased, unit) = (geometry.erased, geometry.write_size);
-        Self { region: region.clone(), sectors: region.sectors(), erased, unit, read_errors }
+        Self { region: region.clone(), sectors: Vec::new(), erased, unit, read_errors: false }
     }
 
     /// Where the area lies in the flash.

@@ -64,9 +64,14 @@ impl Header {
         (self.u32(16) & ROM_FIXED != 0).then(|| self.u32(4))
     }
 
+    /// The size of the payload: `ih_img_size`.
+    pub(super) fn payload_size(&self) -> u32 {
+        self.u32(12)
+    }
+
     /// The end of the payload, from the beginning of the image: `BOOT_TLV_OFF`.
     fn payload_end(&self) -> u32 {
-        u32::from(self.u16(8)).wrapping_add(self.u32(12))
+        u32::from(self.u16(8)).wrapping_add(self.payload_size())
     }
 
     pub(super) fn protected_size(&self) -> u32 {
@@ -90,7 +95,7 @@ impl Header {
 
     /// `boot_check_header_valid`.
     pub(super) fn is_valid(&self, slot: u32, release: Release) -> bool {
-        let mut size = self.u32(12).checked_add(self.u16(8).into());
+        let mut size = self.payload_size().checked_add(self.u16(8).into());
         if release >= Release::V2_2_0 {
             size = size.and_then(|size| size.checked_add(self.protected_size()));
         }
@@ -98,24 +103,29 @@ impl Header {
         self.has_magic() && size.is_some_and(|size| size < slot) && self.u32(16) & refused == 0
     }
 
-    /// Reads both areas of TLVs: where the unprotected one begins, and its size. `start` is where the image begins.
-    pub(super) fn tlvs(&self, area: &Area, start: u32) -> Option<(u32, u32)> {
+    /// Reads both areas of TLVs: where the unprotected one begins, and its size; `None` when they are malformed. `start` is
+    /// where the image begins, and `read` reads at an offset in the slot.
+    pub(super) fn tlvs<E>(
+        &self,
+        start: u32,
+        read: impl Fn(u32) -> Result<[u8; 4], E>,
+    ) -> Result<Option<(u32, u32)>, E> {
         let info = |offset: u32| {
-            let bytes: [u8; 4] = area.bytes(offset).ok()?;
-            Some((u16::from_le_bytes([bytes[0], bytes[1]]), u32::from(u16::from_le_bytes([bytes[2], bytes[3]]))))
+            let bytes = read(offset)?;
+            Ok((u16::from_le_bytes([bytes[0], bytes[1]]), u32::from(u16::from_le_bytes([bytes[2], bytes[3]]))))
         };
         let mut offset = self.payload_end().wrapping_add(start);
         let (mut magic, mut size) = info(offset)?;
         if magic == PROTECTED {
             if size != self.protected_size() {
-                return None;
+                return Ok(None);
             }
             offset = offset.wrapping_add(size);
             (magic, size) = info(offset)?;
         } else if self.protected_size() != 0 {
-            return None;
+            return Ok(None);
         }
-        (magic == UNPROTECTED).then_some((offset, size))
+        Ok((magic == UNPROTECTED).then_some((offset, size)))
     }
 
     /// `bootutil_img_validate`, of the image that begins at `start` and may be `limit` bytes long.
@@ -128,7 +138,7 @@ impl Header {
     ) -> Result<(), &'static str> {
         let covered = self.covered();
         let digest = digest(area, start, covered).ok_or("larger than the slot")?;
-        let (unprotected, size) = self.tlvs(area, start).ok_or("no TLVs")?;
+        let (unprotected, size) = self.tlvs(start, |at| area.bytes(at)).ok().flatten().ok_or("no TLVs")?;
         let end = unprotected.wrapping_add(size);
         if end.wrapping_sub(start) > limit {
             return Err("reaches into the trailer");

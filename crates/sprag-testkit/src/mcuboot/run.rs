@@ -292,7 +292,8 @@ impl<'a> Run<'a> {
     pub(super) fn image_size(&mut self, slot: usize) -> Result<u32, BootError> {
         let header = &self.headers[slot];
         let (area, start) = if slot == 0 { (&self.primary, 0) } else { (&self.secondary, self.secondary_start) };
-        let (offset, size) = header.tlvs(area, start).ok_or(BootError::Assert("an image has no TLVs"))?;
+        let (offset, size) =
+            header.tlvs(start, |at| area.bytes(at)).ok().flatten().ok_or(BootError::Assert("an image has no TLVs"))?;
         self.tlv_sizes[slot] = size as u16;
         Ok(offset.wrapping_sub(start).wrapping_add(size))
     }

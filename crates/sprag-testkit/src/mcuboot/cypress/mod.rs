@@ -13,18 +13,17 @@
 //! - *a sector that is larger than the scratch area*, and *a slot smaller than its trailer*: maps that do not work.
 
 mod area;
-mod image;
 mod record;
 mod swap;
 
 use std::fmt;
 
 use area::Area;
-use image::Header;
 use record::{Field, Part};
 use swap::{Layout, Progress};
 
-use super::{Boot, BootError, Mark, Swap, Trailer};
+use super::image::Header;
+use super::{Boot, BootError, Mark, Release, Settings, Swap, Trailer};
 use crate::flash::{FlashError, Region};
 use crate::image::PublicKey;
 
@@ -297,11 +296,24 @@ impl Cypress {
     }
 
     fn header(&self, part: Part) -> Result<Header, Fault> {
-        Header::read(Area(match part {
+        let area = Area(match part {
             Part::Primary => &self.primary,
             Part::Secondary => &self.secondary,
             Part::Scratch => &self.scratch,
-        }))
+        });
+        let mut bytes = [0; Header::SIZE];
+        area.read(0, &mut bytes)?;
+        Ok(Header::new(bytes))
+    }
+
+    /// `boot_read_image_size`: with all TLVs.
+    fn image_size(&self, header: &Header, slot: &Region) -> Result<u32, Fault> {
+        let tlvs = header.tlvs(0, |at| {
+            let mut bytes = [0; 4];
+            Area(slot).read(at, &mut bytes)?;
+            Ok::<_, Fault>(bytes)
+        })?;
+        tlvs.map(|(offset, size)| offset.wrapping_add(size)).ok_or(Fault::Failed)
     }
 
     fn headers(&self) -> Result<[Header; 2], Fault> {
@@ -315,7 +327,7 @@ impl Cypress {
                 (2, Part::Secondary) | (3, Part::Secondary) => Part::Scratch,
                 (3, Part::Primary) => {
                     let done = Area(&self.scratch).size().wrapping_mul(progress.index);
-                    let [primary, secondary] = [headers[0].image_size, headers[1].image_size];
+                    let [primary, secondary] = [headers[0].payload_size(), headers[1].payload_size()];
                     let copied = secondary >= primary && secondary - primary < done;
                     if copied { Part::Secondary } else { Part::Scratch }
                 }
@@ -342,7 +354,12 @@ impl Cypress {
             }
             return Ok(Validity::None("no image"));
         }
-        Ok(match header.check(area, self.key.as_ref()) {
+        let settings = Settings { key: self.key.clone(), release: Release::V1_9_0, ..Settings::default() };
+        let checked = match header.is_valid(area.size(), settings.release) {
+            true => header.validate(&super::area::Area::without_sectors(area.0), 0, u32::MAX, &settings),
+            false => Err("no image, or larger than the slot"),
+        };
+        Ok(match checked {
             Ok(()) => Validity::Valid,
             Err(why) => {
                 if is_secondary {
@@ -379,7 +396,7 @@ impl Cypress {
             self.headers_in_swap(&mut headers, &progress, false)?;
         }
         match self.validate(Part::Primary, &headers[0])? {
-            Validity::Valid => Ok(Boot { swap: decision.done, running: headers[0].version }),
+            Validity::Valid => Ok(Boot { swap: decision.done, running: headers[0].version() }),
             Validity::None(why) => Err(Fault::Halt(Halt::NoBootableImage(why))),
         }
     }
@@ -404,7 +421,7 @@ impl Cypress {
             if !header.has_magic() && self.release != InfineonRelease::V1_9_0 {
                 continue;
             }
-            match header.total_size(area) {
+            match self.image_size(header, slot) {
                 Ok(size) if size > limit => ignored(area.erase(0, area.size()))?,
                 Ok(_) | Err(Fault::Failed) => {}
                 Err(halt) => return Err(halt),

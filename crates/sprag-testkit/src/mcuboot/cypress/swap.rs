@@ -1,9 +1,8 @@
 //! The swap through a scratch area, step by step with its records, and how it is gone on with.
 
 use super::area::{Area, Sector};
-use super::image::Header;
 use super::record::{Field, Part};
-use super::{Cypress, Fault, MAGIC, Mark, SwapType};
+use super::{Cypress, Fault, Header, MAGIC, Mark, SwapType};
 
 /// The states of a step: what is copied next. 1: new to scratch. 2: old to secondary. 3: scratch to primary.
 const STATES: u8 = 3;
@@ -209,7 +208,7 @@ impl Cypress {
             let mut size = None;
             for (header, slot) in headers.iter().zip([&self.primary, &self.secondary]) {
                 if header.has_magic() {
-                    size = size.max(Some(header.total_size(Area(slot)).map_err(asserted)?));
+                    size = size.max(Some(self.image_size(header, slot).map_err(asserted)?));
                 }
             }
             progress.swap_size = size.unwrap_or(0);
