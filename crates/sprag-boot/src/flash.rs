@@ -48,23 +48,10 @@ pub(crate) async fn erase<F: NorFlash>(flash: &mut F, area: Area, from: u32, to:
     flash.erase(from, to).await.map_err(failed(area))
 }
 
-/// Erases the sectors from `start` to the end: those that are not blank, or all of them. From the end down, where the most
-/// telling bytes are.
+/// Erases the sectors of a range: those that are not blank, or all of them. From the end down, where the most telling bytes
+/// of a slot are.
 #[cfg(feature = "mcuboot")]
 pub(crate) async fn clean<F: NorFlash>(
-    flash: &mut F,
-    area: Area,
-    start: u32,
-    units: (u32, u8),
-    all: bool,
-) -> Result<(), Error> {
-    let end = capacity(flash)?;
-    clean_range(flash, area, start..end, units, all).await
-}
-
-/// Erases the sectors of a range like [`clean`].
-#[cfg(feature = "mcuboot")]
-pub(crate) async fn clean_range<F: NorFlash>(
     flash: &mut F,
     area: Area,
     Range { start, end }: Range<u32>,

@@ -113,21 +113,6 @@ impl AddressFamily {
     }
 }
 
-/// Resolves `host` unless it is an address already, to whichever address the resolver prefers: [`AddressFamily`] is for
-/// connectors that try the other family after a failure.
-///
-/// # Errors
-/// The resolver's own.
-///
-/// # Cancellation safety
-/// As the resolver's `get_host_by_name`.
-pub async fn resolve<D: Dns>(dns: &D, host: &str) -> Result<IpAddr, D::Error> {
-    match address::parse(host) {
-        Some(address) => Ok(address),
-        None => dns.get_host_by_name(host, AddrType::Either).await,
-    }
-}
-
 impl<T: TcpConnect, D: Dns> Connector for TcpConnector<'_, T, D> {
     type Error = TcpConnectError<T::Error, D::Error>;
     type Connection<'c>

@@ -34,7 +34,7 @@ mod tls;
 mod url;
 
 pub use backoff::Backoff;
-pub use connector::{AddressFamily, Connector, TcpConnectError, TcpConnector, resolve};
+pub use connector::{AddressFamily, Connector, TcpConnectError, TcpConnector};
 pub use download::{Download, Event, Fetcher, Limits};
 pub use error::{Error, Waiting};
 pub use image::{Image, ImageSource};

@@ -42,7 +42,8 @@ pub struct CypressLayout {
     pub internal: Units,
     /// The flash of the slot for updates, when that is an external one.
     pub external: Option<Units>,
-    /// Where the slot for updates begins in the external flash, in bytes: the bootloader computes its sectors from there.
+    /// The offset of the slot for updates in the external flash, in bytes; 0 without one. The bootloader counts its sectors
+    /// from the start of that flash.
     pub external_offset: u32,
     /// `MCUBOOT_MAX_IMG_SECTORS`.
     pub max_sectors: u32,
@@ -81,11 +82,11 @@ impl CypressLayout {
         self.external.unwrap_or(self.internal)
     }
 
-    /// Where the sector begins that the byte before `end` lies in: in bytes from the start of the slot for updates, which
-    /// may begin within it.
+    /// Returns the start of the sector that the byte before `end` lies in: in bytes from the start of the slot for updates,
+    /// which may begin within it.
     fn sector_below(&self, end: u32) -> Result<u32, Error> {
         let erase_size = self.secondary().erase_size;
-        let offset = if self.external.is_some() { self.external_offset } else { 0 };
+        let offset = self.external_offset;
         let last = end.checked_sub(1).and_then(|last| last.checked_add(offset)).ok_or(Error::Layout)?;
         let into = last.checked_rem(erase_size).ok_or(Error::Layout)?;
         Ok(last.saturating_sub(into).saturating_sub(offset))
@@ -100,7 +101,7 @@ impl CypressLayout {
     }
 }
 
-/// What the primary slot's record says of the last swap.
+/// The phase of the last swap, by the primary slot's record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// The bootloader goes on with it at the next reset.
@@ -147,7 +148,7 @@ impl<'b, P: NorFlash, S: NorFlash, T: NorFlash> Cypress<'b, P, S, T> {
         Ok(trailer)
     }
 
-    /// What the primary slot's record says of the last swap.
+    /// Reads the phase of the last swap from the primary slot's record.
     async fn phase(&mut self) -> Result<Phase, Error> {
         let record = self.layout.status(0)?.read(&mut self.status, self.row).await?;
         if record.is_interrupted() {

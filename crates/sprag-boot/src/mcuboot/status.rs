@@ -35,7 +35,7 @@ pub(crate) struct Status {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) trailer: Trailer,
-    /// Whether `swap_info` names a swap: it is neither erased nor `BOOT_SWAP_TYPE_NONE`.
+    /// True when `swap_info` names a swap: it is neither erased nor `BOOT_SWAP_TYPE_NONE`.
     pub(crate) has_swap: bool,
 }
 

@@ -98,7 +98,7 @@ impl<P: NorFlash, S: NorFlash> McuBoot<P, S> {
         if method != Method::Offset {
             return Ok(());
         }
-        flash::clean_range(&mut self.secondary, Area::Secondary, 0..erase_size, (erase_size, erased), false).await
+        flash::clean(&mut self.secondary, Area::Secondary, 0..erase_size, (erase_size, erased), false).await
     }
 
     /// Erases the primary slot's trailer. Without a magic, MCUboot reverts nothing. Returns `false` when the image may reach

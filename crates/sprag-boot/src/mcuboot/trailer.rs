@@ -193,7 +193,7 @@ pub(crate) async fn clean<F: NorFlash>(flash: &mut F, layout: Layout, size: u32,
     let end = flash::capacity(flash)?;
     layout.cells(end)?;
     let start = end.checked_sub(size).ok_or(Error::Layout)?;
-    flash::clean(flash, Area::Secondary, start, (layout.erase_size, layout.erased), all).await
+    flash::clean(flash, Area::Secondary, start..end, (layout.erase_size, layout.erased), all).await
 }
 
 /// Stages what lies in the slot for updates, whose trailer is `size` bytes: the bytes of `boot_set_pending`, the magic last.

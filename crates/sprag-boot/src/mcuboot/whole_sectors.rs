@@ -37,7 +37,7 @@ impl<F: NorFlash> WholeSectors<F> {
         self.slot.end.saturating_sub(self.slot.start)
     }
 
-    /// Where so many bytes at an offset in the slot lie in the flash.
+    /// Returns the address in the flash of so many bytes at an offset in the slot.
     fn place(&self, offset: u32, length: usize) -> Result<u32, PartialSectorError<F::Error>> {
         let length = u32::try_from(length).map_err(|_| PartialSectorError::OutOfBounds)?;
         let end = offset.checked_add(length).filter(|end| *end <= self.size());
@@ -45,7 +45,7 @@ impl<F: NorFlash> WholeSectors<F> {
     }
 }
 
-/// Why a slot could not be read or changed.
+/// An error of a slot that begins or ends within a sector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
