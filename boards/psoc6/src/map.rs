@@ -8,7 +8,7 @@ use crate::part::ROW;
 
 /// A flash map: ranges of offsets from the start of the flash, each on boundaries of rows.
 ///
-/// Where there is a serial flash, the secondary slot and the scratch area lie there, and their ranges are offsets from its
+/// With a serial flash, the secondary slot and the scratch area lie there, and their ranges are offsets from its
 /// start. The bootloader erases the sectors that these reach into as a whole: nothing else may lie in them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -32,8 +32,8 @@ pub struct Map {
 }
 
 impl Map {
-    /// Infineon's `psoc62_2m_int_swap` as of ota-update 4.5, for parts with 2 MiB: both slots in internal flash, swapped through a scratch
-    /// area. The journal is ours, in the 29 KiB that the map leaves free at the end.
+    /// Infineon's `psoc62_2m_int_swap` as of ota-update 4.5, for parts with 2 MiB: both slots in internal flash, swapped
+    /// through a scratch area. The journal is ours, in the 29 KiB that the map leaves free at the end.
     pub const PSOC62_2M_INT_SWAP: Self = Self {
         bootloader: 0..0x2_8000,
         primary: 0x2_8000..0x10_E000,
@@ -48,8 +48,8 @@ impl Map {
     /// The sectors of 256 KiB and the units of 16 bytes of an S25FL512S, which the kits have.
     pub const S25FL512S: Units = Units { write_size: 16, erase_size: 0x4_0000, erased: 0xFF };
 
-    /// The secondary slot of Infineon's `psoc6_swap_single_smif`: a sector, and 512 bytes for the trailer in the next one. A
-    /// journal of 16 KiB, which is ours, lies behind the status partition.
+    /// The secondary slot of Infineon's `psoc6_swap_single_smif`: a sector, and 512 bytes for the trailer in the next
+    /// one. A journal of 16 KiB, which is ours, lies behind the status partition.
     ///
     /// The slot is handed over as [`WholeSectors`](sprag_boot::mcuboot::WholeSectors).
     pub const PSOC6_SWAP_SINGLE_SMIF: Self = Self {
@@ -92,8 +92,8 @@ impl Map {
         }
     }
 
-    /// How the bootloader was built for this map, as far as the hand-over depends on it: one image, `MCUBOOT_MAX_IMG_SECTORS`
-    /// the rows of a slot, a scratch area.
+    /// How the bootloader was built for this map, as far as the hand-over depends on it: one image,
+    /// `MCUBOOT_MAX_IMG_SECTORS` the rows of a slot, a scratch area.
     pub const fn layout(&self) -> CypressLayout {
         let slot = self.primary.end.saturating_sub(self.primary.start);
         let layout = CypressLayout::new(slot / ROW as u32);

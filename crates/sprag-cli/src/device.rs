@@ -108,7 +108,7 @@ pub struct Inspection {
     pub slots: Vec<SlotState>,
     /// The one of them that the running image lies in.
     pub running: usize,
-    /// Whether images run from more than one slot.
+    /// True when images run from more than one slot.
     pub runs_in_place: bool,
     /// Where the hand-over to the bootloader stands.
     pub boot: boot::State,
@@ -134,7 +134,7 @@ pub struct SlotState {
     pub name: String,
     /// The version of the image, or why it is none that may run.
     pub image: Result<Version, String>,
-    /// What the bootloader left behind the image, if it is one that leaves something there.
+    /// The trailer that the bootloader left behind the image, for bootloaders that have one.
     pub trailer: Option<Trailer>,
     /// Sectors that do not read as erased, of all in the slot.
     pub programmed: (usize, usize),

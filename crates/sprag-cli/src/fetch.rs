@@ -41,7 +41,7 @@ pub enum Step {
     Fetch(Event),
     /// So many bytes are there, of so many.
     Progress(u64, u64),
-    /// What came is thrown away: the object is another one now, or the server can't go on in the middle of it.
+    /// The bytes that came are thrown away: the object is another one now, or the server can't go on in the middle of it.
     StartedOver {
         /// `Error::reason` of what was found.
         reason: &'static str,

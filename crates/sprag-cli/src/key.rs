@@ -54,7 +54,7 @@ pub fn read_private(path: &Path) -> Result<Signer> {
     }
 }
 
-/// What a file holds.
+/// The key in a file.
 enum Found {
     Private(Box<Signer>),
     Public(Box<dyn Key>),

@@ -22,7 +22,7 @@ use sprag_testkit::mcuboot::{self as model, Mark, Trailer};
 use crate::boot::Failed;
 use crate::layout::Parts;
 
-/// What ESP-IDF's otadata and partitions are made of.
+/// The size of ESP-IDF's sectors in bytes: otadata and app partitions are whole sectors.
 const ESP_SECTOR: u32 = 4096;
 /// The byte that embassy-boot's magic is made of from the staging of an image to its confirmation.
 const EMBASSY_SWAP: u8 = 0xF0;
@@ -65,7 +65,7 @@ pub(crate) enum Family {
     EmbassyBoot {},
 }
 
-/// How MCUboot brings the new image to run.
+/// MCUboot's method of bringing the new image to run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum SwapMethod {
@@ -131,7 +131,7 @@ impl Place {
     }
 }
 
-/// What a reset led to.
+/// The result of a reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Started {
     /// The version of the image that runs.
@@ -149,7 +149,7 @@ pub(crate) struct Found {
     pub(crate) region: Region,
     /// The version of the image, or why there is none that may run.
     pub(crate) image: Result<Version, String>,
-    /// What the bootloader keeps at the end of the slot, if it keeps anything there.
+    /// The trailer at the end of the slot, for bootloaders that have one.
     pub(crate) trailer: Option<Trailer>,
 }
 

@@ -37,7 +37,7 @@ pub struct HostStack {
     dead: Arc<Mutex<HashSet<IpAddr>>>,
 }
 
-/// How long an address has before the next one is tried beside it (RFC 8305, section 5).
+/// The time that an address has before the next one is tried beside it (RFC 8305, section 5).
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
 impl HostStack {

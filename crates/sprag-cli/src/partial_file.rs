@@ -1,11 +1,11 @@
 //! An incomplete download: `FILE.part`, and its record in `FILE.part.json`.
 //!
 //! The record has one JSON object per line. The first line marks the files as this program's and names the object:
-//! `{"sprag":1,"total":1049233,"etag":"\"5d41\""}`, with nulls where the server gave no strong ETag. Each further line is the
-//! digest of a segment of at most 64 KiB: `{"from":0,"to":65536,"sha256":"…"}`. A segment that grows has two lines, which are
-//! written in turn, each before the bytes that it covers: a kill at any point leaves one of them valid. Bytes behind the last
-//! segment whose digest is right are fetched again: they were never written, or did not reach the disk before the power
-//! failed.
+//! `{"sprag":1,"total":1049233,"etag":"\"5d41\""}`, with nulls where the server gave no strong ETag. Each further line is
+//! the digest of a segment of at most 64 KiB: `{"from":0,"to":65536,"sha256":"…"}`. A segment that grows has two lines,
+//! which are written in turn, each before the bytes that it covers: a kill at any point leaves one of them valid. Bytes
+//! behind the last segment whose digest is right are fetched again: they were never written, or did not reach the disk
+//! before the power failed.
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -52,7 +52,7 @@ pub(crate) struct PartialFile {
     /// Offset in the record of the open segment's lines, and which of the two is written next.
     lines_at: u64,
     is_second: bool,
-    /// Whether both of its lines have been written.
+    /// True when both of its lines have been written.
     has_second: bool,
     /// Start and end of the open segment, and the digest of its bytes.
     start: u64,
@@ -61,7 +61,8 @@ pub(crate) struct PartialFile {
 }
 
 impl PartialFile {
-    /// Opens the incomplete download of `output`, or creates one. Paths that can't be written fail here, before the download.
+    /// Opens the incomplete download of `output`, or creates one. Paths that can't be written fail here, before the
+    /// download.
     ///
     /// # Errors
     /// The files can't be made or written, are in use, or belong to another program.

@@ -26,7 +26,7 @@ const MODIFIED: &str = "Last-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n";
 pub struct Scenario {
     /// Its name.
     pub name: &'static str,
-    /// What the server does.
+    /// The behaviour of the server.
     pub does: &'static str,
     /// The bug report or standard that describes it.
     pub source: &'static str,

@@ -173,7 +173,7 @@ async fn said_in_memory(
     let mut connection = match connector.connect(Scheme::Https, "localhost", 443).await {
         Ok(connection) => connection,
         Err(error) => {
-            // Whoever has not proved who it is can't end a job.
+            // A server that has not proved who it is can't end a job.
             let TlsConnectError::Tls(tls) = error else { panic!("{error}") };
             assert!(tls.is_retryable(), "{tls}");
             let error = Error::Connect(error);

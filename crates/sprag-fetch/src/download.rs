@@ -22,7 +22,7 @@ use crate::url::Url;
 
 /// How much of an error's body is searched for the service's code.
 const ERROR_BODY_MAX: u32 = 1024;
-/// How many bytes of the object an answer must bring to count as progress, unless fewer were asked for: less than one
+/// The bytes of the object that an answer must bring to count as progress, unless fewer were asked for: less than one
 /// segment of TCP.
 const PROGRESS_MIN: u64 = 512;
 
@@ -35,8 +35,8 @@ pub struct Limits {
     pub answer_ms: u32,
     /// Between two bytes of an answer, in milliseconds.
     pub stall_ms: u32,
-    /// Bytes of the object per second, from 1 to 1000, below which a connection is too slow; 0 for none. Without it, one byte
-    /// in every `stall_ms` would keep a device busy for years.
+    /// Bytes of the object per second, from 1 to 1000, below which a connection is too slow; 0 for none. Without it, one
+    /// byte in every `stall_ms` would keep a device busy for years.
     pub rate_floor: u16,
     /// How far a connection may fall behind that, in milliseconds: so long it may be silent, or for longer be slow.
     pub behind_ms: u32,
@@ -201,13 +201,13 @@ pub struct Download<'f, C: Connector, D, U> {
     settings: Settings,
     url: Url<U>,
     session: Session,
-    /// Whether the object is asked for without a range, because nothing would bind the pieces to each other.
+    /// True when the object is asked for without a range, because nothing would bind the pieces to each other.
     plain: bool,
     /// Bytes of the object that the present, or else the last, answer brought.
     served: u64,
-    /// Whether it ended as it should, and brought next to nothing.
+    /// True when it ended as it should, and brought next to nothing.
     was_short: bool,
-    /// Whether the bytes that it brought are enough to count as progress, and came fast enough.
+    /// True when the bytes that it brought are enough to count as progress, and came fast enough.
     fruitful: bool,
     link: Option<Link<C::Connection<'f>>>,
 }
@@ -252,8 +252,8 @@ impl Body {
         }
     }
 
-    /// Takes the first `count` bytes of `buf` as they arrived: how many of them were the object's, and how many of these stand
-    /// at the front of `buf` then, because they are wanted.
+    /// Takes the first `count` bytes of `buf` as they arrived: how many of them were the object's, and how many of these
+    /// stand at the front of `buf` then, because they are wanted.
     fn take(&mut self, buf: &mut [u8], count: usize) -> Result<(usize, usize), AnswerError> {
         let data = match &mut self.chunked {
             Some(chunked) => chunked.decode(buf, count).map_err(|Malformed| AnswerError::Chunks)?,
@@ -273,15 +273,15 @@ impl Body {
         Ok((came, wanted))
     }
 
-    /// Whether it came to its last chunk.
+    /// Returns whether it came to its last chunk.
     fn has_ended(&self) -> bool {
         self.chunked.as_ref().is_some_and(Chunked::is_done)
     }
 }
 
 impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, C, D, U> {
-    /// How far the download came. Size and ETag are known from the first byte on; the size of what comes in chunks, where the
-    /// session did not say it, from the last.
+    /// Returns the state of the download. Size and ETag are known from the first byte on; the size of what comes in
+    /// chunks, where the session did not say it, from the last.
     pub fn session(&self) -> &Session {
         &self.session
     }

@@ -80,8 +80,8 @@ impl<E> Error<E> {
         matches!(self, Self::Answer(AnswerError::UrlRefused { .. }))
     }
 
-    /// Whether only starting over at byte 0 makes sense: the object is another one now, or the server can't go on in the
-    /// middle, because it ignores ranges or sends no strong ETag. How often is for the caller to bound.
+    /// Returns whether only starting over at byte 0 makes sense: the object is another one now, or the server can't go on
+    /// in the middle, because it ignores ranges or sends no strong ETag. How often is for the caller to bound.
     pub fn needs_start_over(&self) -> bool {
         use AnswerError::{NoStrongEtag, ObjectChanged, RangeIgnored};
         matches!(self, Self::Answer(ObjectChanged | NoStrongEtag | RangeIgnored))

@@ -38,8 +38,8 @@ pub trait Image {
     /// The transport's error.
     type Error: embedded_io_async::Error;
 
-    /// How far it came. Its size is known from the first byte on, unless it comes in chunks that say none: then from the
-    /// last.
+    /// Returns the state of the download. Its size is known from the first byte on, unless it comes in chunks that say
+    /// none: then from the last.
     fn session(&self) -> &Session;
 
     /// The next bytes, written to the front of `buf`; 0 when the image is complete.

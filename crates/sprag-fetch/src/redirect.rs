@@ -22,11 +22,11 @@ impl Redirect {
         Self { scheme, port, host: 0, target: 0 }
     }
 
-    /// Follows the next one, whose `Location` lies there in `buf`, behind what the last one left. `first` is the target of the
-    /// first URL. `false` when `buf` has no room for where it leads.
+    /// Follows the next one, whose `Location` lies there in `buf`, behind what the last one left. `first` is the target
+    /// of the first URL. `false` when `buf` has no room for where it leads.
     ///
-    /// A `Location` is any URI reference (RFC 9110, section 10.2.2), resolved as RFC 3986, section 5.2, has it. One that names
-    /// a host is taken as it stands, path and query included: a signature may cover them.
+    /// A `Location` is any URI reference (RFC 9110, section 10.2.2), resolved as RFC 3986, section 5.2, has it. One that
+    /// names a host is taken as it stands, path and query included: a signature may cover them.
     pub(crate) fn follow(
         &mut self,
         buf: &mut [u8],
@@ -133,8 +133,8 @@ fn put(buf: &mut [u8], at: usize, end: usize, byte: u8) -> bool {
     }
 }
 
-/// Resolves `.` and `..` in a path from the root (RFC 3986, section 5.2.4), in place: the length of what is left. A query stays
-/// as it is.
+/// Resolves `.` and `..` in a path from the root (RFC 3986, section 5.2.4), in place: the length of what is left. A query
+/// stays as it is.
 fn remove_dot_segments(target: &mut [u8]) -> usize {
     let path = target.iter().position(|byte| *byte == b'?').unwrap_or(target.len());
     let mut read = 0usize;
@@ -167,7 +167,7 @@ fn remove_dot_segments(target: &mut [u8]) -> usize {
     written.saturating_add(length.saturating_sub(path))
 }
 
-/// Where a reference leads, by RFC 3986, section 5.2, word for word and with an allocator: the judge of [`Redirect::follow`].
+/// Resolves a reference by RFC 3986, section 5.2, word for word and with an allocator: the judge of [`Redirect::follow`].
 #[cfg(any(test, fuzzing))]
 pub(crate) mod judge {
     extern crate std;
@@ -245,7 +245,7 @@ mod tests {
     use super::*;
     use std::{format, string::String, vec::Vec};
 
-    /// Where redirects lead, one after the other, from `http://first:8` and this target on, in a buffer of so many bytes.
+    /// Follows redirects one after the other, from `http://first:8` and this target on, in a buffer of so many bytes.
     fn from(first: &str, locations: &[&str], room: usize) -> Result<Option<String>, AnswerError> {
         let (mut buf, mut redirect) = (std::vec![b'?'; room], Redirect::from(Scheme::Http, 8));
         for location in locations {

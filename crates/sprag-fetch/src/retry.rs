@@ -6,7 +6,7 @@ use crate::backoff::Backoff;
 use crate::error::Error;
 use crate::session::AnswerError;
 
-/// How often and how patiently a download is tried again while there is no progress.
+/// The number of tries of a download that makes no progress, and the waits between them.
 ///
 /// With the defaults a server that is not there is given up on after seven tries and about a minute. What is counted falls
 /// back to zero with progress, and only then: an answer that brings 512 bytes of the object, or as many as were asked for,
@@ -22,7 +22,8 @@ pub struct RetryPolicy {
     /// The longest wait, in milliseconds. A server that asks for more by `Retry-After` ends the download, to be tried
     /// again when the caller sees fit: see [`Error::is_retryable`].
     pub longest_ms: u32,
-    /// The longest that waits and time limits that ran out may take together, in milliseconds, before the download gives up.
+    /// The longest that waits and time limits that ran out may take together, in milliseconds, before the download gives
+    /// up.
     pub total_ms: u32,
     /// Seeds the jitter that takes up to half off each wait. **Set it from something that differs between devices**
     /// (serial number, MAC address), or a fleet that lost its server together comes back together.

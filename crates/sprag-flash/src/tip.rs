@@ -16,7 +16,7 @@ pub(crate) struct Rules<'b> {
     pub(crate) map: SectorMap<'b>,
     pub(crate) read_back: bool,
     pub(crate) trust_blank: bool,
-    /// How many bytes of the image's beginning are held back; whole units.
+    /// Bytes of the image's beginning that are held back; whole units.
     pub(crate) held_back: usize,
 }
 
@@ -27,7 +27,7 @@ pub(crate) struct Rules<'b> {
 #[derive(Debug)]
 pub(crate) struct Tip<'b> {
     pub(crate) rules: Rules<'b>,
-    /// Where in the flash the image begins.
+    /// The image's first byte in the flash.
     pub(crate) start: u32,
     /// Where in the flash the image ends.
     pub(crate) end: u32,

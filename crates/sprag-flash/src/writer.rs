@@ -107,7 +107,7 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
         }
     }
 
-    /// What is held back; empty for nothing.
+    /// Reads the bytes that are held back; none when nothing is.
     async fn head(&mut self) -> Result<Head, Error> {
         if self.rules.held_back == 0 {
             return Ok(Head::new());
@@ -219,8 +219,8 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
     /// erased.
     ///
     /// # Errors
-    /// [`Error::TooLarge`], [`Error::Record`] when the identity is longer than [`IDENTITY_MAX`](crate::IDENTITY_MAX), [`Error::Buffer`],
-    /// [`Error::Geometry`], and the flash's.
+    /// [`Error::TooLarge`], [`Error::Record`] when the identity is longer than [`IDENTITY_MAX`](crate::IDENTITY_MAX),
+    /// [`Error::Buffer`], [`Error::Geometry`], and the flash's.
     ///
     /// # Cancellation safety
     /// As [`Transfer::commit`]. What lay in the slot before is not gone on with any more.

@@ -37,7 +37,7 @@ fn starts_with<'a>(url: Text<'a>, start: &str) -> Option<Bytes<'a>> {
     after(url.bytes(), start)
 }
 
-/// What follows `start`, in any case.
+/// Returns the text behind `start`, in upper or lower case.
 fn after<'a>(mut rest: Bytes<'a>, start: &str) -> Option<Bytes<'a>> {
     start.bytes().all(|wanted| rest.next().is_some_and(|byte| byte.eq_ignore_ascii_case(&wanted))).then_some(rest)
 }

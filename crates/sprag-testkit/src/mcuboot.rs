@@ -18,12 +18,11 @@
 //!
 //! # Limits
 //! One pair of slots on one flash. Built with validation of the primary slot, without encryption, compression, downgrade
-//! prevention, bootstrapping, rollback counters and hooks. Signatures are Ed25519 and ECDSA P-256 over SHA-256, and Ed25519 not
-//! over the whole image (`MCUBOOT_SIGN_PURE`). Images are
-//! not loaded to RAM.
+//! prevention, bootstrapping, rollback counters and hooks. Signatures are Ed25519 and ECDSA P-256 over SHA-256, and
+//! Ed25519 not over the whole image (`MCUBOOT_SIGN_PURE`). Images are not loaded to RAM.
 //!
-//! A crash of the C code (a memory fault, an endless loop) is [`BootError::Crash`]: the device does not boot. MCUboot writes
-//! units that stay erased as well; the model leaves them out, because they change nothing.
+//! A crash of the C code (a memory fault, an endless loop) is [`BootError::Crash`]: the device does not boot. MCUboot
+//! writes units that stay erased as well; the model leaves them out, because they change nothing.
 
 mod area;
 mod cypress;
@@ -72,13 +71,13 @@ impl Release {
     /// The latest release.
     pub const LATEST: Self = Self::V2_4_0;
 
-    /// Whether `MCUBOOT_USE_TLV_ALLOW_LIST` cannot be switched off.
+    /// Returns whether `MCUBOOT_USE_TLV_ALLOW_LIST` cannot be switched off.
     fn has_allow_list(self) -> bool {
         matches!(self, Self::V2_1_0 | Self::V2_2_0)
     }
 }
 
-/// How a bootloader was built.
+/// The build options of a bootloader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// `flash_area_align`: the write unit in bytes.
@@ -91,10 +90,10 @@ pub struct Settings {
     pub key: Option<PublicKey>,
     /// The release of MCUboot.
     pub release: Release,
-    /// `MCUBOOT_USE_TLV_ALLOW_LIST`: no other TLVs than keys, digests, signatures and encrypted keys where no signature covers
-    /// them. v2.1.0 and v2.2.0 always have it.
+    /// `MCUBOOT_USE_TLV_ALLOW_LIST`: no other TLVs than keys, digests, signatures and encrypted keys where no signature
+    /// covers them. v2.1.0 and v2.2.0 always have it.
     pub tlv_allow_list: bool,
-    /// Whether reads of torn units fail, on a part with ECC. Otherwise the bootloader reads past the ECC, as one with a
+    /// True when reads of torn units fail, on a part with ECC. Otherwise the bootloader reads past the ECC, as one with a
     /// fault handler does.
     pub read_errors: bool,
 }
@@ -132,7 +131,7 @@ impl Default for Settings {
     }
 }
 
-/// How MCUboot was built to bring the new image to run.
+/// MCUboot's method of bringing the new image to run.
 #[derive(Debug, Clone)]
 pub enum Method {
     /// The images are swapped through this scratch area: `MCUBOOT_SWAP_USING_SCRATCH`.
@@ -167,9 +166,9 @@ pub struct Bootloader {
     pub primary: Region,
     /// The slot that updates are put into.
     pub secondary: Region,
-    /// How the new image is brought to run.
+    /// The method of bringing the new image to run.
     pub method: Method,
-    /// How the bootloader was built.
+    /// The build options of the bootloader.
     pub settings: Settings,
 }
 
@@ -193,7 +192,7 @@ pub enum Swap {
     Permanent,
     /// The tested image did not confirm itself: the old one is back.
     Revert,
-    /// What was to be brought to run is no image that may run. It was erased, or its trailer was; the old image runs.
+    /// The staged image may not run. It was erased, or its trailer was; the old image runs.
     Refused,
 }
 

@@ -154,7 +154,8 @@ impl<'k> Policy<'k> {
     }
 
     /// The image must be for the board of this name. MCUboot: the protected TLV
-    /// [`TLV_BOARD`](crate::mcuboot::TLV_BOARD). ESP-IDF: `project_name`. Raw: the job's word, which must be trusted: [`Policy::trusting_the_job`].
+    /// [`TLV_BOARD`](crate::mcuboot::TLV_BOARD). ESP-IDF: `project_name`. Raw: the job's word, which must be trusted:
+    /// [`Policy::trusting_the_job`].
     #[must_use]
     pub const fn for_board(mut self, name: &'k str) -> Self {
         self.board = Some(name);
@@ -233,7 +234,7 @@ impl<'k> Policy<'k> {
         self
     }
 
-    /// Whether the job's version may be used: nothing depends on it, or the job is trusted.
+    /// Returns whether the job's version may be used: nothing depends on it, or the job is trusted.
     pub(crate) fn takes_version_of_job(&self) -> bool {
         self.trusts_job || self.newer_than.or(self.at_least).or(self.at_most).is_none()
     }

@@ -63,8 +63,8 @@ impl FromStr for Version {
 
     /// `1`, `1.2`, `1.2.3` or `1.2.3+4`, as `imgtool` takes them; and with a `v` before it, as tags have it.
     ///
-    /// What `git describe` makes of such a tag counts too: `v1.2.3-5-gabcdef0`, 5 commits after `v1.2.3`, is 1.2.3+5. With
-    /// `-dirty` it does not: two different programs would have one version.
+    /// The output of `git describe` for such a tag counts too: `v1.2.3-5-gabcdef0`, 5 commits after `v1.2.3`, is 1.2.3+5.
+    /// With `-dirty` it does not: two different programs would have one version.
     fn from_str(text: &str) -> Result<Self, NoVersion> {
         let text = text.strip_prefix('v').unwrap_or(text);
         let (text, commits) = match text.split_once('-') {

@@ -95,9 +95,9 @@ pub struct JobRecord {
     pub id: heapless::String<ID_MAX>,
     /// Why it failed, as a stable word; empty unless it did.
     pub reason: heapless::String<REASON_MAX>,
-    /// Whether the image is newer than the firmware that staged it.
+    /// True when the image is newer than the firmware that staged it.
     pub(crate) is_upgrade: bool,
-    /// Whether the record is kept for the counters only, and the same job may begin again.
+    /// True when the record is kept for the counters only, and the same job may begin again.
     pub(crate) is_forgotten: bool,
     /// Downloads of this job that began at byte 0.
     pub(crate) starts: u8,

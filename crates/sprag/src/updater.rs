@@ -47,8 +47,8 @@ pub enum Event {
         /// How many there are to be.
         total: u64,
     },
-    /// What came is thrown away, and the download starts over: the object changed, the server can't go on in the middle of
-    /// it, or what lies in the slot is damaged.
+    /// The bytes that came are thrown away, and the download starts over: the object changed, the server can't go on in
+    /// the middle of it, or what lies in the slot is damaged.
     StartedOver {
         /// [`Error::reason`] of what was found.
         reason: &'static str,
@@ -107,15 +107,15 @@ pub struct Updater<'b, 'k, C, S, J, B, F = McuBoot> {
     /// What runs, once it has been said.
     running: Option<Version>,
     limits: WearLimits,
-    /// Whether the reset before this start has been counted for the job in hand.
+    /// True when the reset before this start has been counted for the job in hand.
     is_reset_counted: bool,
 }
 
 type Result_<T, C> = Result<T, Error<<C as ImageSource>::Error>>;
 
 impl<'b, 'k, C, S, J, B> Updater<'b, 'k, C, S, J, B> {
-    /// An updater over the five: where bytes come from (a [`Fetcher`](sprag_fetch::Fetcher), by HTTP), where they go, what may
-    /// run, and who is told.
+    /// An updater over the five: where bytes come from (a [`Fetcher`](sprag_fetch::Fetcher), by HTTP), where they go,
+    /// what may run, and who is told.
     pub fn new(source: C, slot: SlotWriter<'b, S, J>, policy: Policy<'k>, boot: B) -> Self {
         let (limits, is_reset_counted) = (WearLimits::DEFAULT, false);
         Self { source, slot, policy, boot, format: McuBoot, running: None, limits, is_reset_counted }
@@ -540,8 +540,8 @@ where
         Ok(Outcome::RebootToTest)
     }
 
-    /// Brings the object into the slot, from wherever the journal says; its size, and whether it is joined from the bytes of
-    /// more than one answer.
+    /// Brings the object into the slot, from wherever the journal says; its size, and whether it is joined from the bytes
+    /// of more than one answer.
     async fn fetch<L: Iterator<Item = u8> + Clone>(
         &mut self,
         job: &Job<'_>,

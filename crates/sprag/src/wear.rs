@@ -6,7 +6,7 @@ use crate::record::JobRecord;
 /// Limits of how often downloads may begin at byte 0: each of them erases the sectors of its image once more.
 ///
 /// A download that is resumed costs nothing. An update to a version higher than the running one gives back what it took.
-/// What is left is kept in the job's record across resets.
+/// The job's record keeps the number that is left across resets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct WearLimits {
@@ -20,8 +20,8 @@ pub struct WearLimits {
 }
 
 impl WearLimits {
-    /// 10 for a job and 100 in all. Together with the agent's one start for 10 hours, downloads that bring no newer firmware
-    /// erase a sector at most 8,860 times in ten years: parts stand 10,000 erases or more.
+    /// 10 for a job and 100 in all. Together with the agent's one start for 10 hours, downloads that bring no newer
+    /// firmware erase a sector at most 8,860 times in ten years: parts stand 10,000 erases or more.
     pub const DEFAULT: Self = Self { per_job: 10, total: 100 };
 
     /// Takes one of the downloads that may begin at byte 0.

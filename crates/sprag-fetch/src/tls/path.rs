@@ -1,8 +1,8 @@
 //! A path from a server's certificate to a root, with bounded work.
 //!
-//! Nothing about a server is known when it shows its certificates, and they are checked between two `await`s: no time-out can
-//! fire meanwhile. `webpki` bounds its search for servers and desktops, at 200,000 steps and 100 signatures for each root. Here
-//! the search gets few certificates and few signatures, which is enough for chains as authorities issue them.
+//! Nothing about a server is known when it shows its certificates, and they are checked between two `await`s: no time-out
+//! can fire meanwhile. `webpki` bounds its search for servers and desktops, at 200,000 steps and 100 signatures for each
+//! root. Here the search gets few certificates and few signatures, which is enough for chains as authorities issue them.
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
@@ -17,8 +17,8 @@ use super::trust::CertificateError;
 
 /// Intermediate certificates that are considered for one server.
 const INTERMEDIATES_MAX: usize = 4;
-/// Signatures in certificates that are checked for one server, over all roots: those of the longest path, and one more for a
-/// path that fails.
+/// Signatures in certificates that are checked for one server, over all roots: those of the longest path, and one more
+/// for a path that fails.
 const SIGNATURES_MAX: u8 = 6;
 
 /// The certificates that may lead from a server's to a root, the server's own first.
@@ -60,7 +60,7 @@ impl<'c> Chain<'c> {
     /// Searches for a path to a root that is valid now, or without a time, at any one moment.
     ///
     /// # Errors
-    /// What is wrong with the path that comes nearest; [`CertificateError::TooComplex`] when the work is used up.
+    /// Returns the error of the path that comes nearest; [`CertificateError::TooComplex`] when the work is used up.
     pub(super) fn leads_to(
         &self,
         root: &TrustAnchor<'_>,
@@ -97,7 +97,8 @@ impl<'c> Chain<'c> {
     }
 }
 
-/// Returns whether `issuer` may have issued `child`, by their names and its key usage, and itself or not, as `self_issued` says.
+/// Returns whether `issuer` may have issued `child`, by their names and its key usage, and itself or not, as
+/// `self_issued` says.
 fn issued(issuer: &CertificateDer<'_>, child: &CertificateDer<'_>, self_issued: bool) -> bool {
     let (Ok(parsed), Ok(child)) = (EndEntityCert::try_from(issuer), EndEntityCert::try_from(child)) else {
         return false;
@@ -190,7 +191,7 @@ mod tests {
         }
     }
 
-    /// What comes of a server that shows `leaf` and `others`, and how many signatures are checked for it.
+    /// Returns the verdict on a server that shows `leaf` and `others`, and the number of signatures checked for it.
     fn shown(roots: &[&[u8]], leaf: &[u8], others: &[&[u8]]) -> (Result<(), CertificateError>, u8) {
         let chain: Vec<_> = [leaf].iter().chain(others).map(|der| CertificateDer::from(*der)).collect();
         let with_clock = Work::default();

@@ -1,12 +1,12 @@
 //! The cipher suite, and the check of the records that come after the handshake.
 //!
-//! `embedded-tls` 0.19 panics at most handshake messages that a server sends after the handshake. These are encrypted, so the
-//! record filter below `embedded-tls` cannot see them. The cipher can: `embedded-tls` takes it as a type, and has it decrypt
-//! every record. So the cipher here decrypts by AES-GCM, and then refuses what may not come after the handshake.
+//! `embedded-tls` 0.19 panics at most handshake messages that a server sends after the handshake. These are encrypted, so
+//! the record filter below `embedded-tls` cannot see them. The cipher can: `embedded-tls` takes it as a type, and has it
+//! decrypt every record. So the cipher here decrypts by AES-GCM, and then refuses what may not come after the handshake.
 //!
 //! A cipher is made for one record from the key alone and has no other state. [`Records`](super::guard::Records) therefore
-//! marks each record that comes after the handshake, in the version in the record's header. That version has one legal value,
-//! which the filter checks, and `embedded-tls` only passes it on as associated data.
+//! marks each record that comes after the handshake, in the version in the record's header. That version has one legal
+//! value, which the filter checks, and `embedded-tls` only passes it on as associated data.
 
 use aead::generic_array::GenericArray;
 use aead::{AeadCore, AeadInPlace, Buffer, Error, Key, KeyInit, KeySizeUser, Nonce, Result, Tag};
@@ -16,7 +16,7 @@ use super::guard::{ALERT, HANDSHAKE, PROTECTED};
 
 /// The version in the header of a protected record (RFC 8446, section 5.2), its high and its low byte alike.
 pub(super) const VERSION: u8 = 3;
-/// What stands for the low byte of the version in records that come after the handshake.
+/// The low byte of the version in records that come after the handshake.
 pub(super) const VERSION_AFTER_HANDSHAKE: u8 = 4;
 /// A handshake message (RFC 8446, section 4), and the bytes of its type and length.
 const NEW_SESSION_TICKET: u8 = 4;
@@ -80,8 +80,8 @@ impl AeadInPlace for CheckedCipher {
     }
 }
 
-/// Checks the decrypted content of a record that came after the handshake. Session tickets are replaced with no data, because
-/// no session is resumed here.
+/// Checks the decrypted content of a record that came after the handshake. Session tickets are replaced with no data,
+/// because no session is resumed here.
 fn check(buffer: &mut dyn Buffer) -> Result<()> {
     let record = buffer.as_ref();
     // The content, its type, and zeros as padding (RFC 8446, section 5.2).

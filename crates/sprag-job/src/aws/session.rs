@@ -47,13 +47,14 @@ pub struct Saved {
 /// assert_eq!(request.topic, "$aws/things/pump-7/jobs/start-next");
 /// assert_eq!(request.payload, r#"{"clientToken":"0"}"#);
 ///
-/// let answer = br#"{"clientToken":"0","execution":{"jobId":"j1","status":"IN_PROGRESS","versionNumber":1,"jobDocument":{}}}"#;
-/// let event = jobs.arrived("$aws/things/pump-7/jobs/start-next/accepted", answer);
-/// assert!(matches!(event, Event::Job(_)));
+/// let answer =
+/// br#"{"clientToken":"0","execution":{"jobId":"j1","status":"IN_PROGRESS","versionNumber":1,"jobDocument":{}}}"#; let
+/// event = jobs.arrived("$aws/things/pump-7/jobs/start-next/accepted", answer); assert!(matches!(event, Event::Job(_)));
 ///
 /// let update = jobs.finish(0, Verdict::Rejected, "wrong board", None, &mut topic, &mut payload)?;
 /// assert_eq!(update.topic, "$aws/things/pump-7/jobs/j1/update");
-/// assert!(update.payload.starts_with(r#"{"status":"REJECTED","statusDetails":{"reason":"wrong board"},"expectedVersion":"1","#));
+/// assert!(update.payload.starts_with(r#"{"status":"REJECTED","statusDetails":{"reason":"wrong
+/// board"},"expectedVersion":"1","#));
 /// # Ok::<(), sprag_job::aws::JobsError>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -143,8 +144,8 @@ impl<'t> AwsJobs<'t> {
     }
 
     /// Leaves the job in hand to another agent on the same thing: nothing is said about it. For documents that are
-    /// [not an OTA](crate::ParseErrorKind::NotAnOta). Start-next has made it `IN_PROGRESS`, and has left its step timer to the
-    /// other agent. The service tells by itself when another job is the next.
+    /// [not an OTA](crate::ParseErrorKind::NotAnOta). Start-next has made it `IN_PROGRESS`, and has left its step timer
+    /// to the other agent. The service tells by itself when another job is the next.
     pub fn leave(&mut self) {
         self.hand = None;
         self.asked = None;
@@ -200,17 +201,17 @@ impl<'t> AwsJobs<'t> {
         self.hand.is_some_and(|hand| hand.sent.is_some())
     }
 
-    /// Whether the next word is to start the step timer: the service has given the job on this connection, and has not heard
-    /// of it since.
+    /// Returns whether the next word is to start the step timer: the service has given the job on this connection, and
+    /// has not heard of it since.
     fn starts_timer(&self) -> bool {
         let is_given = self.asked.is_none() && self.want == Want::Nothing;
         is_given && self.settings.step_timeout_minutes.is_some() && self.hand.is_some_and(|hand| hand.alive.is_none())
     }
 
-    /// Says that the job in hand is alive, whatever it waits for: a bare `IN_PROGRESS`, as soon as the service has given the
-    /// job on this connection, and when half of the step timeout that [`Settings`] ask for has passed since the last word.
-    /// The first one starts the timer, since start-next does not. Without a step timeout, nothing is said. May be called at
-    /// any time, and as often as wanted, once the document is known to be one for this device.
+    /// Says that the job in hand is alive, whatever it waits for: a bare `IN_PROGRESS`, as soon as the service has given
+    /// the job on this connection, and when half of the step timeout that [`Settings`] ask for has passed since the last
+    /// word. The first one starts the timer, since start-next does not. Without a step timeout, nothing is said. May be
+    /// called at any time, and as often as wanted, once the document is known to be one for this device.
     ///
     /// # Errors
     /// [`JobsError::NoJob`], [`JobsError::NoRoom`].

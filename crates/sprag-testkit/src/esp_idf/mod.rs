@@ -42,7 +42,7 @@ pub enum App {
     Ota(usize),
 }
 
-/// How bootloader and app were built.
+/// The build options of bootloader and app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Build {
     /// Without rollback.
@@ -81,7 +81,7 @@ pub struct EspIdf {
     pub flash: Region,
     /// The partition table.
     pub partitions: Partitions,
-    /// How it was built.
+    /// The build options.
     pub build: Build,
     /// The eFuses, which a bootloader without anti-rollback does not look at.
     pub efuse: Efuse,

@@ -14,7 +14,7 @@ pub(super) struct Area {
     sectors: Vec<Range<u32>>,
     erased: u8,
     unit: u32,
-    /// Whether a unit whose ECC fails fails to read.
+    /// True when a unit whose ECC fails fails to read.
     read_errors: bool,
 }
 
@@ -30,7 +30,7 @@ impl Area {
         Self { region: region.clone(), sectors: Vec::new(), erased, unit, read_errors: false }
     }
 
-    /// Where the area lies in the flash.
+    /// Returns the address of the area in the flash.
     pub(super) fn address(&self) -> u32 {
         self.region.range().start
     }

@@ -24,8 +24,8 @@ const KEY_HASH: u16 = 0x01;
 const SHA256: u16 = 0x10;
 const ECDSA: u16 = 0x22;
 const ED25519: u16 = 0x24;
-/// What `MCUBOOT_USE_TLV_ALLOW_LIST` allows where no signature covers it: keys, digests, signatures and encrypted keys of all
-/// kinds.
+/// The TLVs that `MCUBOOT_USE_TLV_ALLOW_LIST` allows where no signature covers it: keys, digests, signatures and
+/// encrypted keys of all kinds.
 const ALLOWED: [u16; 13] = [0x01, 0x02, 0x10, 0x11, 0x12, 0x20, 0x22, 0x23, 0x24, 0x30, 0x31, 0x32, 0x33];
 
 /// The 32 bytes that an image begins with.
@@ -265,7 +265,7 @@ fn der_head(bytes: &[u8], tag: u8) -> Option<(usize, &[u8])> {
 /// one. Neither the size of a slot nor flags matter.
 ///
 /// # Errors
-/// What is wrong with it, in a few words.
+/// A few words on what is wrong with the image.
 pub fn check_image(bytes: &[u8], key: Option<&PublicKey>) -> Result<Version, &'static str> {
     let header = bytes.first_chunk().copied().map(Header).filter(Header::has_magic).ok_or("no image magic")?;
     let flash = crate::flash::SimFlash::in_memory(crate::flash::Geometry {

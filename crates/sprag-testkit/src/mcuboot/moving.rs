@@ -85,7 +85,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Whether a swap that begins leaves the trailer alone; one that goes on is not asked.
+    /// Returns whether a swap that begins leaves the trailer alone; one that goes on is not asked.
     pub(super) fn has_room(&self, last: u32, progress: &Progress) -> bool {
         let first_of_trailer = self.primary.first_of_last(self.fields.size()).unwrap_or(0);
         !progress.is_reset(&self.loader.method) || (last as usize) < first_of_trailer
@@ -155,8 +155,8 @@ fn last_index(size: u32, sector: u32) -> Result<u32, BootError> {
     sectors_of(size, sector).map(|count| count.max(1))
 }
 
-/// How many sectors so many bytes take. MCUboot adds sectors up until they are enough; where 32 bits are not enough for
-/// that it never comes to an end.
+/// Returns the number of sectors that so many bytes take. MCUboot adds sectors up until they are enough; where 32 bits
+/// are not enough for that it never comes to an end.
 pub(super) fn sectors_of(size: u32, sector: u32) -> Result<u32, BootError> {
     let count = size.div_ceil(sector.max(1));
     count.checked_mul(sector).map(|_| count).ok_or(BootError::Crash("a swap of a size that no slot has"))

@@ -53,7 +53,7 @@ impl Run<'_> {
         Ok(if progress.is_some() && !found { Err(()) } else { Ok(()) })
     }
 
-    /// Where the header of an image lies in the middle of a swap: the slot, and the offset in it.
+    /// Returns the place of an image's header in the middle of a swap: the slot, and the offset in it.
     fn place_of_header(&self, image: usize, progress: &Progress) -> Result<(usize, u32), BootError> {
         let sector = self.primary.sector_size(0);
         let last = last_index(self.read_swap_size()?, sector)?;
@@ -163,7 +163,7 @@ fn last_index(size: u32, sector: u32) -> Result<u32, BootError> {
     moving::sectors_of(size, sector).map(|count| count.saturating_sub(1))
 }
 
-/// Whether the sizes of the unprotected TLVs have a field in the trailer.
+/// Returns whether the sizes of the unprotected TLVs have a field in the trailer.
 pub(super) fn keeps_tlv_sizes(release: Release) -> bool {
     release >= Release::V2_3_0
 }

@@ -3,7 +3,8 @@
 //! | swap type | from | what is done |
 //! |---|---|---|
 //! | none | no trailer asks for anything, or the slots do not suit each other | nothing |
-//! | test, permanent | the secondary slot's trailer | swap or copy, when the secondary image may run; else the slot is erased |
+//! | test, permanent | the secondary slot's trailer | swap or copy, when the secondary image may run; else the slot is
+//! erased |
 //! | revert | the primary slot's trailer; by offset the secondary slot's | swap back; by overwriting, copy |
 //! | fail | a swap that had begun and whose image may not run any more | the primary image is confirmed |
 //!
@@ -154,7 +155,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// What is wrong with the image in a slot, without touching it.
+    /// Checks the image in a slot, without touching it.
     fn check_slot(&self, slot: usize) -> Result<(), &'static str> {
         let header = &self.headers[slot];
         let (area, start) = if slot == 0 { (&self.primary, 0) } else { (&self.secondary, self.secondary_start) };

@@ -2,8 +2,8 @@
 //!
 //! From the last sector of the images down, as many sectors as the scratch area holds: the secondary slot's are copied to
 //! the scratch area, the primary slot's to the secondary slot, the scratch area to the primary slot. Three status bytes for
-//! each step. Where the first step reaches into the primary slot's trailer, the status is kept in the scratch area until the
-//! trailer has been written again.
+//! each step. Where the first step reaches into the primary slot's trailer, the status is kept in the scratch area until
+//! the trailer has been written again.
 
 use super::area::Area;
 use super::run::Run;
@@ -168,7 +168,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// How much of a group of sectors is image. The rest is trailer.
+    /// Returns the size of the image in a group of sectors. The rest is trailer.
     fn copy_size(&self, start: u32, size: u32) -> Result<u32, BootError> {
         let trailer = self.fields.size();
         let first = self.first_of_trailer(&self.primary)?;

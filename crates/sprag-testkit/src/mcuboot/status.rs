@@ -9,16 +9,16 @@ use crate::flash::FlashError;
 /// `struct boot_status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Progress {
-    /// Whether the images are being swapped already, or still being moved up.
+    /// True when the images are being swapped already, or still being moved up.
     pub(super) swapping: bool,
     /// The step, from 1.
     pub(super) index: u32,
     /// The state within it, from 1.
     pub(super) state: u32,
-    /// Whether the status is kept in the scratch area for now.
+    /// True when the status is kept in the scratch area for now.
     pub(super) use_scratch: bool,
     pub(super) swap_size: u32,
-    /// Whether the primary slot's trailer says that a swap goes on.
+    /// True when the primary slot's trailer says that a swap goes on.
     pub(super) from_primary: bool,
     pub(super) swap_type: u8,
 }
@@ -43,7 +43,7 @@ impl Progress {
     }
 }
 
-/// Where the status of a swap lies.
+/// The place of the status of a swap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     None,

@@ -28,10 +28,10 @@ pub enum Mark {
     Bad,
 }
 
-/// What a slot's trailer says.
+/// The contents of a slot's trailer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trailer {
-    /// Whether there is a trailer at all.
+    /// True when there is a trailer at all.
     pub magic: Mark,
     /// The image is confirmed.
     pub image_ok: Mark,
@@ -51,7 +51,7 @@ impl Trailer {
         Fields { max_align: max_align.max(8), ..Fields::default() }.read(&Area::new(slot, false))
     }
 
-    /// Whether the firmware that runs is on trial.
+    /// Returns whether the firmware that runs is on trial.
     pub(super) fn reverts(&self) -> bool {
         *self == Self { magic: Mark::Good, image_ok: Mark::Unset, copy_done: Mark::Good }
     }
@@ -68,7 +68,7 @@ pub(super) struct Fields {
     pub(super) entries: u32,
     /// `BOOT_STATUS_STATE_COUNT`.
     pub(super) states: u32,
-    /// Whether the sizes of the unprotected TLVs are kept, as by offset.
+    /// True when the sizes of the unprotected TLVs are kept, as by offset.
     pub(super) tlv_sizes: bool,
 }
 

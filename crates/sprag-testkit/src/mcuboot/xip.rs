@@ -16,7 +16,7 @@ pub struct Xip {
     pub slots: [Region; 2],
     /// `MCUBOOT_DIRECT_XIP_REVERT`: only images with a magic run, and once only unless they confirm themselves.
     pub revert: bool,
-    /// How the bootloader was built.
+    /// The build options of the bootloader.
     pub settings: Settings,
 }
 

@@ -53,7 +53,7 @@ pub struct Limits {
     /// Before the next job is looked at, when jobs in a row ended without an update: a flood of jobs must not wear the
     /// journal out.
     pub flood: Waits,
-    /// How many seconds of uptime allow one more download from byte 0: see [`WearLimits`](crate::WearLimits).
+    /// Seconds of uptime that allow one more download from byte 0: see [`WearLimits`](crate::WearLimits).
     pub start_every_seconds: u32,
     /// Seeds the jitter of the waits. **It is to differ between devices** (serial number, MAC address): a fleet that lost
     /// its broker together must not come back together.
@@ -122,9 +122,9 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs + Clone> Agent<K, T, D> {
     /// Runs until the device is to be reset, however long that takes. To be called once after each start, in the place of
     /// [`Updater::start`]; the application goes on beside it, in tasks of its own.
     ///
-    /// `running` is as for [`Updater::start`], and images are of the updater's format. `self_test` is called when this image
-    /// is on trial: `true` confirms it, `false` gives it up; while it is under way, the cloud can be spoken to, so it may
-    /// wait for [`Event::Connected`].
+    /// `running` is as for [`Updater::start`], and images are of the updater's format. `self_test` is called when this
+    /// image is on trial: `true` confirms it, `false` gives it up; while it is under way, the cloud can be spoken to, so
+    /// it may wait for [`Event::Connected`].
     ///
     /// # Errors
     /// Flash or bootloader fail: [`Error::Flash`], [`Error::Boot`].
@@ -202,7 +202,7 @@ struct Device<'x, 'b, 'e, D, T> {
     reruns_max: u8,
     /// Counts jobs in a row that ended without an update.
     flood: Backoff,
-    /// How long to wait before the next job is looked at, in milliseconds.
+    /// The wait before the next job is looked at, in milliseconds.
     flood_ms: Option<u32>,
     start_every_seconds: u32,
     /// Up to which second uptime has been counted for [`Updater::credit`].

@@ -38,7 +38,7 @@ pub(crate) struct Link<'l, 'b, 'e, K, T, D> {
     pub(crate) unsaid: Option<u32>,
     /// Connections in a row that ended while the final report was on its way.
     pub(crate) lost_reports: u8,
-    /// Whether the final report was sent on this connection, and the cloud has not taken it yet.
+    /// True when the final report was sent on this connection, and the cloud has not taken it yet.
     pub(crate) is_reporting: bool,
 }
 

@@ -55,7 +55,7 @@ impl Kind {
     }
 }
 
-/// What a file is that is no firmware image, by how it begins, and what may be done about it.
+/// The kind of a file that is no firmware image, by its first bytes, and advice on what to do about it.
 fn mistaken_for(bytes: &[u8]) -> Option<&'static str> {
     let text = bytes.trim_ascii_start();
     let text = text.strip_prefix(&[0xEF, 0xBB, 0xBF]).unwrap_or(text);

@@ -43,7 +43,7 @@ impl Verify {
         let keys = self.key.iter().map(|path| key::read_public(path)).collect::<anyhow::Result<Vec<_>>>()?;
         let keys: Vec<_> = keys.iter().map(|key| &**key).collect();
         // Which bootloader the image is for, it says itself.
-        // The version of a raw image is said by whoever asks.
+        // The caller names the version of a raw image.
         let mut policy = Policy::signed_by_any(&keys).mcuboot_config(Config::any()).trusting_the_job();
         if let Some(running) = self.newer_than {
             policy = policy.newer_than(running);

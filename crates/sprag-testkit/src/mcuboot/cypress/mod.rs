@@ -7,7 +7,7 @@
 //! Built as PSoC 6 has it: one image, rows of 512 bytes that are erased to zeros, the primary slot validated at each boot,
 //! no encryption, no overwriting, no downgrade prevention.
 //!
-//! What it leaves out is told by [`Halt::LeftOut`]:
+//! [`Halt::LeftOut`] names what the model leaves out:
 //!
 //! - *a swap past the last sector*, after a size in a record that no swap wrote: the C code reads past its sector table;
 //! - *a sector that is larger than the scratch area*, and *a slot smaller than its trailer*: maps that do not work.
@@ -63,7 +63,7 @@ pub struct Cypress {
     pub key: Option<PublicKey>,
 }
 
-/// Why nothing was started.
+/// The reason why nothing was started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Halt {
@@ -155,7 +155,7 @@ pub struct SwapState {
     pub swap_type: u8,
 }
 
-/// What `boot_validate_slot` found.
+/// The result of `boot_validate_slot`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Validity {
     Valid,
@@ -163,10 +163,10 @@ enum Validity {
     None(&'static str),
 }
 
-/// What was decided to be done.
+/// The decision on what to do.
 struct Decision {
     swap_type: u8,
-    /// What was done already, or refused.
+    /// The swap that was done already, or refused.
     done: Swap,
 }
 
@@ -188,7 +188,7 @@ impl Cypress {
     /// The same as [`Cypress::boot`].
     ///
     /// # Errors
-    /// Why nothing was started.
+    /// The reason why nothing was started.
     pub fn run(&self) -> Result<Boot, Halt> {
         self.go().map_err(|fault| match fault {
             Fault::Halt(halt) => halt,
@@ -196,8 +196,8 @@ impl Cypress {
         })
     }
 
-    /// How a reset begins, before anything is swapped: what the application wrote into the slots' own trailers is moved
-    /// into the status partition. The trailers of the primary and of the secondary slot.
+    /// Does the beginning of a reset, before anything is swapped: what the application wrote into the slots' own trailers
+    /// is moved into the status partition. The trailers of the primary and of the secondary slot.
     ///
     /// # Errors
     /// The flash's, or records that can't be read.

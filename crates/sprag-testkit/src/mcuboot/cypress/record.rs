@@ -12,10 +12,10 @@ const CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISCSI);
 const BEHIND: usize = 12;
 const RECORD_MAGIC: u32 = 0xDEAD_BEEF;
 const COPIES: u32 = 2;
-/// Where the last bytes of a record's payload are for the trailer.
+/// The place of the trailer, among the last bytes of a record's payload.
 const TRAILER: u32 = 64;
 
-/// What the status partition has an area for, in the order of these areas.
+/// The areas of the status partition, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     Primary,
@@ -50,7 +50,7 @@ struct Record {
     payload: Vec<u8>,
     copy: u32,
     counter: u32,
-    /// Whether reading it has changed the flash.
+    /// True when reading it has changed the flash.
     erased: bool,
 }
 
@@ -85,7 +85,7 @@ impl Cypress {
         part as u32 * COPIES * self.copy_size()
     }
 
-    /// Where the first copy of the record lies that holds this byte of an area, and where the byte is in its payload.
+    /// Returns the offset of the first copy of the record that holds this byte of an area, and of the byte in its payload.
     fn record_of(&self, part: Part, offset: u32) -> (u32, usize) {
         let payload = self.payload_size();
         (self.area_offset(part) + offset / payload * self.row(), (offset % payload) as usize)
@@ -93,7 +93,7 @@ impl Cypress {
 
     /// `swap_status_read_record`. Fails when both copies have the magic and neither has a CRC that fits.
     ///
-    /// Where one copy has no magic and the other a wrong CRC, the payload is what lies at the start of the partition.
+    /// If one copy has no magic and the other a wrong CRC, the payload is what lies at the start of the partition.
     fn read_record(&self, at: u32) -> Result<Record, Fault> {
         let mut best = (0, 0, 0);
         let mut bad_crcs = 0;

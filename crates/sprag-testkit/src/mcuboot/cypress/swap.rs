@@ -9,7 +9,7 @@ const STATES: u8 = 3;
 /// `MEMORY_ALIGN`: the bootloader takes no larger unit for the trailer.
 const ALIGN_MAX: u32 = 512;
 
-/// Where a swap's state is kept.
+/// The place of a swap's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     None,
@@ -20,11 +20,11 @@ enum Source {
 /// `boot_status`: how far a swap has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Progress {
-    /// Whether steps were found; a swap that has not begun has none.
+    /// True when steps were found; a swap that has not begun has none.
     pub(super) is_begun: bool,
     /// The step, from 1.
     pub(super) index: u32,
-    /// What its next copy is, from 1.
+    /// The number of its next copy, from 1.
     pub(super) state: u8,
     pub(super) swap_type: u8,
     swap_size: u32,
