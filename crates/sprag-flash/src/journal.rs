@@ -19,7 +19,7 @@ use crate::geometry::Geometry;
 pub const KINDS: u8 = 5;
 
 /// The version of the layout. A journal of another version is started anew.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 const MAGIC: [u8; 3] = *b"SpJ";
 const HEADER: usize = 12;

@@ -41,16 +41,18 @@ pub(crate) struct SessionRecord {
     pub(crate) block: u32,
     /// Tells its progress from that of the session before.
     pub(crate) number: u16,
+    /// Bytes of the image's beginning that are held back.
+    pub(crate) held_back: u8,
     pub(crate) identity: heapless::Vec<u8, IDENTITY_MAX>,
 }
 
-const FIXED: usize = 4 + 4 + 4 + 2;
+const FIXED: usize = 4 + 4 + 4 + 2 + 1;
 
 impl SessionRecord {
     pub(crate) fn encode(&self) -> Result<heapless::Vec<u8, { IDENTITY_MAX + FIXED }>, Error> {
         let mut record = heapless::Vec::new();
         let (words, number) = ([self.total, self.start, self.block].map(u32::to_le_bytes), self.number.to_le_bytes());
-        for piece in [words.as_flattened(), &number, &self.identity] {
+        for piece in [words.as_flattened(), &number, &[self.held_back], &self.identity] {
             record.extend_from_slice(piece).map_err(|_| Error::Record)?;
         }
         Ok(record)
@@ -60,10 +62,11 @@ impl SessionRecord {
         let (total, rest) = record.split_first_chunk()?;
         let (start, rest) = rest.split_first_chunk()?;
         let (block, rest) = rest.split_first_chunk()?;
-        let (number, identity) = rest.split_first_chunk()?;
+        let (number, rest) = rest.split_first_chunk()?;
+        let (&held_back, identity) = rest.split_first()?;
         let [total, start, block] = [total, start, block].map(|word| u32::from_le_bytes(*word));
         let (number, identity) = (u16::from_le_bytes(*number), heapless::Vec::from_slice(identity).ok()?);
-        (block > 0).then_some(Self { total, start, block, number, identity })
+        (block > 0).then_some(Self { total, start, block, number, held_back, identity })
     }
 
     /// Where in the flash it ends.

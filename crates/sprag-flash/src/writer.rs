@@ -75,45 +75,48 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
         self
     }
 
-    /// Holds the first `length` bytes of the image back: they are kept in the journal until
-    /// [`write_head`](Self::write_head) writes them to the slot. For bootloaders that run whatever they find in the slot,
-    /// so that an image can't run before it was verified. Whole write units, at most
-    /// [`HELD_BACK_MAX`](crate::HELD_BACK_MAX) bytes and at most a buffer; 0 holds nothing back.
-    ///
-    /// The same length must be set in every life of the device in which the image is written.
+    /// Holds back the first `length` bytes of images that [begin](Self::begin) from now on: they are kept in the journal until
+    /// [`write_head`](Self::write_head) writes them to the slot. For bootloaders that run whatever they find in the slot, so
+    /// that an image can't run before it was verified. Whole write units, at most [`HELD_BACK_MAX`](crate::HELD_BACK_MAX)
+    /// bytes and at most a buffer; 0 holds nothing back.
     pub fn hold_back(&mut self, length: usize) {
         self.rules.held_back = length;
     }
 
-    /// Writes the [held-back](Self::hold_back) bytes to the beginning of the finished image, which begins at `start` in
-    /// bytes from the start of the flash. Does nothing when they are there, or nothing is held back.
+    /// Writes the [held-back](Self::hold_back) bytes to the beginning of the finished image. Does nothing when they are there,
+    /// or nothing is held back.
     ///
     /// # Errors
-    /// [`Error::NoSession`] when the journal has none, [`Error::SlotWornOut`] when they do not read back, and the flash's.
+    /// [`Error::NoSession`] when the journal has no session or none of the bytes, [`Error::SlotWornOut`] when they do not
+    /// read back, and the flash's.
     ///
     /// # Cancellation safety
     /// May be dropped and called again. A torn unit that the part refuses to program again is an error each time: forget
     /// the session then, and write the image again.
-    pub async fn write_head(&mut self, start: u32) -> Result<(), Error> {
-        let head = self.head().await?;
+    pub async fn write_head(&mut self) -> Result<(), Error> {
+        let (start, head) = self.head().await?.ok_or(Error::NoSession)?;
         let geometry = self.rules.geometry;
-        if matching(&mut self.flash, geometry, self.journal.scratch(), start, &head).await == head.len() {
-            return Ok(());
+        for is_written in [false, true] {
+            if matching(&mut self.flash, geometry, self.journal.scratch(), start, &head).await == head.len() {
+                return Ok(());
+            }
+            if !is_written {
+                self.flash.write(start, &head).await.map_err(|error| Error::Slot(error.kind()))?;
+            }
         }
-        self.flash.write(start, &head).await.map_err(|error| Error::Slot(error.kind()))?;
-        match matching(&mut self.flash, geometry, self.journal.scratch(), start, &head).await == head.len() {
-            true => Ok(()),
-            false => Err(Error::SlotWornOut { offset: start }),
-        }
+        Err(Error::SlotWornOut { offset: start })
     }
 
-    /// Reads the bytes that are held back; none when nothing is.
-    async fn head(&mut self) -> Result<Head, Error> {
-        if self.rules.held_back == 0 {
-            return Ok(Head::new());
+    /// Reads where the session's image begins, and the bytes that are held back of it. Returns `None` without a session.
+    async fn head(&mut self) -> Result<Option<(u32, Head)>, Error> {
+        let session = self.journal.get(SESSION).await?.and_then(SessionRecord::decode);
+        let Some(session) = session else { return Ok(None) };
+        if session.held_back == 0 {
+            return Ok(Some((session.start, Head::new())));
         }
         let head = self.journal.get(HEAD).await?.and_then(|head| Head::from_slice(head).ok());
-        head.filter(|head| head.len() == self.rules.held_back).ok_or(Error::NoSession)
+        let head = head.filter(|head| head.len() == usize::from(session.held_back)).ok_or(Error::NoSession)?;
+        Ok(Some((session.start, head)))
     }
 
     /// Records the progress in the journal every so many sectors.
@@ -144,12 +147,12 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
     /// [held back](Self::hold_back) reads as if it were in the slot.
     ///
     /// # Errors
-    /// [`Error::NoSession`] when something is to be held back and the journal has none of it; the journal's.
+    /// [`Error::NoSession`] when the journal has not got the bytes that are held back; the journal's.
     ///
     /// # Cancellation safety
     /// Reads only.
     pub async fn slot(&mut self, room: Range<u32>) -> Result<(Window<'_, F>, &mut [u8]), Error> {
-        let head = self.head().await?;
+        let (_, head) = self.head().await?.unwrap_or_default();
         Ok((Window::new(&mut self.flash, room).with_head(head), self.buf))
     }
 
@@ -186,8 +189,7 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
         let none = Progress { offset: record.start, number: record.number, erasing: false };
         let mut progress = progress.filter(|progress| progress.number == record.number).unwrap_or(none);
         let Rules { geometry, map, .. } = self.rules;
-        let held_back = u32::try_from(self.rules.held_back).unwrap_or(u32::MAX);
-        let seen_from = record.start.saturating_add(held_back);
+        let seen_from = record.start.saturating_add(record.held_back.into());
         let beginning = (seen_from, seen_from.saturating_add(BEGINNING.max(geometry.write_size)));
         if progress.offset >= beginning.1
             && is_blank(&mut self.flash, geometry, self.journal.scratch(), beginning).await
@@ -248,7 +250,8 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
         let number = stale.map_or(0, |stale| stale.number.wrapping_add(1));
         let block = u32::try_from(self.block_size()).unwrap_or(u32::MAX);
         let first = map.of(start);
-        let record = SessionRecord { total, start, block, number, identity };
+        let held_back = u8::try_from(self.rules.held_back).map_err(|_| Error::Geometry)?;
+        let record = SessionRecord { total, start, block, number, held_back, identity };
         let mut tip = self.tip(&record);
         tip.erased_to = first.end;
         if total > 0 {
@@ -286,7 +289,8 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
     fn tip(&self, record: &SessionRecord) -> Tip<'b> {
         let SessionRecord { start, number, total, .. } = *record;
         let every = self.every.map_or_else(|| self.default_every(total), NonZeroU32::get);
-        let (rules, healed, end) = (self.rules, self.healed, record.end());
+        let rules = Rules { held_back: record.held_back.into(), ..self.rules };
+        let (healed, end) = (self.healed, record.end());
         Tip {
             rules,
             start,

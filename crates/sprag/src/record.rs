@@ -3,6 +3,8 @@
 use sprag_job::{Dialect, Job, Status};
 use sprag_verify::Version;
 
+use crate::wear::{Wear, WearLimits};
+
 /// The longest job id that can be remembered: AWS's limit; IoTConnect's ids have 36 bytes.
 pub const ID_MAX: usize = 64;
 /// The longest reason, by contract of all `reason()` functions.
@@ -12,7 +14,7 @@ const DIALECT_MAX: usize = 24;
 
 /// The version of the layout below. A record of another version is ignored.
 const VERSION: u8 = 2;
-const SIZE_MAX: usize = 2 + 8 + 8 + 9 + 3 + ID_MAX + REASON_MAX + DIALECT_MAX;
+const SIZE_MAX: usize = 2 + 8 + 8 + 1 + Wear::SIZE + 3 + ID_MAX + REASON_MAX + DIALECT_MAX;
 
 const REPORTED: u8 = 0x80;
 const UPGRADE: u8 = 1;
@@ -72,10 +74,7 @@ impl Phase {
 /// | 2..10 | version of the image, as in an MCUboot header |
 /// | 10..18 | identity of the job, `u64` little-endian |
 /// | 18 | 1 when the image is newer than the firmware that staged it, 2 when the record no longer answers for its job |
-/// | 19 | downloads of this job that began at byte 0 |
-/// | 20 | resets in a row after which the job had not come further |
-/// | 21..25 | the most bytes of the image that were ever safely in flash, `u32` little-endian |
-/// | 25..27 | downloads that may still begin at byte 0, of this job and later ones, `u16` little-endian |
+/// | 19..27 | counters of wear: downloads of this job that began at byte 0; resets in a row after which it had not come further; the most bytes of the image that were ever safely in flash, `u32` little-endian; downloads that may still begin at byte 0, of this job and later ones, `u16` little-endian |
 /// | 27.. | dialect, id, reason: each a length byte and its text |
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -99,19 +98,12 @@ pub struct JobRecord {
     pub(crate) is_upgrade: bool,
     /// True when the record is kept for the counters only, and the same job may begin again.
     pub(crate) is_forgotten: bool,
-    /// Downloads of this job that began at byte 0.
-    pub(crate) starts: u8,
-    /// Resets in a row after which the job had not come further.
-    pub(crate) resets: u8,
-    /// The most bytes of the image that were ever safely in flash.
-    pub(crate) furthest: u32,
-    /// Downloads that may still begin at byte 0.
-    pub(crate) starts_left: u16,
+    pub(crate) wear: Wear,
 }
 
 impl JobRecord {
     /// Returns the record of a job that begins.
-    pub(crate) fn of(job: &Job<'_>, id: heapless::String<ID_MAX>, starts_left: u16) -> Self {
+    pub(crate) fn of(job: &Job<'_>, id: heapless::String<ID_MAX>, wear: Wear) -> Self {
         Self {
             phase: Phase::Started,
             reported: false,
@@ -122,10 +114,7 @@ impl JobRecord {
             reason: heapless::String::new(),
             is_upgrade: false,
             is_forgotten: false,
-            starts: 0,
-            resets: 0,
-            furthest: 0,
-            starts_left,
+            wear,
         }
     }
 
@@ -133,6 +122,13 @@ impl JobRecord {
     pub(crate) fn end(&mut self, status: Status, reason: &str) {
         self.phase = Phase::Ended(status);
         self.reason = heapless::String::try_from(reason).unwrap_or_default();
+    }
+
+    /// Gives back the starts of a job whose image runs and is newer than the firmware before it.
+    pub(crate) fn give_back(&mut self, limits: WearLimits) {
+        if self.is_upgrade {
+            self.wear.give_back(limits);
+        }
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -159,9 +155,8 @@ impl JobRecord {
         let _ = bytes.extend_from_slice(&self.version.to_bytes());
         let _ = bytes.extend_from_slice(&self.identity.to_le_bytes());
         let flags = if self.is_upgrade { UPGRADE } else { 0 } | if self.is_forgotten { FORGOTTEN } else { 0 };
-        let _ = bytes.extend_from_slice(&[flags, self.starts, self.resets]);
-        let _ = bytes.extend_from_slice(&self.furthest.to_le_bytes());
-        let _ = bytes.extend_from_slice(&self.starts_left.to_le_bytes());
+        let _ = bytes.push(flags);
+        let _ = bytes.extend_from_slice(&self.wear.encode());
         for text in texts {
             let _ = bytes.push(u8::try_from(text.len()).unwrap_or(u8::MAX));
             let _ = bytes.extend_from_slice(text.as_bytes());
@@ -173,9 +168,8 @@ impl JobRecord {
         let (&[layout, phase], rest) = bytes.split_first_chunk()?;
         let (version, rest) = rest.split_first_chunk::<8>()?;
         let (identity, rest) = rest.split_first_chunk::<8>()?;
-        let (&[flags, starts, resets], rest) = rest.split_first_chunk()?;
-        let (furthest, rest) = rest.split_first_chunk::<4>()?;
-        let (starts_left, rest) = rest.split_first_chunk::<2>()?;
+        let (&flags, rest) = rest.split_first()?;
+        let (wear, rest) = rest.split_first_chunk()?;
         let (dialect, rest) = text(rest)?;
         let (id, rest) = text(rest)?;
         let (reason, rest) = text(rest)?;
@@ -192,10 +186,7 @@ impl JobRecord {
             reason: heapless::String::try_from(reason).ok()?,
             is_upgrade: flags & UPGRADE != 0,
             is_forgotten: flags & FORGOTTEN != 0,
-            starts,
-            resets,
-            furthest: u32::from_le_bytes(*furthest),
-            starts_left: u16::from_le_bytes(*starts_left),
+            wear: Wear::decode(*wear),
         })
     }
 }
@@ -224,10 +215,7 @@ mod tests {
                     reason: heapless::String::try_from("r".repeat(REASON_MAX).as_str()).unwrap(),
                     is_upgrade: reported,
                     is_forgotten: code % 2 == 0,
-                    starts: 3,
-                    resets: 200,
-                    furthest: 0x0405_0607,
-                    starts_left: 0x0809,
+                    wear: Wear::decode([3, 200, 4, 5, 6, 7, 8, 9]),
                 };
                 let bytes = record.encode();
                 assert_eq!(JobRecord::decode(&bytes), Some(record));

@@ -13,13 +13,10 @@ use sprag_verify::{Algorithm, Format, McuBoot, Policy, Promised, Signature, Vers
 use crate::error::Error;
 use crate::record::{ID_MAX, JobRecord, Phase};
 use crate::report::Report;
-use crate::wear::WearLimits;
+use crate::wear::{Wear, WearLimits};
 
 /// How often one run may begin anew: because the object changed under the reader, or what lay in the slot had gone bad.
 const STARTS_MAX: u8 = 3;
-
-/// After how many resets in a row without progress a job is given up: a job that crashes the device must end.
-const RESETS_MAX: u8 = 16;
 
 /// The longest name of a board that a job may give, in bytes.
 const HARDWARE_MAX: usize = 64;
@@ -193,7 +190,7 @@ where
             }
             (Phase::Staging | Phase::Staged | Phase::Restarting, State::Settled) if running == record.version => {
                 record.end(Status::Done, "");
-                self.limits.give_back(&mut record);
+                record.give_back(self.limits);
                 Startup::Idle
             }
             (Phase::Staged | Phase::Restarting, State::Settled) => {
@@ -265,13 +262,12 @@ where
     /// # Cancellation safety
     /// Dropped early, they are added or not.
     pub async fn credit(&mut self, starts: u16) -> Result_<(), C> {
-        match self.record().await? {
-            Some(mut record) if starts > 0 && record.starts_left < self.limits.total => {
-                self.limits.add(&mut record, starts);
-                Ok(self.save(&record).await?)
-            }
-            _ => Ok(()),
+        if let Some(mut record) = self.record().await?
+            && record.wear.credit(starts, self.limits)
+        {
+            self.save(&record).await?;
         }
+        Ok(())
     }
 
     /// Confirms the running image, after its self-test: it stays for good, and the final report says so.
@@ -285,7 +281,7 @@ where
         self.boot.confirm().await?;
         match self.record().await? {
             Some(mut record) if matches!(record.phase, Phase::Staging | Phase::Staged | Phase::Restarting) => {
-                self.limits.give_back(&mut record);
+                record.give_back(self.limits);
                 Ok(self.end(record, Status::Done, "").await?)
             }
             _ => Ok(()),
@@ -426,7 +422,7 @@ where
             return Err(Error::Boot(sprag_boot::Error::OnTrial));
         }
         let mut id = heapless::String::try_from(id).map_err(|_| Error::JobId { length: id.len() })?;
-        let (mut starts, mut resets, mut furthest, mut starts_left) = (0, 0, 0, self.limits.total);
+        let mut wear = Wear::none(self.limits);
         match self.record().await? {
             Some(record) if record.is_of(job) => match (record.phase, state) {
                 (Phase::Ended(status), _) => return Ok(Arrived::AlreadyDone(Outcome::AlreadyEnded(status))),
@@ -434,8 +430,7 @@ where
                     return Ok(Arrived::AlreadyDone(Outcome::RebootToTest));
                 }
                 _ => {
-                    (starts, resets, furthest) = (record.starts, record.resets, record.furthest);
-                    starts_left = record.starts_left;
+                    wear = record.wear;
                     // Under the name that it has, if one of the two has one.
                     if id.is_empty() {
                         id = record.id;
@@ -444,25 +439,19 @@ where
             },
             Some(record) if !record.has_ended() => return Ok(Arrived::Supersedes(record)),
             Some(JobRecord { reported: false, .. }) => return Err(Error::ReportOwed),
-            Some(record) => starts_left = record.starts_left,
+            Some(record) => wear = record.wear.next_job(),
             None => {}
         }
-        let record = JobRecord { starts, resets, furthest, ..JobRecord::of(job, id, starts_left) };
-        Ok(Arrived::Begins(record))
+        Ok(Arrived::Begins(JobRecord::of(job, id, wear)))
     }
 
     /// Counts the reset before this start, if the job was under way then and has not come further since.
     async fn count_reset(&mut self, record: &mut JobRecord) -> Result_<(), C> {
-        if core::mem::replace(&mut self.is_reset_counted, true) || record.starts == 0 {
+        if core::mem::replace(&mut self.is_reset_counted, true) || record.wear.is_first_start() {
             return Ok(());
         }
         let written = self.slot.session().await?.map_or(0, |session| session.written);
-        if written > record.furthest {
-            (record.furthest, record.resets) = (written, 0);
-            return Ok(());
-        }
-        record.resets = record.resets.saturating_add(1);
-        if record.resets > RESETS_MAX { Err(Error::NoProgress) } else { Ok(()) }
+        record.wear.count_reset(written)
     }
 
     async fn update(
@@ -477,9 +466,9 @@ where
         self.count_reset(record).await?;
         let room = self.room()?;
         // A first start is taken with the record that is written anyway.
-        let mut is_paid = record.starts == 0;
+        let mut is_paid = record.wear.is_first_start();
         if is_paid {
-            self.limits.take(record)?;
+            record.wear.take_start(self.limits)?;
         }
         self.save(record).await?;
         // Nothing may be staged while the slot is written to.
@@ -527,7 +516,7 @@ where
         record.phase = Phase::Staging;
         record.is_upgrade = self.running.is_some_and(|running| image.version > running);
         self.save(record).await?;
-        if let Err(error) = self.slot.write_head(room.start).await {
+        if let Err(error) = self.slot.write_head().await {
             // A torn beginning may refuse to be programmed again: the image is written anew.
             self.slot.forget().await?;
             return Err(Error::Flash(error));
@@ -574,7 +563,7 @@ where
                 let received = download.read(self.slot.buffer(), &mut |event| events(Event::Fetch(event))).await?;
                 events(progress(download.session()));
                 if !core::mem::take(is_paid) {
-                    self.limits.take(record)?;
+                    record.wear.take_start(self.limits)?;
                     self.slot.journal().put(JOB, &record.encode()).await?;
                 }
                 let mut identity = heapless::Vec::<u8, { 8 + ETAG_MAX }>::new();
