@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use embassy_futures::block_on;
 use sprag::verify::{Error, EspIdf, Format, Image, Key, Policy, Promised, Version};
 use sprag_cli::key;
-use sprag_testkit::flash::{Geometry, SimFlash};
+use sprag_testkit::flash::{FlashGeometry, SimFlash};
 use sprag_testkit::image::{EspIdfImage, Signer, sign_secure_boot};
 
 const IMAGE: EspIdfImage<'_> = EspIdfImage {
@@ -57,7 +57,7 @@ fn public(seed: u8) -> Box<dyn Key> {
 
 fn verify(image: &[u8], policy: &Policy<'_>) -> Result<Image, Error> {
     let capacity = 0x40000;
-    let flash = SimFlash::in_memory(Geometry { capacity, write_size: 4, erase_size: 4096, erased: 0xFF });
+    let flash = SimFlash::in_memory(capacity, FlashGeometry { write_size: 4, erase_size: 4096, erased: 0xFF });
     flash.load(0, image).unwrap();
     let promised = Promised::size(image.len() as u32);
     block_on(EspIdf.verify(&mut flash.region(0..capacity), promised, policy, &mut [0; 1024]))

@@ -10,7 +10,7 @@ use sprag_cli::key;
 use sprag_cli::layout::Layout;
 use sprag_cli::net::HostConnector;
 use sprag_cli::s3::{Config, Server};
-use sprag_testkit::flash::{Geometry, SimFlash};
+use sprag_testkit::flash::{FlashGeometry, SimFlash};
 use sprag_testkit::image::{Extras, McuBootImage, Sha, Signer, Version, pad};
 use sprag_tests::bench::job;
 
@@ -61,7 +61,7 @@ fn signed_by_imgtool(dir: &Path, version: &str, extra: &[&str]) -> Vec<u8> {
 }
 
 fn verify(image: &[u8], size: u32, policy: &Policy<'_>) -> Result<Image, Error> {
-    let flash = SimFlash::in_memory(Geometry { capacity: SLOT, write_size: 4, erase_size: 4096, erased: 0xFF });
+    let flash = SimFlash::in_memory(SLOT, FlashGeometry { write_size: 4, erase_size: 4096, erased: 0xFF });
     flash.load(0, image).unwrap();
     // The cases are for bootloaders of every build.
     let policy = policy.mcuboot_config(mcuboot::Config::any());
@@ -232,7 +232,7 @@ fn what_imgtool_digests_the_job_may_sign() {
         let output = imgtool(dir.path(), &[&sign[..], &rest].concat());
         assert!(output.status.success(), "{}", said(&output));
         let image = std::fs::read(dir.path().join("signed.bin")).unwrap();
-        let flash = SimFlash::in_memory(Geometry { capacity: SLOT, write_size: 4, erase_size: 4096, erased: 0xFF });
+        let flash = SimFlash::in_memory(SLOT, FlashGeometry { write_size: 4, erase_size: 4096, erased: 0xFF });
         flash.load(0, &image).unwrap();
         let policy = Policy::signed_by(&*key).mcuboot_config(mcuboot::Config::any());
         let judge = |promised: Promised<'_>| {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use sprag_testkit::flash::{Geometry, SimFlash};
+use sprag_testkit::flash::{FlashGeometry, SimFlash};
 
 fn imgtool(dir: &Path, arguments: &[&str]) -> Output {
     let output = Command::new("imgtool").current_dir(dir).args(arguments).output();
@@ -38,10 +38,13 @@ fn what_is_staged_is_what_imgtool_pads() {
             let mut theirs = std::fs::read(dir.path().join("padded.bin")).unwrap();
             assert_eq!(theirs.len(), SLOT as usize);
 
-            let flash =
-                SimFlash::in_memory(Geometry { capacity: 2 * SLOT, write_size: align, erase_size: 4096, erased });
+            let flash = SimFlash::in_memory(2 * SLOT, FlashGeometry { write_size: align, erase_size: 4096, erased });
             let [primary, secondary] = [flash.region(0..SLOT), flash.region(SLOT..2 * SLOT)];
-            let mut boot = McuBoot::new(primary, secondary.clone(), Layout::new(SLOT, align, 4096, erased));
+            let mut boot = McuBoot::new(
+                primary,
+                secondary.clone(),
+                Layout::new(FlashGeometry { write_size: align, erase_size: 4096, erased }),
+            );
             embassy_futures::block_on(boot.stage(swap)).unwrap();
             let ours = secondary.contents();
             let cell = align.max(8) as usize;

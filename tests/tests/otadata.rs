@@ -5,7 +5,7 @@ use std::process::Command;
 use embassy_futures::block_on;
 use sprag::boot::esp_idf::{App, Table};
 use sprag::boot::{BootControl, EspIdf, Swap};
-use sprag_testkit::flash::{Geometry, SimFlash};
+use sprag_testkit::flash::{FlashGeometry, SimFlash};
 
 const NEW: u32 = 0;
 const VALID: u32 = 2;
@@ -40,7 +40,7 @@ fn entries_are_those_that_python_computes() {
     assert_eq!(entries.len(), asked.len());
 
     let capacity = 0x2_0000;
-    let flash = SimFlash::in_memory(Geometry { capacity, write_size: 4, erase_size: 4096, erased: 0xFF });
+    let flash = SimFlash::in_memory(capacity, FlashGeometry { write_size: 4, erase_size: 4096, erased: 0xFF });
     let row = |kind: u8, subtype: u8, offset: u32, size: u32| {
         let mut row = vec![0xAA, 0x50, kind, subtype];
         row.extend(offset.to_le_bytes().into_iter().chain(size.to_le_bytes()).chain([0; 20]));

@@ -180,6 +180,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Links the firmware of the NUCLEO-H563ZI with the release profile, and returns its ELF file.
+pub(crate) fn h563(workspace: &Workspace) -> Result<Vec<u8>> {
+    let name = "nucleo-h563zi";
+    let firmware = FIRMWARE.iter().find(|firmware| firmware.name == name).context("no such firmware")?;
+    let args = Args::release();
+    let (found, _) = args.link(workspace, (name, firmware.folder), firmware.target, firmware.features)?;
+    args.elf(workspace, &found, "device")
+}
+
 impl Args {
     /// Every board, with the release profile and a development key.
     pub(crate) fn release() -> Self {

@@ -32,7 +32,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         build::run(&build::Args::release())?;
         Ok(Done::Well(None))
     })?;
-    journal.step("panics", "panicking paths on floors 1 and 2", "cargo xtask panics", || {
+    journal.step("panics", "panicking paths on layers 0 to 2", "cargo xtask panics", || {
         Ok(Done::Well(Some(panics::find(&workspace)?)))
     })?;
     journal.step("bench", "instructions, and that they grow linearly", "cargo xtask bench job", || {

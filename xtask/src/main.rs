@@ -44,7 +44,7 @@ enum Command {
     Stack,
     /// The code size of the crates on chips
     Size(size::Args),
-    /// The panicking paths that the linked code of floors 1 and 2 has; fails when there is one
+    /// The panicking paths that the linked code of layers 0 to 2 has; fails when there is one
     Panics,
     /// The firmware of every board, linked, looked at and signed
     Build(build::Args),

@@ -1,4 +1,4 @@
-//! `cargo xtask panics`: which panicking paths the linked code of floors 1 and 2 has.
+//! `cargo xtask panics`: which panicking paths the linked code of layers 0 to 2 has.
 //!
 //! A program with all of it is linked so that no two functions become one, and its calls are followed backwards from
 //! `core::panicking`: through the standard library's own functions to the first that are not.
@@ -18,7 +18,7 @@ use crate::workspace::Workspace;
 
 const TARGET: &str = "thumbv7em-none-eabihf";
 
-/// What `tests/bare-metal` is to hold: floors 1 and 2, and a handler that keeps panics apart.
+/// What `tests/bare-metal` is to hold: layers 0 to 2, and a handler that keeps panics apart.
 const FEATURES: &str = "panics,job-iotconnect-21,job-iotconnect-20,job-aws-jobs,job-afr-ota,job-ota-update,\
     job-iotconnect-conversation,job-aws-conversation,job-display,fetch,flash,verify-mcuboot,verify-esp-idf,verify-raw,\
     boot-mcuboot,boot-xip,boot-cypress,boot-esp-idf,boot-embassy,update,key-elsewhere";
@@ -61,7 +61,7 @@ pub(crate) fn find(workspace: &Workspace) -> Result<String> {
     }
     match paths.len() {
         0 => Ok(format!("none, but for {resumed} futures polled after their end")),
-        count => bail!("{count} panicking paths on floors 1 and 2"),
+        count => bail!("{count} panicking paths on layers 0 to 2"),
     }
 }
 

@@ -12,6 +12,7 @@ use object::elf::FileHeader32;
 use object::read::elf::ElfFile;
 use object::{Endianness, Object, ObjectSection};
 
+use crate::build;
 use crate::toolchain::{self, BareMetal};
 use crate::workspace::Workspace;
 
@@ -35,7 +36,7 @@ const ROWS: &[Row] = &[
         "job-iotconnect-21,job-iotconnect-20,job-aws-jobs,job-afr-ota,job-ota-update,job-iotconnect-conversation,\
          job-aws-conversation,job-display",
     ),
-    ("sprag-fetch: HTTP", "fetch"),
+    (HTTP, "fetch"),
     ("sprag-fetch: HTTP and TLS 1.3", "fetch-tls"),
     ("beside it, `edge-http`: HTTP, no resuming", "edge"),
     ("sprag-flash: slot writer and journal", "flash"),
@@ -52,7 +53,7 @@ const ROWS: &[Row] = &[
     ("sprag-boot: Infineon's MCUboot", "boot-cypress"),
     ("sprag-boot: ESP-IDF", "boot-esp-idf"),
     ("sprag-boot: embassy-boot", "boot-embassy"),
-    ("sprag: `iotconnect-2.1`, HTTP, MCUboot's swaps, a key's arithmetic elsewhere", "update,key-elsewhere"),
+    (SIX_CRATES, "update,key-elsewhere"),
     ("sprag: the same with `salty`", "update,key-salty"),
     ("sprag: the same with `p256`", "update,key-p256"),
     ("beside it, `reqwless` into embassy-boot's updater: no job, no resuming, no verifying, no report", "peer"),
@@ -68,6 +69,20 @@ const ESP32_C3: &[Row] = &[(
 /// feature.
 const COMPACT_SHA2: &str = r#"--cfg sha2_backend="soft" --cfg sha2_backend_soft="compact""#;
 
+/// The limits for `.text` on a Cortex-M4, in bytes: a name, the row, the row that is subtracted from it, and the limit.
+const BUDGETS: &[(&str, &str, Option<&str>, u64)] = &[
+    ("six crates, HTTP, MCUboot's swaps", SIX_CRATES, None, 42_000),
+    ("TLS with RSA and P-384, on top of HTTP", "sprag-fetch: HTTP and TLS 1.3", Some(HTTP), 95_000),
+];
+/// The limits for the firmware of the NUCLEO-H563ZI, in bytes of flash and of static RAM.
+const FIRMWARE_BUDGETS: [(&str, u64); 2] = [("H563 firmware, flash", 290_000), ("H563 firmware, static RAM", 72_000)];
+
+const SIX_CRATES: &str = "sprag: `iotconnect-2.1`, HTTP, MCUboot's swaps, a key's arithmetic elsewhere";
+const HTTP: &str = "sprag-fetch: HTTP";
+
+/// Sizes by target and row.
+type Sizes = BTreeMap<(String, String), Sections>;
+
 /// What growth is worth a word.
 const TOLERATED_PERCENT: u64 = 2;
 
@@ -79,6 +94,10 @@ pub(crate) struct Args {
     /// Say what has changed against the baseline
     #[arg(long)]
     compare: bool,
+    /// Build the firmware of the NUCLEO-H563ZI as well, and print a JSON object as the last line: the sizes of all rows, and each
+    /// budget with its name, `bytes` and `budget`
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -94,12 +113,49 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         (_, true) => Baseline::Compare,
         _ => Baseline::Leave,
     };
-    measure(&Workspace::find(), baseline)?;
+    let workspace = Workspace::find();
+    let (note, sizes) = measure_all(&workspace, baseline)?;
+    if let Some(grown) = note.strip_prefix("GROWN: ") {
+        println!("grown by more than {TOLERATED_PERCENT} %: {grown}");
+    }
+    if args.json {
+        let firmware = of_elf(&build::h563(&workspace)?, Path::new("the firmware of the NUCLEO-H563ZI"))?;
+        println!("{}", json(&sizes, firmware)?);
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The sizes of all rows, and how they stand against the budgets, as a JSON object. Names have no character that JSON escapes.
+fn json(sizes: &Sizes, firmware: Sections) -> Result<String> {
+    let text = |row: &str| {
+        let size = sizes.get(&(TARGETS[0].0.to_owned(), row.to_owned()));
+        size.map(|size| size.text).with_context(|| format!("no row {row}"))
+    };
+    let budget =
+        |name: &str, bytes: u64, budget: u64| format!(r#"{{"name":"{name}","bytes":{bytes},"budget":{budget}}}"#);
+    let mut budgets = Vec::new();
+    for (name, row, without, limit) in BUDGETS {
+        let bytes = text(row)?.saturating_sub(without.map(text).transpose()?.unwrap_or(0));
+        budgets.push(budget(name, bytes, *limit));
+    }
+    for ((name, limit), bytes) in FIRMWARE_BUDGETS.into_iter().zip([firmware.flash(), firmware.data + firmware.bss]) {
+        budgets.push(budget(name, bytes, limit));
+    }
+    let row = |((target, what), size): (&(String, String), &Sections)| {
+        let Sections { text, rodata, data, bss } = size;
+        format!(r#"{{"target":"{target}","what":"{what}","text":{text},"rodata":{rodata},"data":{data},"bss":{bss}}}"#)
+    };
+    let rows: Vec<_> = sizes.iter().map(row).collect();
+    Ok(format!(r#"{{"budgets":[{}],"rows":[{}]}}"#, budgets.join(","), rows.join(",")))
 }
 
 /// Measures, prints a table for each target and returns what is worth a line in the summary.
 pub(crate) fn measure(workspace: &Workspace, baseline: Baseline) -> Result<String> {
+    measure_all(workspace, baseline).map(|(note, _)| note)
+}
+
+/// As [`measure`], and the size of each row by target and name.
+fn measure_all(workspace: &Workspace, baseline: Baseline) -> Result<(String, Sizes)> {
     let file = workspace.root.join("tests/bare-metal/size.tsv");
     let known = match baseline {
         Baseline::Compare => {
@@ -120,6 +176,7 @@ pub(crate) fn measure(workspace: &Workspace, baseline: Baseline) -> Result<Strin
     });
 
     let (mut saved, mut grown) = (String::from("target\twhat\ttext\trodata\tdata\tbss\n"), Vec::new());
+    let mut all = BTreeMap::new();
     for ((target, found, rows), sizes) in targets.into_iter().zip(sizes) {
         println!("{target}, {found}:");
         let changed = if baseline == Baseline::Compare { " change |" } else { "" };
@@ -138,6 +195,7 @@ pub(crate) fn measure(workspace: &Workspace, baseline: Baseline) -> Result<Strin
                 print!(" new |");
             }
             println!();
+            all.insert((target.to_owned(), (*what).to_owned()), size);
             saved += &format!("{target}\t{what}\t{text}\t{rodata}\t{data}\t{bss}\n");
         }
         println!();
@@ -145,13 +203,11 @@ pub(crate) fn measure(workspace: &Workspace, baseline: Baseline) -> Result<Strin
     if baseline == Baseline::Save {
         fs::write(&file, saved)?;
     }
-    Ok(match grown.as_slice() {
-        [] => {
-            let programs: usize = TARGETS.iter().map(|(_, own)| ROWS.len() + own.len()).sum();
-            format!("{programs} programs, none grown by more than {TOLERATED_PERCENT} %")
-        }
+    let note = match grown.as_slice() {
+        [] => format!("{} programs, none grown by more than {TOLERATED_PERCENT} %", all.len()),
         grown => format!("GROWN: {}", grown.join(", ")),
-    })
+    };
+    Ok((note, all))
 }
 
 /// What each of the rows adds to the empty program.
@@ -227,8 +283,8 @@ fn of_elf(bytes: &[u8], path: &Path) -> Result<Sections> {
     Ok(sum)
 }
 
-/// The baseline by target and row.
-fn read(table: &str) -> Result<BTreeMap<(String, String), Sections>> {
+/// Reads the baseline.
+fn read(table: &str) -> Result<Sizes> {
     let mut rows = BTreeMap::new();
     for line in table.lines().skip(1) {
         let [target, what, numbers @ ..] = &line.split('\t').collect::<Vec<_>>()[..] else { bail!("bad line: {line}") };

@@ -10,9 +10,9 @@ use clap::ValueEnum;
 use crate::journal::{Done, Journal};
 use crate::setup;
 use crate::toolchain::{self, BareMetal};
-use crate::workspace::{FLOORS, Workspace, finish, shown};
+use crate::workspace::{LAYERS, Workspace, finish, shown};
 
-/// The chip family every CI run builds floors 1 and 2 for.
+/// The chip family every CI run builds layers 0 to 2 for.
 const TARGET: &str = "thumbv7em-none-eabihf";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -21,7 +21,7 @@ pub(crate) enum Step {
     Setup,
     /// Formatting
     Fmt,
-    /// Clippy, and floors 1 and 2 with each feature alone
+    /// Clippy, and layers 0 to 2 with each feature alone
     Lint,
     /// Unit and integration tests
     Tests,
@@ -108,12 +108,12 @@ impl Step {
         match self {
             Self::Setup => "what the steps need beyond cargo",
             Self::Fmt => "formatting",
-            Self::Lint => "clippy, and floors 1 and 2 with each feature alone",
+            Self::Lint => "clippy, and layers 0 to 2 with each feature alone",
             Self::Tests => "unit and integration tests",
             Self::Doctests => "the examples in the documentation",
             Self::Docs => "the documentation builds and its links hold",
             Self::Deny => "licences, sources and duplicates of the dependencies",
-            Self::BareMetal => "floors 1 and 2 for a Cortex-M4 (thumbv7em-none-eabihf)",
+            Self::BareMetal => "layers 0 to 2 for a Cortex-M4 (thumbv7em-none-eabihf)",
         }
     }
 
@@ -174,10 +174,10 @@ fn lint(workspace: &Workspace) -> Result<Done> {
     finish(workspace.cargo_step(&whole).args(deny_warnings))?;
 
     let mut rungs = 0;
-    for floor in FLOORS {
-        let manifest = workspace.root.join("crates").join(floor).join("Cargo.toml");
+    for layer in LAYERS {
+        let manifest = workspace.root.join("crates").join(layer).join("Cargo.toml");
         let text = fs::read_to_string(&manifest).with_context(|| format!("cannot read {}", manifest.display()))?;
-        let bare = ["clippy", "--quiet", "--package", floor, "--lib", "--no-default-features"];
+        let bare = ["clippy", "--quiet", "--package", layer, "--lib", "--no-default-features"];
         finish(workspace.cargo_step(&bare).args(deny_warnings))?;
         rungs += 1;
         for feature in features(&text) {
@@ -185,7 +185,7 @@ fn lint(workspace: &Workspace) -> Result<Done> {
             rungs += 1;
         }
     }
-    Ok(Done::Well(Some(format!("{rungs} feature sets of {} crates", FLOORS.len()))))
+    Ok(Done::Well(Some(format!("{rungs} feature sets of {} crates", LAYERS.len()))))
 }
 
 /// The features a manifest declares, `default` aside: the keys of its `[features]` table, as cargo itself has
@@ -302,8 +302,8 @@ fn bare_metal(workspace: &mut Workspace, options: Options) -> Result<Done> {
     let build = || {
         let mut command = found.cargo(workspace, "build");
         command.arg("--release");
-        for floor in FLOORS {
-            command.args(["--package", floor]);
+        for layer in LAYERS {
+            command.args(["--package", layer]);
         }
         command
     };

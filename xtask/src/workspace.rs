@@ -7,8 +7,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// Floors 1 and 2, bottom first: the crates that have to build for a chip.
-pub(crate) const FLOORS: [&str; 6] = ["sprag-job", "sprag-fetch", "sprag-flash", "sprag-verify", "sprag-boot", "sprag"];
+/// Layers 0 to 2, bottom first: the crates that have to build for a chip.
+pub(crate) const LAYERS: [&str; 7] =
+    ["sprag-core", "sprag-job", "sprag-fetch", "sprag-flash", "sprag-verify", "sprag-boot", "sprag"];
 
 pub(crate) struct Workspace {
     /// The folder of the workspace's `Cargo.toml`.

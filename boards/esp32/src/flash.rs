@@ -5,7 +5,7 @@ use core::ops::Range;
 use embassy_futures::yield_now;
 use embedded_storage::nor_flash::NorFlash as Driver;
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
-use sprag_flash::Geometry;
+use sprag_flash::FlashGeometry;
 
 use crate::error::FlashError;
 
@@ -14,7 +14,8 @@ pub const WRITE_SIZE: usize = 4;
 /// What is erased at once, in bytes.
 pub const ERASE_SIZE: usize = 4096;
 /// The same, as the slot writer and the journal want to be told.
-pub const GEOMETRY: Geometry = Geometry { write_size: WRITE_SIZE as u32, erase_size: ERASE_SIZE as u32, erased: 0xFF };
+pub const GEOMETRY: FlashGeometry =
+    FlashGeometry { write_size: WRITE_SIZE as u32, erase_size: ERASE_SIZE as u32, erased: 0xFF };
 /// The flash's own page. Buffers that are not aligned are copied through one.
 const COPY: usize = 256;
 

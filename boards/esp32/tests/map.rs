@@ -193,7 +193,7 @@ fn the_bootloader_starts_what_is_handed_over() {
         let over = Mutex::<NoopRawMutex, _>::new(Flash::new(driver(&flash), || {}));
         let map = block_on(async { Map::read(&mut *over.lock().await, Table::OFFSET, here.offset).await }).unwrap();
         let mut regions = map.regions(&over).unwrap();
-        assert_eq!(range(there), regions.boot.room().start..regions.boot.room().end);
+        assert_eq!(range(there), regions.boot.image_region().start..regions.boot.image_region().end);
 
         // Neither the running app nor anything else can be written through the slot's region.
         let outside = block_on(regions.slot.erase(here.offset, here.offset + 4096));

@@ -2,7 +2,8 @@
 
 use core::ops::Range;
 
-use sprag_boot::mcuboot::{CypressLayout, Units};
+use sprag_boot::FlashGeometry;
+use sprag_boot::mcuboot::CypressLayout;
 
 use crate::part::ROW;
 
@@ -28,7 +29,7 @@ pub struct Map {
     /// How far into a slot the image's vector table lies: the size of its header, in bytes.
     pub header: u32,
     /// The serial flash, where the secondary slot and the scratch area lie in one.
-    pub serial: Option<Units>,
+    pub serial: Option<FlashGeometry>,
 }
 
 impl Map {
@@ -46,7 +47,7 @@ impl Map {
     };
 
     /// The sectors of 256 KiB and the units of 16 bytes of an S25FL512S, which the kits have.
-    pub const S25FL512S: Units = Units { write_size: 16, erase_size: 0x4_0000, erased: 0xFF };
+    pub const S25FL512S: FlashGeometry = FlashGeometry { write_size: 16, erase_size: 0x4_0000, erased: 0xFF };
 
     /// The secondary slot of Infineon's `psoc6_swap_single_smif`: a sector, and 512 bytes for the trailer in the next
     /// one. A journal of 16 KiB, which is ours, lies behind the status partition.
@@ -83,7 +84,7 @@ impl Map {
     /// for `SlotWriter::sectors`, as one sector of this size.
     pub const fn first_sector(&self) -> u32 {
         let sector = match self.serial {
-            Some(units) => units.erase_size,
+            Some(geometry) => geometry.erase_size,
             None => ROW as u32,
         };
         match self.secondary.start.checked_rem(sector) {
@@ -98,7 +99,7 @@ impl Map {
         let slot = self.primary.end.saturating_sub(self.primary.start);
         let layout = CypressLayout::new(slot / ROW as u32);
         match self.serial {
-            Some(units) => layout.external(units, self.secondary.start),
+            Some(geometry) => layout.external(geometry, self.secondary.start),
             None => layout,
         }
     }

@@ -6,7 +6,7 @@ use embassy_futures::block_on;
 use sprag::boot::mcuboot::WholeSectors;
 use sprag::boot::{BootControl, Cypress, State, Swap};
 use sprag::fetch::{Fetcher, TcpConnector};
-use sprag::flash::{Geometry, Journal, Sectors, SlotWriter};
+use sprag::flash::{FlashGeometry, Journal, Sectors, SlotWriter};
 use sprag::verify::{Ed25519Key, Policy, mcuboot};
 use sprag::{Outcome, Startup, Updater};
 use sprag_psoc6::{ERASED, Map, Part, ROW};
@@ -39,10 +39,11 @@ impl Device {
         let units = map.serial.unwrap();
         let capacity = Part::CY8C6XXA.flash;
         let (write_size, erase_size) = (ROW as u32, ROW as u32);
-        let internal = SimFlash::in_memory(flash::Geometry { capacity, write_size, erase_size, erased: ERASED });
+        let internal = SimFlash::in_memory(capacity, flash::FlashGeometry { write_size, erase_size, erased: ERASED });
         let capacity = map.scratch.end + 2 * units.erase_size;
         let (write_size, erase_size) = (units.write_size, units.erase_size);
-        let serial = SimFlash::in_memory(flash::Geometry { capacity, write_size, erase_size, erased: units.erased });
+        let serial =
+            SimFlash::in_memory(capacity, flash::FlashGeometry { write_size, erase_size, erased: units.erased });
         serial.load(0, &vec![NEIGHBOUR; capacity as usize]).unwrap();
         internal.load(map.primary.start, &image(&map, 1, 20_000)).unwrap();
         Self { map, internal, serial }
@@ -50,7 +51,7 @@ impl Device {
 
     fn slot(&self) -> WholeSectors<Region> {
         let sector = self.map.serial.unwrap().erase_size;
-        WholeSectors::new(self.serial.region(0..self.serial.geometry().capacity), self.map.secondary.clone(), sector)
+        WholeSectors::new(self.serial.region(0..self.serial.capacity()), self.map.secondary.clone(), sector)
     }
 
     fn reset(&self) -> Boot {
@@ -64,11 +65,12 @@ impl Device {
     async fn live(&self, server: &HttpServer, life: u32) {
         let Map { primary, status, journal, .. } = self.map.clone();
         let units = self.map.serial.unwrap();
-        let geometry = Geometry { write_size: ROW as u32, erase_size: ROW as u32, erased: ERASED };
+        let geometry = FlashGeometry { write_size: ROW as u32, erase_size: ROW as u32, erased: ERASED };
         let (mut page, mut record, mut row) = ([0; 1024], [0; ROW], [0; ROW]);
         let running = mcuboot::version(&mut self.internal.region(primary.clone()), &mut page).await.unwrap();
         let journal = Journal::new(self.internal.region(journal), geometry, &mut record);
-        let geometry = Geometry { write_size: units.write_size, erase_size: units.erase_size, erased: units.erased };
+        let geometry =
+            FlashGeometry { write_size: units.write_size, erase_size: units.erase_size, erased: units.erased };
         let sectors = [Sectors { count: 1, size: self.map.first_sector() }];
         let slot = SlotWriter::new(self.slot(), geometry, journal, &mut page).sectors(&sectors);
         let [primary, status] = [primary, status].map(|range| self.internal.region(range));
@@ -112,7 +114,7 @@ fn a_whole_update_on_infineons_external_maps() {
     for map in MAPS {
         // As large as the room takes, and one that ends in the second of the short sector's neighbours.
         let device = Device::new(map.clone());
-        let room = device.call(async |boot| boot.room());
+        let room = device.call(async |boot| boot.image_region());
         let overhead = image(&map, 2, 0).len();
         for length in [(room.end - room.start) as usize - overhead, 200_000] {
             let device = Device::new(map.clone());

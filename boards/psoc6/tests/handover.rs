@@ -12,10 +12,10 @@ use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::mutex::Mutex;
 use embedded_storage_async::nor_flash::NorFlash;
 use model::{Chip, PART, Time, array, serial};
-use sprag::boot::mcuboot::Units;
+use sprag::boot::mcuboot::PSOC6_INTERNAL;
 use sprag::boot::{BootControl, Cypress, Error, State, Swap};
 use sprag::fetch::{Fetcher, TcpConnector};
-use sprag::flash::{Geometry, Journal, SlotWriter};
+use sprag::flash::{FlashGeometry, Journal, SlotWriter};
 use sprag::verify::{Ed25519Key, Policy, Version, mcuboot};
 use sprag::{Outcome, Startup, Updater};
 use sprag_psoc6::{Cores, ERASED, FLASH, Flash, Map, ROW};
@@ -92,16 +92,15 @@ impl<B: BootControl> Calls for B {
 }
 
 /// One life of a device, from a start to the next reset.
-async fn live<S: NorFlash>(device: &Shared, server: &HttpServer, slots: [S; 2], units: Units, life: u32) {
-    let geometry = Geometry { write_size: ROW as u32, erase_size: ROW as u32, erased: ERASED };
-    let Units { write_size, erase_size, erased } = units;
-    let layout = if units == Units::INTERNAL { MAP.layout() } else { MAP.layout().external(units, 0) };
+async fn live<S: NorFlash>(device: &Shared, server: &HttpServer, slots: [S; 2], geometry: FlashGeometry, life: u32) {
+    let internal = FlashGeometry { write_size: ROW as u32, erase_size: ROW as u32, erased: ERASED };
+    let layout = if geometry == PSOC6_INTERNAL { MAP.layout() } else { MAP.layout().external(geometry, 0) };
     let (mut page, mut record, mut row) = ([0; 1024], [0; ROW], [0; ROW]);
     let [written, staged] = slots;
 
     let running = mcuboot::version(&mut part(device, MAP.primary), &mut page).await.unwrap();
-    let journal = Journal::new(part(device, MAP.journal), geometry, &mut record);
-    let slot = SlotWriter::new(written, Geometry { write_size, erase_size, erased }, journal, &mut page);
+    let journal = Journal::new(part(device, MAP.journal), internal, &mut record);
+    let slot = SlotWriter::new(written, geometry, journal, &mut page);
     let boot = Cypress::new(part(device, MAP.primary), staged, part(device, MAP.status), layout, &mut row);
     let fetch = Fetcher::new(TcpConnector::new(server, server), Timers);
     let public = Ed25519Key::new(key().verifying_key().to_bytes());
@@ -130,7 +129,7 @@ fn a_whole_update_through_the_driver() {
     for life in 0..3 {
         let device = start(&flash);
         let slots = [(); 2].map(|()| part(&device, MAP.secondary));
-        block_on(live(&device, &server, slots, Units::INTERNAL, life));
+        block_on(live(&device, &server, slots, PSOC6_INTERNAL, life));
         reset(&flash);
     }
     assert_eq!(flash.violations(), []);
@@ -142,11 +141,11 @@ fn a_whole_update_with_the_slot_for_updates_in_serial_flash() {
     flash.load(MAP.primary.start, &image(1)).unwrap();
     let external = serial::array(MAP.primary.len() as u32 / serial::SECTOR as u32);
     let server = HttpServer::new(image(2));
-    let units = Units { write_size: 16, erase_size: serial::SECTOR as u32, erased: 0xFF };
+    let geometry = FlashGeometry { write_size: 16, erase_size: serial::SECTOR as u32, erased: 0xFF };
     for life in 0..3 {
         let device = start(&flash);
         let chip = serial::Chip::new(external.clone());
-        block_on(live(&device, &server, [chip.driver(), chip.driver()], units, life));
+        block_on(live(&device, &server, [chip.driver(), chip.driver()], geometry, life));
         reset_with(&flash, external.region(0..MAP.primary.len() as u32));
     }
     assert_eq!((flash.violations(), external.violations()), (vec![], vec![]));

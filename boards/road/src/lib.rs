@@ -25,7 +25,7 @@ use rand_core::CryptoRngCore;
 use sprag::Updater;
 use sprag::boot::BootControl;
 use sprag::fetch::{Fetcher, READ_BUFFER_FULL, RetryPolicy, Tls, TlsConnector, Trust, WRITE_BUFFER_MIN};
-use sprag::flash::{Geometry, Journal, Sectors, SlotWriter};
+use sprag::flash::{FlashGeometry, Journal, Sectors, SlotWriter};
 use sprag::mqtt::{self, Agent, Cloud, Event, Limits, Reset, RustMqtt};
 use sprag::verify::{Format, Policy, Version};
 
@@ -52,13 +52,13 @@ pub struct Board<'b, T, N, S, J, B, F, R, D> {
     /// Where images go: the secondary slot, the DFU partition, the whole flash of an ESP32. As the bootloader's part takes it.
     pub slot: S,
     /// Units of the slot. `erase_size` is that of the sectors behind `slot_sectors`.
-    pub slot_geometry: Geometry,
+    pub slot_geometry: FlashGeometry,
     /// Where the sectors of the slot differ; else empty.
     pub slot_sectors: &'b [Sectors],
     /// The journal: two sectors or more of their own.
     pub journal: J,
     /// Units of the journal.
-    pub journal_geometry: Geometry,
+    pub journal_geometry: FlashGeometry,
     /// The hand-over to the bootloader.
     pub boot: B,
     /// What images are: MCUboot's, ESP-IDF's, raw.

@@ -4,7 +4,7 @@ use core::fmt;
 use core::ops::Range;
 
 use sprag_boot::mcuboot::Method;
-use sprag_boot::{Layout, embassy};
+use sprag_boot::{FlashGeometry, Layout, embassy};
 
 use crate::part::{BASE, Ecc, Part};
 
@@ -292,17 +292,20 @@ impl Map {
     /// less than the write unit.
     pub const fn mcuboot(&self) -> Layout {
         let Part { write_size, erased, .. } = self.part;
+        let erase_size = self.part.erase_size(&self.update);
         let method = match self.kind {
             Bootloader::McuBootOverwrite => Method::Overwrite,
             _ => Method::Offset,
         };
-        Layout::new(size(&self.active), write_size, self.part.erase_size(&self.update), erased).method(method)
+        Layout::new(FlashGeometry { write_size, erase_size, erased }).method(method)
     }
 
     /// The parameters of [`EmbassyBoot`](sprag_boot::EmbassyBoot), over the STATE partition.
     pub const fn embassy_boot(&self) -> embassy::Layout {
         let Part { write_size, erased, .. } = self.part;
         let erase_size = self.part.erase_size(&self.update);
-        embassy::Layout { active_size: size(&self.active), erase_size, write_size, erased }
+        let dfu = FlashGeometry { write_size, erase_size, erased };
+        let state = FlashGeometry { erase_size: self.part.erase_size(&self.state), ..dfu };
+        embassy::Layout { active_size: size(&self.active), dfu, state }
     }
 }

@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use sprag_flash::{Geometry, Sectors};
+use sprag_flash::{FlashGeometry, Sectors};
 
 /// Where the flash of every STM32 lies.
 pub const BASE: u32 = 0x0800_0000;
@@ -190,7 +190,7 @@ impl Part {
     }
 
     /// The units of a range of even sectors, for a slot writer or a journal.
-    pub const fn geometry(&self, range: &Range<u32>) -> Geometry {
-        Geometry { write_size: self.write_size, erase_size: self.erase_size(range), erased: self.erased }
+    pub const fn geometry(&self, range: &Range<u32>) -> FlashGeometry {
+        FlashGeometry { write_size: self.write_size, erase_size: self.erase_size(range), erased: self.erased }
     }
 }

@@ -126,15 +126,15 @@ fn the_bootloader_is_told_by_the_rules_of_the_part() {
     let part = flash(&Map::H563_MCUBOOT);
     let Map { active, update, .. } = Map::H563_MCUBOOT;
     let boot = McuBoot::new(part.region(active), part.region(update), Map::H563_MCUBOOT.mcuboot());
-    assert_eq!((boot.room().start, boot.room().end), (0x2000, 119 * 0x2000));
+    assert_eq!((boot.image_region().start, boot.image_region().end), (0x2000, 119 * 0x2000));
 }
 
-async fn hand_over(mut boot: impl BootControl) -> sprag_boot::Room {
+async fn hand_over(mut boot: impl BootControl) -> sprag_boot::ImageRegion {
     for _ in 0..2 {
         boot.unstage().await.unwrap();
         assert_eq!(boot.state().await, Ok(State::Settled));
         boot.stage(Swap::Test).await.unwrap();
         assert_eq!(boot.state().await, Ok(State::Staged(Swap::Test)));
     }
-    boot.room()
+    boot.image_region()
 }

@@ -10,10 +10,8 @@ use sprag_testkit::flash::{self, SimFlash};
 
 /// The whole flash of a part, with NOR's rules.
 fn sim(part: &Part) -> SimFlash {
-    let geometry =
-        flash::Geometry { capacity: part.size(), write_size: part.write_size, erase_size: 1024, erased: 0xFF };
-    let sectors = part.sectors.iter().map(|run| flash::Sectors { count: run.count, size: run.size });
-    SimFlash::of(flash::Part::uniform(geometry).sectors(&sectors.collect::<Vec<_>>()))
+    let geometry = flash::FlashGeometry { write_size: part.write_size, erase_size: 1024, erased: 0xFF };
+    SimFlash::of(flash::Part::uniform(part.size(), geometry).sectors(part.sectors))
 }
 
 thread_local! {
@@ -38,7 +36,7 @@ fn an_uneven_region_sector_by_sector() {
         for count in 1..=sectors.len() - first {
             let end = start + sectors[first..first + count].iter().sum::<u32>();
             let part = sim(&PART);
-            part.load(0, &vec![0x5A; part.geometry().capacity as usize]).unwrap();
+            part.load(0, &vec![0x5A; part.capacity() as usize]).unwrap();
             let shared = Flash::new(part.region(0..PART.size()).sized::<4, { 128 * 1024 }>(), &PART, ready);
             let mut region = shared.region::<{ 128 * 1024 }>(from..to).unwrap();
             assert_eq!(region.capacity(), 0x06_0000);

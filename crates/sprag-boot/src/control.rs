@@ -1,5 +1,9 @@
 //! What an updater needs from any bootloader.
 
+use core::ops::Range;
+
+use sprag_core::FlashGeometry;
+
 use crate::error::Error;
 
 /// How a staged image is to run.
@@ -28,18 +32,23 @@ pub enum State {
     Interrupted,
 }
 
-/// Where an image goes: in bytes from the start of the flash that updates are written to.
+/// The region that an image is written to, in bytes from the start of the flash that updates are written to. It begins and
+/// ends with a sector; the bytes behind it belong to the bootloader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Room {
-    /// Its first byte.
+pub struct ImageRegion {
+    /// The offset of the image's first byte.
     pub start: u32,
-    /// The end of what it may take: what follows belongs to the bootloader, or to nobody.
+    /// The offset of the first byte that the image must not reach.
     pub end: u32,
-    /// The size of the sectors there, as the bootloader was told. Start and end are whole sectors.
-    pub erase_size: u32,
-    /// What an erased byte reads as there, as the bootloader was told.
-    pub erased: u8,
+    /// The geometry of the flash there, as the bootloader was built for.
+    pub geometry: FlashGeometry,
+}
+
+impl From<ImageRegion> for Range<u32> {
+    fn from(region: ImageRegion) -> Self {
+        region.start..region.end
+    }
 }
 
 /// Tells the bootloader, asks it what happened, confirms or goes back.
@@ -48,8 +57,9 @@ pub struct Room {
 /// image that boots at any time.
 #[allow(async_fn_in_trait)] // Executors of this field run futures where they are made: no `Send` to promise.
 pub trait BootControl {
-    /// Where an image goes. The same until the next reset; empty when the layout leaves no room.
-    fn room(&self) -> Room;
+    /// Returns the region that an image is written to. It is the same until the next reset, and empty when the layout leaves
+    /// no space for an image.
+    fn image_region(&self) -> ImageRegion;
 
     /// Returns how many bytes at the start of an image must be written last, after it was verified, because the bootloader
     /// runs whatever it finds; 0 where nothing runs that was not staged. Whole write units, at most 32.
@@ -66,7 +76,7 @@ pub trait BootControl {
     /// Reads only.
     async fn state(&mut self) -> Result<State, Error>;
 
-    /// Hands the image in the room for updates over to the bootloader, for the next reset. The image must have been
+    /// Hands the image in the [image region](Self::image_region) over to the bootloader, for the next reset. The image must have been
     /// verified; the write that makes it count is the last one.
     ///
     /// # Errors

@@ -4,8 +4,9 @@
 //! write unit: the magic, whether the progress behind it counts, and the progress of a swap.
 
 use embedded_storage_async::nor_flash::NorFlash;
+use sprag_core::FlashGeometry;
 
-use crate::control::{BootControl, Room, State, Swap};
+use crate::control::{BootControl, ImageRegion, State, Swap};
 use crate::error::{Area, Error};
 use crate::flash;
 
@@ -21,12 +22,11 @@ const WORD_MAX: usize = 32;
 pub struct Layout {
     /// The size of the ACTIVE partition, in bytes: no image may be larger.
     pub active_size: u32,
-    /// The size of the DFU partition's sectors, in bytes.
-    pub erase_size: u32,
-    /// The write unit of the STATE partition in bytes, 1 to 32.
-    pub write_size: u32,
-    /// What an erased byte reads as: 0xFF, or 0x00 with the feature `flash-erase-zero`.
-    pub erased: u8,
+    /// The geometry of the DFU partition.
+    pub dfu: FlashGeometry,
+    /// The geometry of the STATE partition; its write unit is 1 to 32 bytes. Bytes are erased to 0xFF, or to 0x00 with
+    /// embassy-boot's feature `flash-erase-zero`.
+    pub state: FlashGeometry,
 }
 
 /// The application's side of embassy-boot: what its `FirmwareState` does. Images go to the start of the DFU partition.
@@ -55,8 +55,8 @@ impl<T: NorFlash> EmbassyBoot<T> {
     }
 
     fn word_size(&self) -> Result<usize, Error> {
-        let size = usize::try_from(self.layout.write_size).unwrap_or(usize::MAX);
-        if (1..=WORD_MAX).contains(&size) { Ok(size) } else { Err(Error::Layout) }
+        let size = usize::try_from(self.layout.state.write_size).unwrap_or(usize::MAX);
+        if (1..=WORD_MAX).contains(&size) && self.layout.state.suits::<T>() { Ok(size) } else { Err(Error::Layout) }
     }
 
     /// Whether the word holds the same byte all over, for which `holds`; or any byte for which it does. What can't be read
@@ -65,13 +65,13 @@ impl<T: NorFlash> EmbassyBoot<T> {
         let mut word = [0; WORD_MAX];
         let size = self.word_size()?;
         let word = word.get_mut(..size).ok_or(Error::Layout)?;
-        let at = index.checked_mul(self.layout.write_size).ok_or(Error::Layout)?;
+        let at = index.checked_mul(self.layout.state.write_size).ok_or(Error::Layout)?;
         let whole = flash::read_torn(&mut self.state, Area::State, at, word).await?;
         Ok(whole && if all { word.iter().all(|byte| holds(*byte)) } else { word.iter().any(|byte| holds(*byte)) })
     }
 
     async fn found(&mut self) -> Result<Found, Error> {
-        let erased = self.layout.erased;
+        let erased = self.layout.state.erased;
         if !self.word(0, true, |byte| byte == SWAP).await? {
             return Ok(Found::Boot);
         }
@@ -88,10 +88,10 @@ impl<T: NorFlash> EmbassyBoot<T> {
     async fn set_magic(&mut self, magic: u8, found: &Found) -> Result<(), Error> {
         let size = self.word_size()?;
         if matches!(found, Found::Swap | Found::Swapped) {
-            let invalid = [!self.layout.erased; WORD_MAX];
+            let invalid = [!self.layout.state.erased; WORD_MAX];
             let invalid = invalid.get(..size).ok_or(Error::Layout)?;
             // A word that a cut left torn may refuse to be programmed (parts with ECC): the erase goes ahead all the same.
-            let _ = self.state.write(self.layout.write_size, invalid).await;
+            let _ = self.state.write(self.layout.state.write_size, invalid).await;
         }
         let end = flash::capacity(&self.state)?;
         flash::erase(&mut self.state, Area::State, 0, end).await?;
@@ -102,10 +102,10 @@ impl<T: NorFlash> EmbassyBoot<T> {
 
 impl<T: NorFlash> BootControl for EmbassyBoot<T> {
     /// As much of the DFU partition as the ACTIVE one can take.
-    fn room(&self) -> Room {
-        let Layout { active_size, erase_size, erased, .. } = self.layout;
-        let end = active_size.saturating_sub(active_size.checked_rem(erase_size).unwrap_or(0));
-        Room { start: 0, end, erase_size, erased }
+    fn image_region(&self) -> ImageRegion {
+        let Layout { active_size, dfu, .. } = self.layout;
+        let end = active_size.saturating_sub(active_size.checked_rem(dfu.erase_size).unwrap_or(0));
+        ImageRegion { start: 0, end, geometry: dfu }
     }
 
     async fn state(&mut self) -> Result<State, Error> {

@@ -45,6 +45,15 @@ pub enum Error {
     },
     /// The layout makes no sense, or an area is too small for it.
     Layout,
+    /// The layout's write unit or sector size is no multiple of the flash driver's: driver and bootloader were not told of the
+    /// same flash.
+    Geometry,
+    /// An area does not read as the layout's erased value after it was erased. The layout has the wrong value, or the flash is
+    /// worn out.
+    NotErased {
+        /// Which area.
+        area: Area,
+    },
     /// The slot for updates begins or ends within a sector of its flash, which erases whole ones: hand it over as
     /// [`WholeSectors`](crate::mcuboot::WholeSectors).
     PartialSector,
@@ -83,6 +92,8 @@ impl Error {
             Self::Flash { area: Area::State, .. } => "boot-state-flash",
             Self::Flash { area: Area::PartitionTable, .. } => "partition-table-flash",
             Self::Layout => "boot-layout",
+            Self::Geometry => "boot-geometry",
+            Self::NotErased { .. } => "not-erased",
             Self::PartialSector => "slot-partial-sector",
             Self::Buffer { .. } => "buffer-too-small",
             Self::OnTrial => "on-trial",
@@ -107,6 +118,14 @@ impl fmt::Display for Error {
         match self {
             Self::Flash { area, kind } => write!(f, "the {}'s flash failed ({kind:?})", area.name()),
             Self::Layout => f.write_str("the bootloader's layout does not fit the flash"),
+            Self::Geometry => {
+                f.write_str("the bootloader's write unit or sector size is no multiple of the flash driver's")
+            }
+            Self::NotErased { area } => write!(
+                f,
+                "the {} does not read as erased after an erase: check the erased value of the bootloader's layout",
+                area.name()
+            ),
             Self::PartialSector => f.write_str("the slot for updates begins or ends within a sector of its flash"),
             Self::Buffer { needed } => write!(f, "the buffer is too small: {needed} bytes are needed"),
             Self::OnTrial => f.write_str("the running image is on trial and not confirmed yet"),

@@ -6,6 +6,8 @@ use core::ops::Range;
 #[cfg(any(feature = "mcuboot", feature = "embassy-boot"))]
 use embedded_storage_async::nor_flash::NorFlashErrorKind;
 use embedded_storage_async::nor_flash::{NorFlash, NorFlashError, ReadNorFlash};
+#[cfg(feature = "mcuboot")]
+use sprag_core::{FlashGeometry, scan};
 
 use crate::error::{Area, Error};
 
@@ -55,13 +57,13 @@ pub(crate) async fn clean<F: NorFlash>(
     flash: &mut F,
     area: Area,
     Range { start, end }: Range<u32>,
-    (erase_size, erased): (u32, u8),
+    geometry: FlashGeometry,
     all: bool,
 ) -> Result<(), Error> {
     let mut to = end;
     while to > start {
-        let from = to.saturating_sub(erase_size);
-        if all || !is_blank(flash, from, to, erased).await {
+        let from = to.saturating_sub(geometry.erase_size);
+        if all || !is_blank(flash, from..to, geometry).await {
             erase(flash, area, from, to).await?;
         }
         to = from;
@@ -69,19 +71,22 @@ pub(crate) async fn clean<F: NorFlash>(
     Ok(())
 }
 
-/// Whether all of it reads as erased. What can't be read is not blank: a cell whose program was cut off fails to be read
-/// on some parts with ECC, until it is erased.
+/// Returns whether all of it reads as erased: see [`scan::is_blank`].
 #[cfg(feature = "mcuboot")]
-pub(crate) async fn is_blank<F: ReadNorFlash>(flash: &mut F, from: u32, to: u32, erased: u8) -> bool {
-    let mut at = from;
-    while at < to {
-        let mut piece = [0; 64];
-        let left = usize::try_from(to.saturating_sub(at)).unwrap_or(usize::MAX).min(piece.len());
-        let room = piece.get_mut(..left).unwrap_or_default();
-        if flash.read(at, room).await.is_err() || room.iter().any(|byte| *byte != erased) {
-            return false;
-        }
-        at = at.saturating_add(64);
-    }
-    true
+pub(crate) async fn is_blank<F: ReadNorFlash>(flash: &mut F, range: Range<u32>, geometry: FlashGeometry) -> bool {
+    // Reads are not bound to write units.
+    let geometry = FlashGeometry { write_size: 1, ..geometry };
+    scan::is_blank(flash, geometry, &mut [0; 64], (range.start, range.end)).await
+}
+
+/// Checks that a range which was just erased reads as the layout says: a wrong erased value would leave a trailer that the
+/// bootloader reads otherwise.
+#[cfg(feature = "mcuboot")]
+pub(crate) async fn check_erased<F: ReadNorFlash>(
+    flash: &mut F,
+    area: Area,
+    range: Range<u32>,
+    geometry: FlashGeometry,
+) -> Result<(), Error> {
+    if is_blank(flash, range, geometry).await { Ok(()) } else { Err(Error::NotErased { area }) }
 }

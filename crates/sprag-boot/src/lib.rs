@@ -23,7 +23,7 @@ mod flash;
 #[cfg(feature = "mcuboot")]
 pub mod mcuboot;
 
-pub use control::{BootControl, Room, State, Swap};
+pub use control::{BootControl, ImageRegion, State, Swap};
 #[cfg(feature = "embassy-boot")]
 pub use embassy::EmbassyBoot;
 pub use error::{Area, Error};
@@ -31,3 +31,4 @@ pub use error::{Area, Error};
 pub use esp_idf::EspIdf;
 #[cfg(feature = "mcuboot")]
 pub use mcuboot::{Cypress, DirectXip, Layout, McuBoot, Method};
+pub use sprag_core::FlashGeometry;

@@ -9,10 +9,10 @@ use std::ops::Range;
 use common::image;
 use embassy_futures::block_on;
 use embedded_storage_async::nor_flash::{NorFlash, ReadNorFlash};
-use sprag_boot::mcuboot::{CypressLayout, Units, WholeSectors};
+use sprag_boot::mcuboot::{CypressLayout, PSOC6_INTERNAL, WholeSectors};
 use sprag_boot::{BootControl, Cypress, Error, State, Swap};
 use sprag_testkit::cancel;
-use sprag_testkit::flash::{Geometry, Region, SimFlash, SizedRegion, Snapshot, Torn};
+use sprag_testkit::flash::{FlashGeometry, Region, SimFlash, SizedRegion, Snapshot, Torn};
 use sprag_testkit::mcuboot::{self, BootError, Cypress as Bootloader, Halt, InfineonRelease, Mark, Trailer};
 
 const SLOT: u32 = 8 * 1024;
@@ -32,7 +32,7 @@ struct Device {
 }
 
 /// Where the slot for updates lies: its units, and the range in the external flash.
-type External = (Units, Range<u32>);
+type External = (FlashGeometry, Range<u32>);
 
 fn device(external: Option<External>) -> Device {
     let size = external.as_ref().map_or(SLOT, |(_, range)| range.end - range.start);
@@ -40,20 +40,20 @@ fn device(external: Option<External>) -> Device {
 }
 
 fn device_of(size: u32, external: Option<External>, status_size: u32, max_sectors: u32) -> Device {
-    let Units { write_size, erase_size, erased } = Units::INTERNAL;
+    let FlashGeometry { write_size, erase_size, erased } = PSOC6_INTERNAL;
     let capacity = 2 * size + status_size + SCRATCH;
-    let internal = SimFlash::in_memory(Geometry { capacity, write_size, erase_size, erased });
+    let internal = SimFlash::in_memory(capacity, FlashGeometry { write_size, erase_size, erased });
     internal.program_once();
     let mut layout = CypressLayout::new(max_sectors);
     let mut chips = vec![internal.clone()];
     let status = internal.region(2 * size..2 * size + status_size);
     let (secondary, scratch) = match external {
         Some((units, range)) => {
-            let Units { write_size, erase_size, erased } = units;
+            let FlashGeometry { write_size, erase_size, erased } = units;
             layout = layout.external(units, range.start);
             let scratch = range.end.next_multiple_of(erase_size);
             let capacity = scratch + erase_size.max(SCRATCH);
-            let flash = SimFlash::in_memory(Geometry { capacity, write_size, erase_size, erased });
+            let flash = SimFlash::in_memory(capacity, FlashGeometry { write_size, erase_size, erased });
             flash.program_once();
             chips.push(flash.clone());
             (flash.region(range), flash.region(scratch..capacity))
@@ -66,8 +66,8 @@ fn device_of(size: u32, external: Option<External>, status_size: u32, max_sector
     Device { layout, bootloader, chips }
 }
 
-fn units(write_size: u32, erase_size: u32) -> Units {
-    Units { write_size, erase_size, erased: 0xFF }
+fn units(write_size: u32, erase_size: u32) -> FlashGeometry {
+    FlashGeometry { write_size, erase_size, erased: 0xFF }
 }
 
 /// External flash of each kind. The last two are the shapes of Infineon's `psoc6_swap_single_smif` (the trailer alone in the
@@ -94,7 +94,7 @@ impl Device {
     fn with<T>(&self, call: impl AsyncFnOnce(&mut Control<'_>) -> T) -> T {
         let mut row = [0; 512];
         let Bootloader { primary, secondary, status, .. } = self.bootloader.clone();
-        let chip = secondary.flash().region(0..secondary.flash().geometry().capacity);
+        let chip = secondary.flash().region(0..secondary.flash().capacity());
         let erase_size = chip.flash().geometry().erase_size;
         let secondary = WholeSectors::new(chip, secondary.range(), erase_size);
         block_on(call(&mut Cypress::new(primary, secondary, status, self.layout, &mut row)))
@@ -235,9 +235,9 @@ impl Device {
         let (write_size, erased) = (secondary.flash().geometry().write_size, secondary.flash().geometry().erased);
         let mut padded = image.to_vec();
         padded.resize(image.len().next_multiple_of(write_size as usize), erased);
-        let room = self.with(async |boot| boot.room());
+        let room = self.with(async |boot| boot.image_region());
         assert!(padded.len() as u32 <= room.end - room.start);
-        let chip = secondary.flash().region(0..secondary.flash().geometry().capacity);
+        let chip = secondary.flash().region(0..secondary.flash().capacity());
         let erase_size = chip.flash().geometry().erase_size;
         let mut slot = WholeSectors::new(chip, secondary.range(), erase_size);
         block_on(async {
@@ -616,7 +616,8 @@ fn every_release_ends_a_test_in_the_same_way() {
 /// The room ends where the sectors of the trailer begin, counted from the start of the flash.
 #[test]
 fn the_room_is_everything_before_the_trailers_sectors() {
-    let rooms = devices().map(|device| device.with(async |boot| boot.room())).map(|room| (room.start, room.end));
+    let rooms =
+        devices().map(|device| device.with(async |boot| boot.image_region())).map(|room| (room.start, room.end));
     let expected = [SLOT - 512, SLOT - 2048, SLOT - 1024, SLOT - 4096, SLOT - 2048, SLOT, SLOT - 512];
     assert_eq!(rooms.collect::<Vec<_>>(), expected.map(|end| (0, end)));
 }
@@ -630,9 +631,9 @@ fn infineons_external_maps_can_be_staged() {
     {
         let copies = 6 * 512 * (max_sectors / 500 + 2);
         let device = device_of(slot.end - slot.start, Some((units(256, SECTOR), slot.clone())), copies, max_sectors);
-        let chip = device.chips[1].region(0..device.chips[1].geometry().capacity);
+        let chip = device.chips[1].region(0..device.chips[1].capacity());
         assert_eq!(WholeSectors::new(chip, slot, SECTOR).first_sector(), first);
-        assert_eq!(device.with(async |boot| boot.room()).end, room);
+        assert_eq!(device.with(async |boot| boot.image_region()).end, room);
         device.call(Call::Unstage).unwrap();
         device.call(Call::Stage(Swap::Test)).unwrap();
         assert_eq!(device.reset(), (mcuboot::Swap::Test, 2));
@@ -670,7 +671,7 @@ fn what_cannot_be_is_refused() {
 /// What erases a short sector erases all of it, and what begins or ends elsewhere is refused.
 #[test]
 fn a_slot_in_whole_sectors() {
-    let flash = SimFlash::in_memory(Geometry { capacity: 4 * 4096, write_size: 16, erase_size: 4096, erased: 0xFF });
+    let flash = SimFlash::in_memory(4 * 4096, FlashGeometry { write_size: 16, erase_size: 4096, erased: 0xFF });
     flash.load(0, &[0; 4 * 4096]).unwrap();
     let slot = RefCell::new(WholeSectors::new(flash.region(0..4 * 4096), 512..8192 + 1024, 4096));
     let erase = |from, to| block_on(slot.borrow_mut().erase(from, to)).is_ok();

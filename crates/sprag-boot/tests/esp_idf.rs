@@ -7,12 +7,13 @@ use embassy_futures::block_on;
 use esp_idf_part::{AppType, DataType, Flags, Partition, PartitionTable, SubType, Type};
 use proptest::prelude::*;
 use sprag_boot::esp_idf::{App, Table, chosen};
-use sprag_boot::{BootControl, Error, EspIdf, Room, State, Swap};
+use sprag_boot::{BootControl, Error, EspIdf, ImageRegion, State, Swap};
 use sprag_testkit::cancel;
 use sprag_testkit::esp_idf::{self, Build, Entry, EspIdf as Bootloader, Partitions};
-use sprag_testkit::flash::{Geometry, Region, SimFlash};
+use sprag_testkit::flash::{FlashGeometry, Region, SimFlash};
 use sprag_testkit::mcuboot::check_image;
 
+const GEOMETRY: FlashGeometry = FlashGeometry { write_size: 4, erase_size: 4096, erased: 0xFF };
 const TABLE: u32 = 0x8000;
 const OTADATA: u32 = 0xD000;
 const APPS: u32 = 0x1_0000;
@@ -47,7 +48,7 @@ struct Device {
 
 fn device(factory: bool, count: u8, rollback: bool) -> Device {
     let capacity = APPS + APP * (u32::from(count) + u32::from(factory));
-    let flash = SimFlash::in_memory(Geometry { capacity, write_size: 4, erase_size: 4096, erased: 0xFF });
+    let flash = SimFlash::in_memory(capacity, GEOMETRY);
     flash.load(TABLE, &table(factory, count)).unwrap();
     let region = flash.region(0..capacity);
     let table = block_on(Table::read(&mut region.clone(), TABLE)).unwrap();
@@ -118,7 +119,7 @@ fn updates_go_round_for_every_number_of_slots() {
         assert_eq!(device.reset(), running);
         if count == 1 && !factory {
             let mut boot = device.boot(running);
-            assert_eq!(boot.room().start, boot.room().end);
+            assert_eq!(boot.image_region().start, boot.image_region().end);
             assert_eq!(block_on(boot.stage(Swap::Test)), Err(Error::NoSlot));
             continue;
         }
@@ -132,11 +133,8 @@ fn updates_go_round_for_every_number_of_slots() {
             };
             let mut boot = device.boot(running);
             let partition = device.table.app(next).unwrap();
-            let room = boot.room();
-            assert_eq!(
-                room,
-                Room { start: partition.offset, end: partition.offset + APP, erase_size: 4096, erased: 0xFF }
-            );
+            let room = boot.image_region();
+            assert_eq!(room, ImageRegion { start: partition.offset, end: partition.offset + APP, geometry: GEOMETRY });
             block_on(boot.unstage()).unwrap();
             device.put_image(next, update);
             block_on(boot.stage(Swap::Test)).unwrap();
@@ -420,7 +418,7 @@ fn a_table_is_checked_as_the_bootloader_does() {
     let good = table(true, 3);
     let read = |bytes: &[u8]| {
         let capacity = APPS + APP * 4;
-        let flash = SimFlash::in_memory(Geometry { capacity, write_size: 4, erase_size: 4096, erased: 0xFF });
+        let flash = SimFlash::in_memory(capacity, GEOMETRY);
         flash.load(TABLE, bytes).unwrap();
         block_on(Table::read(&mut flash.region(0..capacity), TABLE))
     };
@@ -463,7 +461,7 @@ fn a_table_is_checked_as_the_bootloader_does() {
 fn a_partition_is_found_by_its_label_in_a_table_that_is_sound() {
     let found = |bytes: &[u8], label| {
         let capacity = APPS + APP * 4;
-        let flash = SimFlash::in_memory(Geometry { capacity, write_size: 4, erase_size: 4096, erased: 0xFF });
+        let flash = SimFlash::in_memory(capacity, GEOMETRY);
         flash.load(TABLE, bytes).unwrap();
         block_on(Table::labelled(&mut flash.region(0..capacity), TABLE, label))
             .map(|partition| partition.map(|partition| (partition.offset, partition.size)))

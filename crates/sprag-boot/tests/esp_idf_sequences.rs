@@ -8,7 +8,7 @@ use sprag_boot::esp_idf::{App, Table};
 use sprag_boot::{BootControl, Error, EspIdf, State, Swap};
 use sprag_testkit::esp_idf::{ABORTED, Build, Entry, INVALID, NEW, PENDING_VERIFY, Partitions, UNDEFINED, VALID};
 use sprag_testkit::esp_idf::{App as Started, EspIdf as Bootloader};
-use sprag_testkit::flash::{Geometry, Region, SimFlash, Torn};
+use sprag_testkit::flash::{FlashGeometry, Region, SimFlash, Torn};
 
 const SECTOR: u32 = 4096;
 const OTADATA: u32 = SECTOR;
@@ -52,7 +52,7 @@ impl Device {
         rows.extend(factory.then(|| row(0, 0, APPS, SECTOR)));
         rows.extend((0..count).map(|n| row(0, 0x10 + n, APPS + SECTOR * (u32::from(n) + 1), SECTOR)));
         let capacity = APPS + SECTOR * (u32::from(count) + 1);
-        let flash = SimFlash::in_memory(Geometry { capacity, write_size: 4, erase_size: SECTOR, erased: 0xFF });
+        let flash = SimFlash::in_memory(capacity, FlashGeometry { write_size: 4, erase_size: SECTOR, erased: 0xFF });
         flash.load(0, &rows.concat()).unwrap();
         let region = flash.region(0..capacity);
         let table = block_on(Table::read(&mut region.clone(), 0)).unwrap();

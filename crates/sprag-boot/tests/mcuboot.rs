@@ -6,9 +6,9 @@ mod common;
 use common::{Campaign, TORN, image};
 use embassy_futures::block_on;
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
-use sprag_boot::{BootControl, Error, Layout, McuBoot, Method, Room, State, Swap};
+use sprag_boot::{Area, BootControl, Error, ImageRegion, Layout, McuBoot, Method, State, Swap};
 use sprag_testkit::cancel;
-use sprag_testkit::flash::{FlashError, Geometry, Region, SimFlash, Torn};
+use sprag_testkit::flash::{FlashError, FlashGeometry, Region, SimFlash, Torn};
 use sprag_testkit::mcuboot::{self, Bootloader, Mark, Trailer};
 
 const SLOT: u32 = 32 * 1024;
@@ -23,13 +23,14 @@ struct Device {
 }
 
 fn device(align: u32, erased: u8, method: Method) -> Device {
-    let geometry = Geometry { capacity: 2 * SLOT + SCRATCH, write_size: align, erase_size: SECTOR, erased };
-    let flash = SimFlash::in_memory(geometry);
+    let capacity = 2 * SLOT + SCRATCH;
+    let geometry = FlashGeometry { write_size: align, erase_size: SECTOR, erased };
+    let flash = SimFlash::in_memory(capacity, geometry);
     // As on parts with ECC; what is legal there is legal everywhere.
     flash.program_once();
-    let layout = Layout::new(SLOT, align, SECTOR, erased).method(method);
+    let layout = Layout::new(geometry).method(method);
     let (primary, secondary) = (flash.region(0..SLOT), flash.region(SLOT..2 * SLOT));
-    let room = McuBoot::new(primary.clone(), secondary.clone(), layout).room();
+    let room = McuBoot::new(primary.clone(), secondary.clone(), layout).image_region();
     flash.load(0, &image(1)).unwrap();
     flash.load(SLOT + room.start, &image(2)).unwrap();
     let model = match method {
@@ -135,7 +136,7 @@ fn the_state_is_what_mcuboots_table_decides() {
         .map(|(magic, image_ok, copy_done)| Trailer { magic, image_ok, copy_done })
         .collect();
     for device in devices(&[Method::Move, Method::Offset, Method::Overwrite]) {
-        let (align, erased) = (device.layout.align, device.layout.erased);
+        let (align, erased) = (device.layout.geometry.write_size, device.layout.geometry.erased);
         let cell = align.max(8);
         let image_ok = (SLOT - 16 - cell) / cell * cell;
         let blank = vec![erased; (SLOT - image_ok + cell) as usize];
@@ -218,8 +219,8 @@ fn the_room_is_what_mcuboot_leaves() {
         (32, Method::Scratch, 0..SLOT - 7 * SECTOR), // 128 * 3 * 32 + 4 * 32 + 32 = 12448
         (32, Method::Offset, SECTOR..SLOT - 5 * SECTOR), // 128 * 2 * 32 + 5 * 32 + 32 = 8384
     ] {
-        let Room { start, end, erase_size, erased } = device(align, 0xFF, method).boot().room();
-        assert_eq!((start..end, erase_size, erased), (expected, SECTOR, 0xFF), "{method:?}, {align}");
+        let ImageRegion { start, end, geometry } = device(align, 0xFF, method).boot().image_region();
+        assert_eq!((start..end, geometry.erase_size, geometry.erased), (expected, SECTOR, 0xFF), "{method:?}, {align}");
     }
 }
 
@@ -334,12 +335,15 @@ fn a_torn_flag_is_no_obstacle_to_confirming() {
             let flash = device.primary.flash();
             // Nothing of a program was done, but it was begun: the test kit's flash has no such cut, so it is programmed
             // with the value that it has.
-            let cell = match device.layout.align {
+            let cell = match device.layout.geometry.write_size {
                 16 => SLOT - 32,
                 32 => SLOT - 64,
                 _ => SLOT - 24,
             };
-            device.primary.write_now(cell, &vec![device.layout.erased; device.layout.align as usize]).unwrap();
+            device
+                .primary
+                .write_now(cell, &vec![device.layout.geometry.erased; device.layout.geometry.write_size as usize])
+                .unwrap();
             flash.load(12, &(payload as u32).to_le_bytes()).unwrap();
             let confirmed = block_on(device.boot().confirm());
             assert_eq!(confirmed.map_err(|error| error.reason()), expected);
@@ -356,7 +360,7 @@ fn a_torn_flag_that_can_be_read_is_left_alone() {
     for device in devices(&SWAPPING) {
         block_on(device.boot().stage(Swap::Test)).unwrap();
         device.reset();
-        let cell = match device.layout.align {
+        let cell = match device.layout.geometry.write_size {
             16 => SLOT - 32,
             32 => SLOT - 64,
             _ => SLOT - 24,
@@ -421,12 +425,12 @@ fn by_offset_nothing_is_staged_over_an_image_in_the_first_sector() {
 fn a_swap_under_way_is_left_alone() {
     for device in devices(&SWAPPING) {
         let flash = device.primary.flash();
-        let swap_info = match device.layout.align {
+        let swap_info = match device.layout.geometry.write_size {
             16 => SLOT - 64,
             32 => SLOT - 128,
             _ => SLOT - 40,
         };
-        flash.load(SLOT - 16, &expected_magic(device.layout.align)).unwrap();
+        flash.load(SLOT - 16, &expected_magic(device.layout.geometry.write_size)).unwrap();
         assert_eq!(device.state(), State::Settled, "padded");
         for (byte, expected) in [(2, true), (3, true), (4, true), (0x12, true), (1, false), (5, false), (0x0F, false)] {
             flash.load(swap_info, &[byte]).unwrap();
@@ -469,17 +473,18 @@ fn a_trial_of_another_bootloader_is_confirmed_where_images_are_copied() {
 /// A slot that is one sector larger: the secondary one by offset, the primary one by moving.
 #[test]
 fn an_image_fits_into_both_slots() {
-    let part = Geometry { capacity: 2 * SLOT + SECTOR, write_size: 8, erase_size: SECTOR, erased: 0xFF };
-    let flash = SimFlash::in_memory(part);
+    let capacity = 2 * SLOT + SECTOR;
+    let part = FlashGeometry { write_size: 8, erase_size: SECTOR, erased: 0xFF };
+    let flash = SimFlash::in_memory(capacity, part);
     for (method, primary, expected) in [
         (Method::Offset, SLOT, SECTOR..SLOT - SECTOR),
         (Method::Move, SLOT + SECTOR, 0..SLOT - 2 * SECTOR),
         (Method::Move, SLOT, 0..SLOT - 3 * SECTOR),
         (Method::Scratch, SLOT, 0..SLOT - 2 * SECTOR),
     ] {
-        let layout = Layout::new(SLOT, 8, SECTOR, 0xFF).method(method);
-        let (first, second) = (flash.region(0..primary), flash.region(primary..part.capacity));
-        let Room { start, end, .. } = McuBoot::new(first, second, layout).room();
+        let layout = Layout::new(FlashGeometry { write_size: 8, erase_size: SECTOR, erased: 0xFF }).method(method);
+        let (first, second) = (flash.region(0..primary), flash.region(primary..capacity));
+        let ImageRegion { start, end, .. } = McuBoot::new(first, second, layout).image_region();
         assert_eq!(start..end, expected, "{method:?}, {primary:#x}");
     }
 }
@@ -573,7 +578,7 @@ fn updates_in_a_row_all_run() {
         ] {
             let mut boot = device.boot();
             block_on(boot.unstage()).unwrap();
-            let Room { start, end, .. } = boot.room();
+            let ImageRegion { start, end, .. } = boot.image_region();
             device.secondary.erase_now(start, end).unwrap();
             device.secondary.flash().load(SLOT + start, &image(new)).unwrap();
             block_on(boot.stage(swap)).unwrap();
@@ -599,14 +604,14 @@ fn a_flag_that_cannot_be_read_costs_the_whole_trailer() {
         block_on(device.boot().stage(Swap::Test)).unwrap();
         assert_eq!(device.reset(), (mcuboot::Swap::Test, 2));
         let flash = device.primary.flash();
-        let cell = match device.layout.align {
+        let cell = match device.layout.geometry.write_size {
             16 => SLOT - 32,
             32 => SLOT - 64,
             _ => SLOT - 24,
         };
         flash.load(cell, &[0x81]).unwrap();
         let torn = flash.contents();
-        let trailer = SLOT - (128 * 3 * device.layout.align).next_multiple_of(SECTOR);
+        let trailer = SLOT - (128 * 3 * device.layout.geometry.write_size).next_multiple_of(SECTOR);
         for cut in 0.. {
             flash.load(0, &torn).unwrap();
             let primary = Unreadable { region: device.primary.clone(), cells: cell..cell + 8 };
@@ -617,7 +622,7 @@ fn a_flag_that_cannot_be_read_costs_the_whole_trailer() {
             assert_eq!(device.reset(), (mcuboot::Swap::None, 2), "cut {cut}, {:?}", device.layout);
             if done {
                 let left = device.primary.contents();
-                assert!(left[trailer as usize..].iter().all(|byte| *byte == device.layout.erased));
+                assert!(left[trailer as usize..].iter().all(|byte| *byte == device.layout.geometry.erased));
                 break;
             }
         }
@@ -627,13 +632,21 @@ fn a_flag_that_cannot_be_read_costs_the_whole_trailer() {
 /// Two images, each with a pair of slots of its own, in one flash.
 #[test]
 fn images_are_staged_one_by_one() {
-    let geometry = Geometry { capacity: 4 * SLOT, write_size: 8, erase_size: SECTOR, erased: 0xFF };
-    let flash = SimFlash::in_memory(geometry);
+    let capacity = 4 * SLOT;
+    let geometry = FlashGeometry { write_size: 8, erase_size: SECTOR, erased: 0xFF };
+    let flash = SimFlash::in_memory(capacity, geometry);
     let slot = |n: u32| flash.region(n * SLOT..(n + 1) * SLOT);
     (0..4).for_each(|n| flash.load(n * SLOT, &image(n as u8 + 1)).unwrap());
     let pairs = [0, 2].map(|first| {
         let bootloader = Bootloader::new(slot(first), slot(first + 1), mcuboot::Method::Move);
-        (McuBoot::new(slot(first), slot(first + 1), Layout::new(SLOT, 8, SECTOR, 0xFF)), bootloader)
+        (
+            McuBoot::new(
+                slot(first),
+                slot(first + 1),
+                Layout::new(FlashGeometry { write_size: 8, erase_size: SECTOR, erased: 0xFF }),
+            ),
+            bootloader,
+        )
     });
     let [(mut first, first_loader), (mut second, second_loader)] = pairs;
     block_on(second.stage(Swap::Test)).unwrap();
@@ -651,15 +664,45 @@ fn a_layout_that_cannot_be_is_refused() {
     let device = device(8, 0xFF, Method::Move);
     for align in [0, 3, 64] {
         let mut layout = device.layout;
-        layout.align = align;
+        layout.geometry.write_size = align;
         let mut boot = McuBoot::new(device.primary.clone(), device.secondary.clone(), layout);
         assert_eq!(block_on(boot.state()), Err(Error::Layout));
     }
-    let tiny = Layout::new(SLOT, 8, SECTOR, 0xFF).max_sectors(10_000);
+    let tiny = Layout::new(FlashGeometry { write_size: 8, erase_size: SECTOR, erased: 0xFF }).max_sectors(10_000);
     let mut boot = McuBoot::new(device.primary.clone(), device.secondary.clone(), tiny);
     assert_eq!(block_on(boot.stage(Swap::Test)), Err(Error::Layout), "a trailer larger than the slot");
-    assert_eq!(boot.room().end, boot.room().start, "leaves no room");
+    assert_eq!(boot.image_region().end, boot.image_region().start, "leaves no room");
     let small = device.secondary.flash().region(SLOT..SLOT + SECTOR);
     let mut boot = McuBoot::new(device.primary.clone(), small, device.layout);
     assert_eq!(block_on(boot.stage(Swap::Test)), Err(Error::Layout));
+}
+
+/// Every part with its own erased value is refused by a layout with the other one, before anything is staged; and so is a
+/// layout whose units the driver cannot program or erase.
+#[test]
+fn a_layout_that_contradicts_the_flash_is_refused() {
+    for (erased, method) in [0xFF, 0x00].into_iter().flat_map(|erased| {
+        [Method::Move, Method::Scratch, Method::Offset, Method::Overwrite].map(|method| (erased, method))
+    }) {
+        let device = device(8, erased, method);
+        let mut wrong = device.layout;
+        wrong.geometry.erased = !erased;
+        let mut boot = McuBoot::new(device.primary.clone(), device.secondary.clone(), wrong);
+        for swap in [Swap::Test, Swap::Permanent] {
+            assert_eq!(block_on(boot.stage(swap)), Err(Error::NotErased { area: Area::Secondary }), "{method:?}");
+        }
+        assert_eq!(block_on(device.boot().state()), Ok(State::Settled), "{method:?}");
+    }
+
+    let device = device(8, 0xFF, Method::Move);
+    let parts = || (device.primary.clone(), device.secondary.clone());
+    let mut right = McuBoot::new(parts().0.sized::<8, { SECTOR as usize }>(), parts().1, device.layout);
+    assert_eq!(block_on(right.state()), Ok(State::Settled));
+    let mut wide = McuBoot::new(parts().0, parts().1.sized::<16, { SECTOR as usize }>(), device.layout);
+    let mut large = McuBoot::new(parts().0.sized::<8, { 2 * SECTOR as usize }>(), parts().1, device.layout);
+    for call in [block_on(wide.state()).err(), block_on(wide.stage(Swap::Test)).err(), block_on(large.unstage()).err()]
+    {
+        assert_eq!(call, Some(Error::Geometry));
+    }
+    assert_eq!(block_on(large.confirm()), Err(Error::Geometry));
 }

@@ -7,7 +7,7 @@ use embassy_futures::block_on;
 use sprag_boot::mcuboot::Slot;
 use sprag_boot::{BootControl, DirectXip, Error, Layout, State, Swap};
 use sprag_testkit::cancel;
-use sprag_testkit::flash::{Geometry, Region, SimFlash};
+use sprag_testkit::flash::{FlashGeometry, Region, SimFlash};
 use sprag_testkit::mcuboot::Xip;
 
 const SLOT: u32 = 8 * 1024;
@@ -22,13 +22,14 @@ struct Device {
 
 /// A device that runs version 1, confirmed, and has version 2 in its other slot.
 fn device(align: u32, erased: u8, old: usize, revert: bool) -> Device {
-    let geometry = Geometry { capacity: 2 * SLOT, write_size: align, erase_size: SECTOR, erased };
-    let flash = SimFlash::in_memory(geometry);
+    let capacity = 2 * SLOT;
+    let geometry = FlashGeometry { write_size: align, erase_size: SECTOR, erased };
+    let flash = SimFlash::in_memory(capacity, geometry);
     flash.program_once();
     let slots = [flash.region(0..SLOT), flash.region(SLOT..2 * SLOT)];
     flash.load(slots[old].range().start, &image(1)).unwrap();
     flash.load(slots[1 - old].range().start, &image(2)).unwrap();
-    let layout = Layout::new(SLOT, align, SECTOR, erased);
+    let layout = Layout::new(geometry);
     let device = Device { layout, bootloader: Xip::new(slots, revert), old };
     if revert {
         // As `imgtool sign --pad --confirm` makes the image that is programmed at the factory: staged for good.

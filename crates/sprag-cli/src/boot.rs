@@ -6,11 +6,11 @@ use std::path::Path;
 use anyhow::{Context, anyhow};
 use serde_json::{Value, json};
 use sprag::boot::esp_idf::{self, App, Table};
-use sprag::boot::{BootControl, Error, Room, State, Swap};
+use sprag::boot::{BootControl, Error, ImageRegion, State, Swap};
 use sprag_testkit::flash::{Region, SimFlash};
 use sprag_testkit::mcuboot::{self, Mark};
 
-use crate::layout::{Parts, for_file_of};
+use crate::layout::{Parts, capacity_of};
 use crate::loader::{AnyBoot, Family, Found, Loader, Place, app_name, entries};
 
 /// What is asked of the bootloader.
@@ -80,10 +80,10 @@ pub async fn call(flash: &Path, layout: &Path, call: Call) -> Result<View, Faile
     let parts = Parts::read(layout)?;
     let named = || format!("{}", flash.display());
     let size = std::fs::metadata(flash).with_context(named)?.len();
-    let geometry = for_file_of(parts.geometry, size).with_context(named)?;
+    let capacity = capacity_of(parts.capacity, parts.geometry, size).with_context(named)?;
     // Checked before the file is opened, so that what is wrong with the layout is said first.
     let loader = Loader::new(&parts).with_context(|| format!("{}", layout.display()))?;
-    let flash = SimFlash::open(flash, geometry).with_context(named)?;
+    let flash = SimFlash::open(flash, capacity, parts.geometry).with_context(named)?;
     make(&loader, &flash, call).await.map_err(|failed| match failed {
         // Parameters that do not go with what lies in the flash.
         Failed::Input(error) => Failed::Input(error.context(format!("{}", layout.display()))),
@@ -104,7 +104,7 @@ async fn make(loader: &Loader, flash: &SimFlash, call: Call) -> Result<View, Fai
     let mut row = vec![];
     let mut boot = loader.control(flash, place, &mut row).await?;
     let target = loader.target(flash, place);
-    let Room { start, end, .. } = boot.room();
+    let ImageRegion { start, end, .. } = boot.image_region();
     let is_mcuboots = loader.family.name().starts_with("mcuboot");
     if let Call::Stage(_) = call
         && is_mcuboots

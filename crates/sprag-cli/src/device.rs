@@ -9,7 +9,7 @@ use anyhow::Context;
 use sprag::boot::{self, BootControl};
 use sprag::fetch::{Fetcher, Limits, RetryPolicy};
 use sprag::flash::journal::Standing;
-use sprag::flash::{Geometry, Journal, Session, SlotWriter};
+use sprag::flash::{FlashGeometry, Journal, Session, SlotWriter};
 use sprag::job::{Job, Status, TooSmall};
 use sprag::verify::{Key, Policy, Version};
 use sprag::{JobRecord, Outcome, Startup, Updater};
@@ -160,7 +160,7 @@ impl Device {
     /// The file exists already or can't be made; the image does not fit, or the bootloader could not start it.
     pub fn create(path: &Path, layout: &Layout, image: &[u8]) -> anyhow::Result<()> {
         // Tried in memory first: a device that does not boot is noticed here, not at its first run.
-        let bench = SimFlash::in_memory(layout.geometry);
+        let bench = SimFlash::in_memory(layout.capacity, layout.geometry);
         layout.loader.install(&bench, image)?;
         layout.loader.reset(&bench).context("the image can't be started")?;
         let named = || format!("{}", path.display());
@@ -171,7 +171,7 @@ impl Device {
                 let _ = std::fs::remove_file(path);
             }
         };
-        let flash = SimFlash::create(path, layout.geometry).inspect_err(remove).with_context(named)?;
+        let flash = SimFlash::create(path, layout.capacity, layout.geometry).inspect_err(remove).with_context(named)?;
         layout.loader.install(&flash, image)
     }
 
@@ -183,7 +183,7 @@ impl Device {
         let named = || format!("{}", path.display());
         let size = std::fs::metadata(path).with_context(named)?.len();
         let layout = layout.clone().for_file_of(size).with_context(named)?;
-        let flash = SimFlash::open(path, layout.geometry).with_context(named)?;
+        let flash = SimFlash::open(path, layout.capacity, layout.geometry).with_context(named)?;
         Ok(Self { flash, boot_erases: AtomicU64::new(0), layout, key, settings })
     }
 
@@ -199,7 +199,7 @@ impl Device {
     pub fn operations(&self) -> anyhow::Result<u64> {
         let slots = self.layout.loader.found(&self.flash)?;
         let slot = slots.iter().find(|slot| slot.image.is_ok()).context("no slot holds an image")?;
-        let sprag_testkit::flash::Geometry { write_size, erased, .. } = self.layout.geometry;
+        let FlashGeometry { write_size, erased, .. } = self.layout.geometry;
         let contents = slot.region.contents();
         let units = contents.chunks(write_size as usize).filter(|unit| unit.iter().any(|byte| *byte != erased));
         Ok(units.count().max(1) as u64)
@@ -212,8 +212,7 @@ impl Device {
         page: &'b mut [u8],
         second: &'b mut [u8],
     ) -> SlotWriter<'b, Region, Region> {
-        let sprag_testkit::flash::Geometry { write_size, erase_size, erased, .. } = self.layout.geometry;
-        let geometry = Geometry { write_size, erase_size, erased };
+        let geometry = self.layout.geometry;
         let journal = Journal::new(self.flash.region(self.layout.journal.clone()), geometry, scratch);
         let slot = self.layout.loader.target(&self.flash, place);
         SlotWriter::new(slot, geometry, journal, page).second_buffer(second)
@@ -361,7 +360,7 @@ impl Device {
         let found = self.layout.loader.found(&self.flash)?;
         let running = self.layout.loader.index_of(&found, place);
         let slot = |Found { name, region, image, trailer }: Found| {
-            let sprag_testkit::flash::Geometry { erase_size, erased, .. } = self.layout.geometry;
+            let FlashGeometry { erase_size, erased, .. } = self.layout.geometry;
             let contents = region.contents();
             let sectors = contents.chunks(erase_size as usize);
             let all = sectors.len();

@@ -7,15 +7,17 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow, ensure};
 use serde::Deserialize;
-use sprag_testkit::flash::Geometry;
+use sprag_testkit::flash::FlashGeometry;
 
 use crate::loader::{Family, Loader, SwapMethod};
 
 /// A flash part and its regions, checked: whole sectors, no overlap, and all that the bootloader and the journal need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
-    /// Units and size of the part. The size is that of the file; a new file ends with the last region.
-    pub geometry: Geometry,
+    /// The geometry of the part.
+    pub geometry: FlashGeometry,
+    /// The size of the file in bytes; a new file ends with the last region.
+    pub capacity: u32,
     /// The bootloader with its slots.
     pub(crate) loader: Loader,
     /// Where progress is kept.
@@ -25,7 +27,9 @@ pub struct Layout {
 /// A layout as it is written, with checked units and regions; which regions there must be depends on what it is for.
 #[derive(Debug, Clone)]
 pub(crate) struct Parts {
-    pub(crate) geometry: Geometry,
+    pub(crate) geometry: FlashGeometry,
+    /// The end of the last region, in bytes.
+    pub(crate) capacity: u32,
     regions: BTreeMap<String, RawRegion>,
     pub(crate) boot: Option<Family>,
 }
@@ -73,8 +77,8 @@ impl Parts {
             check_region(name, region, erase_size)?;
         }
         check_overlaps(&regions)?;
-        let end = regions.values().map(|region| region.offset + region.size).max().unwrap_or(0);
-        Ok(Self { geometry: Geometry { capacity: end, write_size, erase_size, erased }, regions, boot })
+        let capacity = regions.values().map(|region| region.offset + region.size).max().unwrap_or(0);
+        Ok(Self { geometry: FlashGeometry { write_size, erase_size, erased }, capacity, regions, boot })
     }
 
     pub(crate) fn region(&self, name: &str) -> anyhow::Result<Range<u32>> {
@@ -148,7 +152,7 @@ impl Layout {
         let geometry = parts.geometry;
         let sector = geometry.erase_size;
         ensure!(journal.len() as u32 / sector >= 2, "regions.journal: less than two sectors of {sector} bytes");
-        Ok(Self { geometry, loader, journal })
+        Ok(Self { geometry, capacity: parts.capacity, loader, journal })
     }
 
     /// The layout for a file of this size, which may hold more flash than the regions name.
@@ -156,18 +160,19 @@ impl Layout {
     /// # Errors
     /// The file is too small, or no whole number of sectors.
     pub fn for_file_of(mut self, bytes: u64) -> anyhow::Result<Self> {
-        self.geometry = for_file_of(self.geometry, bytes)?;
+        self.capacity = capacity_of(self.capacity, self.geometry, bytes)?;
         Ok(self)
     }
 }
 
-/// The geometry for a file of this size, which may hold more flash than the regions name.
-pub(crate) fn for_file_of(geometry: Geometry, bytes: u64) -> anyhow::Result<Geometry> {
-    let Geometry { capacity, erase_size, .. } = geometry;
-    ensure!(bytes >= capacity.into(), "{bytes} bytes, but the layout's regions reach to {capacity}");
+/// Returns the size of the flash in a file of so many bytes, which may hold more flash than the regions name: those reach to
+/// `regions_end`.
+pub(crate) fn capacity_of(regions_end: u32, geometry: FlashGeometry, bytes: u64) -> anyhow::Result<u32> {
+    ensure!(bytes >= regions_end.into(), "{bytes} bytes, but the layout's regions reach to {regions_end}");
     let capacity = u32::try_from(bytes).context("more than 4 GiB")?;
-    ensure!(capacity.is_multiple_of(erase_size), "no whole number of sectors of {erase_size} bytes");
-    Ok(Geometry { capacity, ..geometry })
+    let sector = geometry.erase_size;
+    ensure!(capacity.is_multiple_of(sector), "no whole number of sectors of {sector} bytes");
+    Ok(capacity)
 }
 
 fn check_region(name: &str, region: &RawRegion, erase_size: u32) -> anyhow::Result<()> {
@@ -217,8 +222,8 @@ mod tests {
     #[test]
     fn a_good_layout_is_taken() {
         let layout = Layout::parse(GOOD).unwrap();
-        assert_eq!((layout.journal.clone(), layout.geometry.capacity), (0x10000..0x12000, 0x12000));
-        assert_eq!(layout.clone().for_file_of(0x20000).unwrap().geometry.capacity, 0x20000);
+        assert_eq!((layout.journal.clone(), layout.capacity), (0x10000..0x12000, 0x12000));
+        assert_eq!(layout.clone().for_file_of(0x20000).unwrap().capacity, 0x20000);
         assert!(layout.for_file_of(0x11000).is_err());
     }
 

@@ -9,13 +9,14 @@ use anyhow::{Context, anyhow, ensure};
 use embedded_storage_async::nor_flash::ReadNorFlash;
 use serde::Deserialize;
 use sprag::boot::esp_idf::{App, Table};
-use sprag::boot::mcuboot::{CypressLayout, Slot, Units};
+use sprag::boot::mcuboot::{CypressLayout, Slot};
 use sprag::boot::{
-    BootControl, Cypress, DirectXip, EmbassyBoot, Error, EspIdf, Layout, McuBoot, Method, Room, State, Swap, embassy,
+    BootControl, Cypress, DirectXip, EmbassyBoot, Error, EspIdf, ImageRegion, Layout, McuBoot, Method, State, Swap,
+    embassy,
 };
 use sprag::verify::{self, Format, Image, Policy, Promised};
 use sprag_testkit::esp_idf as esp_model;
-use sprag_testkit::flash::{Geometry, Region, SimFlash};
+use sprag_testkit::flash::{FlashGeometry, Region, SimFlash};
 use sprag_testkit::image::{self, Version};
 use sprag_testkit::mcuboot::{self as model, Mark, Trailer};
 
@@ -157,7 +158,9 @@ pub(crate) struct Found {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Loader {
     pub(crate) family: Family,
-    pub(crate) geometry: Geometry,
+    pub(crate) geometry: FlashGeometry,
+    /// The size of the flash in bytes.
+    capacity: u32,
     /// The two slots, and what the bootloader keeps beside them; for ESP-IDF, what its partition table is made from.
     regions: Vec<Range<u32>>,
 }
@@ -193,13 +196,13 @@ impl Loader {
                 regions.to_vec()
             }
         };
-        Ok(Self { family, geometry: parts.geometry, regions })
+        Ok(Self { family, geometry: parts.geometry, capacity: parts.capacity, regions })
     }
 
     /// Returns the bootloader of a layout, with all that a whole device needs.
     pub(crate) fn whole(parts: &Parts) -> anyhow::Result<Self> {
         let mut loader = Self::new(parts)?;
-        let Geometry { write_size, erase_size, erased, .. } = loader.geometry;
+        let FlashGeometry { write_size, erase_size, erased } = loader.geometry;
         match &loader.family {
             Family::Mcuboot { method: SwapMethod::Scratch, .. } => loader.regions.push(parts.region("scratch")?),
             Family::Mcuboot { .. } | Family::McubootXip { .. } => {}
@@ -212,7 +215,8 @@ impl Loader {
                     loader.regions[0].len() as u32 / erase_size
                 );
                 loader.regions.push(parts.region("scratch")?);
-                let needs = loader.cypress(&SimFlash::in_memory(loader.geometry), *max_sectors).status_size();
+                let needs =
+                    loader.cypress(&SimFlash::in_memory(loader.capacity, loader.geometry), *max_sectors).status_size();
                 let status = loader.regions[2].len() as u32;
                 ensure!(status >= needs, "regions.status: {status:#x} bytes, but the bootloader needs {needs:#x}");
             }
@@ -233,7 +237,7 @@ impl Loader {
                     anyhow::bail!("boot.table_offset: {table_offset:#x} is within regions.{name}");
                 }
                 ensure!(
-                    table.end <= loader.geometry.capacity && table_offset.is_multiple_of(ESP_SECTOR),
+                    table.end <= loader.capacity && table_offset.is_multiple_of(ESP_SECTOR),
                     "boot.table_offset: {table_offset:#x} is no sector below the end of the last region"
                 );
             }
@@ -272,7 +276,7 @@ impl Loader {
         let all = whole(flash);
         let mut table = vec![0; 0xC00];
         all.read_now(table_offset, &mut table)?;
-        let partitions = esp_model::Partitions::read(&table, flash.geometry().capacity)
+        let partitions = esp_model::Partitions::read(&table, flash.capacity())
             .ok_or_else(|| anyhow!("there is no partition table at {table_offset:#x}"))?;
         let build = if rollback { esp_model::Build::Rollback } else { esp_model::Build::Plain };
         Ok(esp_model::EspIdf::new(all, partitions, build, esp_model::check_image))
@@ -296,7 +300,8 @@ impl Loader {
                 // Without a key: a bootloader has its own, and what the firmware takes is judged by the firmware's key.
                 let mut bootloader = model::Bootloader::new(primary, secondary, method);
                 // As many as the hand-over's layout has unless told otherwise: both must agree where the trailer begins.
-                let sectors = self.regions[0].len() as u32 / self.geometry.erase_size;
+                let larger = self.regions[0].len().max(self.regions[1].len());
+                let sectors = larger as u32 / self.geometry.erase_size;
                 bootloader.settings.max_img_sectors = max_sectors.unwrap_or(sectors.max(128));
                 Ok(started(bootloader.boot()?))
             }
@@ -396,12 +401,11 @@ impl Loader {
 
     /// Returns the hand-over of a family whose slots the layout names.
     fn over_slots<'b>(&self, flash: &SimFlash, place: Place, row: &'b mut Vec<u8>) -> Option<AnyBoot<'b>> {
-        let Geometry { write_size, erase_size, erased, .. } = self.geometry;
+        let FlashGeometry { write_size, erase_size, .. } = self.geometry;
         Some(match &self.family {
             Family::Mcuboot { method, max_sectors } => {
                 let [primary, secondary] = self.slots(flash);
-                let size = self.regions[0].len() as u32;
-                let mut layout = Layout::new(size, write_size, erase_size, erased).method(match method {
+                let mut layout = Layout::new(self.geometry).method(match method {
                     SwapMethod::Move => Method::Move,
                     SwapMethod::Scratch => Method::Scratch,
                     SwapMethod::Offset => Method::Offset,
@@ -414,7 +418,7 @@ impl Loader {
             }
             Family::McubootXip { revert, .. } => {
                 let [primary, secondary] = self.slots(flash);
-                let layout = Layout::new(self.regions[0].len() as u32, write_size, erase_size, erased);
+                let layout = Layout::new(self.geometry);
                 let boot = match place {
                     Place::Slot(Slot::Secondary) => DirectXip::new(secondary, primary, Slot::Secondary, layout),
                     _ => DirectXip::new(primary, secondary, Slot::Primary, layout),
@@ -424,14 +428,14 @@ impl Loader {
             Family::McubootCypress { max_sectors, image, scratch } => {
                 let [primary, secondary] = self.slots(flash);
                 let mut layout = CypressLayout::new(*max_sectors).image(*image, *scratch);
-                layout.internal = Units { write_size, erase_size, erased };
+                layout.internal = self.geometry;
                 row.resize(erase_size.max(write_size).max(64) as usize, 0);
                 AnyBoot::Cypress(Cypress::new(primary, secondary, self.region(flash, 2), layout, row))
             }
             Family::EspIdf { .. } => return None,
             Family::EmbassyBoot {} => {
                 let active_size = self.regions[0].len() as u32;
-                let layout = embassy::Layout { active_size, erase_size, write_size, erased };
+                let layout = embassy::Layout { active_size, dfu: self.geometry, state: self.geometry };
                 AnyBoot::Embassy(EmbassyBoot::new(self.region(flash, 2), layout))
             }
         })
@@ -512,7 +516,7 @@ impl Loader {
         let mut row = vec![];
         let place = Place::Slot(Slot::Primary);
         let limit = self.over_slots(flash, place, &mut row).map_or(first.len(), |boot| {
-            let Room { start, end, .. } = boot.room();
+            let ImageRegion { start, end, .. } = boot.image_region();
             (end - start) as usize
         });
         let slot = match self.family {
@@ -521,7 +525,7 @@ impl Loader {
             _ => "primary slot",
         };
         ensure!(image.len() <= limit, "the image of {} bytes does not fit: the {slot} takes {limit}", image.len());
-        let Geometry { write_size, erased, .. } = self.geometry;
+        let FlashGeometry { write_size, erased, .. } = self.geometry;
         let mut image = image.to_vec();
         match &self.family {
             Family::McubootXip { revert: true, .. } => {
@@ -580,8 +584,8 @@ macro_rules! each {
 }
 
 impl BootControl for AnyBoot<'_> {
-    fn room(&self) -> Room {
-        each!(self, boot => boot.room())
+    fn image_region(&self) -> ImageRegion {
+        each!(self, boot => boot.image_region())
     }
 
     fn held_back(&self) -> usize {
@@ -635,7 +639,7 @@ impl Format for AnyFormat {
 type Prepare = fn(&[Region; 3]) -> anyhow::Result<()>;
 
 /// Returns embassy-boot as it is built for a flash, if it is: its write unit and its sectors are fixed by a build.
-fn embassy_prepare(geometry: Geometry) -> Option<Prepare> {
+fn embassy_prepare(geometry: FlashGeometry) -> Option<Prepare> {
     macro_rules! builds {
         ($($write:literal: $($erase:literal)*,)*) => {
             match (geometry.write_size, geometry.erase_size) {
@@ -662,7 +666,7 @@ fn prepare<const WRITE: usize, const ERASE: usize>(regions: &[Region; 3]) -> any
 }
 
 fn whole(flash: &SimFlash) -> Region {
-    flash.region(0..flash.geometry().capacity)
+    flash.region(0..flash.capacity())
 }
 
 /// Returns the version of an ESP-IDF image that may run, or why there is none.

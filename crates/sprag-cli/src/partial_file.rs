@@ -3,7 +3,8 @@
 //! The record has one JSON object per line. The first line marks the files as this program's and names the object:
 //! `{"sprag":1,"total":1049233,"etag":"\"5d41\""}`, with nulls where the server gave no strong ETag. Each further line is
 //! the digest of a segment of at most 64 KiB: `{"from":0,"to":65536,"sha256":"…"}`. A segment that grows has two lines,
-//! which are written in turn, each before the bytes that it covers: a kill at any point leaves one of them valid. Bytes
+//! which are written in turn, each before the bytes that it covers: a kill at any point leaves one of them valid, or the
+//! segments before it. Bytes
 //! behind the last segment whose digest is right are fetched again: they were never written, or did not reach the disk
 //! before the power failed.
 

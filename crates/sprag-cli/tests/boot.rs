@@ -8,7 +8,7 @@ use common::{Ran, sprag};
 use ed25519_dalek::SigningKey;
 use serde_json::{Value, json};
 use sprag_testkit::esp_idf::{Build, Entry, EspIdf, Partitions};
-use sprag_testkit::flash::{Geometry, SimFlash};
+use sprag_testkit::flash::{FlashGeometry, SimFlash};
 use sprag_testkit::image::{McuBootImage, Version};
 use sprag_testkit::mcuboot::{Bootloader, Cypress, Method, Xip, check_image};
 use tempfile::TempDir;
@@ -16,7 +16,9 @@ use tempfile::TempDir;
 const UNITS: &str = "write_size = 8\nerase_size = 4096\nerased_value = 0xFF\n";
 const SLOTS: &str = "[regions.primary]\noffset = 0x0\nsize = 0x8000\n\
     [regions.secondary]\noffset = 0x8000\nsize = 0x8000\n";
-const NOR: Geometry = Geometry { capacity: 0x1_0000, write_size: 8, erase_size: 4096, erased: 0xFF };
+const NOR: FlashGeometry = FlashGeometry { write_size: 8, erase_size: 4096, erased: 0xFF };
+/// The size of a flash with both slots and nothing else.
+const CAPACITY: u32 = 0x1_0000;
 
 fn image(major: u8) -> Vec<u8> {
     let version = Version { major, minor: 0, revision: 0, build: 0 };
@@ -26,14 +28,15 @@ fn image(major: u8) -> Vec<u8> {
 /// A flash file and its layout.
 struct Desk {
     dir: TempDir,
-    geometry: Geometry,
+    capacity: u32,
+    geometry: FlashGeometry,
 }
 
 impl Desk {
-    fn new(geometry: Geometry, layout: &str, contents: &[(u32, &[u8])]) -> Self {
-        let desk = Self { dir: tempfile::tempdir().unwrap(), geometry };
+    fn new(capacity: u32, geometry: FlashGeometry, layout: &str, contents: &[(u32, &[u8])]) -> Self {
+        let desk = Self { dir: tempfile::tempdir().unwrap(), capacity, geometry };
         std::fs::write(desk.path("layout.toml"), layout).unwrap();
-        let flash = SimFlash::create(&desk.path("flash.bin"), geometry).unwrap();
+        let flash = SimFlash::create(&desk.path("flash.bin"), capacity, geometry).unwrap();
         contents.iter().for_each(|(at, bytes)| flash.load(*at, bytes).unwrap());
         desk
     }
@@ -43,7 +46,7 @@ impl Desk {
     }
 
     fn flash(&self) -> SimFlash {
-        SimFlash::open(&self.path("flash.bin"), self.geometry).unwrap()
+        SimFlash::open(&self.path("flash.bin"), self.capacity, self.geometry).unwrap()
     }
 
     fn boot(&self, arguments: &[&str]) -> Ran {
@@ -72,7 +75,7 @@ fn mcuboot_by_every_method() {
         ("overwrite", Method::Overwrite, 0),
     ] {
         let layout = format!("{UNITS}{SLOTS}[boot]\nfamily = 'mcuboot'\nmethod = '{method}'\n");
-        let desk = Desk::new(NOR, &layout, &[(0, &image(1)), (0x8000 + start, &image(2))]);
+        let desk = Desk::new(CAPACITY, NOR, &layout, &[(0, &image(1)), (0x8000 + start, &image(2))]);
         let reset = || {
             let flash = desk.flash();
             let (primary, secondary) = (flash.region(0..0x8000), flash.region(0x8000..0x1_0000));
@@ -105,7 +108,7 @@ fn an_interrupted_swap_is_shown_and_left_alone() {
         let layout = format!("{UNITS}{SLOTS}[boot]\nfamily = 'mcuboot'\nmethod = '{method}'\n");
         let magic = [0x77, 0xc2, 0x95, 0xf3, 0x60, 0xd2, 0xef, 0x7f, 0x35, 0x52, 0x50, 0x0f, 0x2c, 0xb6, 0x79, 0x80];
         // Neither slot has an image at its start: that a swap is under way is said all the same.
-        let desk = Desk::new(NOR, &layout, &[(0x8000 - 16, &magic), (0x8000 - 40, &[2])]);
+        let desk = Desk::new(CAPACITY, NOR, &layout, &[(0x8000 - 16, &magic), (0x8000 - 40, &[2])]);
         let before = desk.flash().contents();
         assert_eq!(desk.show()["boot"], json!("interrupted swap"));
         let text = desk.boot(&["show"]).succeeded().stdout;
@@ -126,7 +129,6 @@ fn a_slot_may_be_one_sector_larger() {
              [regions.secondary]\noffset = {primary:#x}\nsize = {secondary:#x}\n"
         )
     };
-    let geometry = Geometry { capacity: 0x1_1000, ..NOR };
     for (primary, secondary, accepts) in
         [(0x8000, 0x9000, "offset"), (0x9000, 0x8000, "move"), (0x8000, 0xA000, ""), (0xA000, 0x8000, "")]
     {
@@ -134,8 +136,8 @@ fn a_slot_may_be_one_sector_larger() {
         for method in ["move", "scratch", "offset", "overwrite"] {
             let regions = slots(primary, secondary);
             let layout = format!("{UNITS}{regions}[boot]\nfamily = 'mcuboot'\nmethod = '{method}'\n");
-            let geometry = Geometry { capacity: (primary + secondary).max(geometry.capacity), ..geometry };
-            let desk = Desk::new(geometry, &layout, &[(0, &image(1)), (primary + start, &image(2))]);
+            let capacity = (primary + secondary).max(0x1_1000);
+            let desk = Desk::new(capacity, NOR, &layout, &[(0, &image(1)), (primary + start, &image(2))]);
             if method == accepts {
                 assert_eq!(desk.call(&["stage"]), "staged for a test");
                 assert_eq!(desk.show()["secondary"]["magic"], json!("set"));
@@ -152,7 +154,7 @@ fn mcuboot_where_images_lie() {
         let layout = |running| {
             format!("{UNITS}{SLOTS}[boot]\nfamily = 'mcuboot-xip'\nrunning = '{running}'\nrevert = {revert}\n")
         };
-        let desk = Desk::new(NOR, &layout("secondary"), &[(0, &image(1)), (0x8000, &image(0))]);
+        let desk = Desk::new(CAPACITY, NOR, &layout("secondary"), &[(0, &image(1)), (0x8000, &image(0))]);
         let reset = || {
             let flash = desk.flash();
             let slots = [flash.region(0..0x8000), flash.region(0x8000..0x1_0000)];
@@ -180,7 +182,7 @@ fn mcuboot_where_images_lie_without_the_running_slot() {
         let magic = [0x77, 0xc2, 0x95, 0xf3, 0x60, 0xd2, 0xef, 0x7f, 0x35, 0x52, 0x50, 0x0f, 0x2c, 0xb6, 0x79, 0x80];
         let parts: [(u32, &[u8]); 4] =
             [(0, &image(1)), (0x8000, &image(2)), (0x8000 - 16, &magic), (0x8000 - 24, &[1])];
-        let desk = Desk::new(NOR, &format!("{layout}revert = {revert}\n"), &parts);
+        let desk = Desk::new(CAPACITY, NOR, &format!("{layout}revert = {revert}\n"), &parts);
         let before = desk.flash().contents();
         match says {
             Some(says) => {
@@ -203,8 +205,9 @@ fn infineons_mcuboot() {
     let layout = "write_size = 512\nerase_size = 512\nerased_value = 0\n".to_owned()
         + SLOTS
         + "[regions.status]\noffset = 0x10000\nsize = 0x3000\n[boot]\nfamily = 'mcuboot-cypress'\nmax_sectors = 64\n";
-    let geometry = Geometry { capacity: 0x1_4000, write_size: 512, erase_size: 512, erased: 0 };
-    let desk = Desk::new(geometry, &layout, &[(0, &image(1)), (0x8000, &image(2))]);
+    let capacity = 0x1_4000;
+    let geometry = FlashGeometry { write_size: 512, erase_size: 512, erased: 0 };
+    let desk = Desk::new(capacity, geometry, &layout, &[(0, &image(1)), (0x8000, &image(2))]);
     let reset = || {
         let flash = desk.flash();
         let [primary, secondary] = [0..0x8000, 0x8000..0x1_0000].map(|range| flash.region(range));
@@ -233,8 +236,10 @@ fn esp_idf() {
     };
     let rows = [(1, 0, 0xD000, 0x2000), (0, 0x10, 0x1_0000, 0x1_0000), (0, 0x11, 0x2_0000, 0x1_0000)];
     let layout = "write_size = 4\nerase_size = 4096\nerased_value = 0xFF\n[boot]\nfamily = 'esp-idf'\n";
-    let geometry = Geometry { capacity: 0x3_0000, write_size: 4, erase_size: 4096, erased: 0xFF };
-    let desk = Desk::new(geometry, layout, &[(0x8000, &table(&rows)), (0x1_0000, &image(1)), (0x2_0000, &image(2))]);
+    let capacity = 0x3_0000;
+    let geometry = FlashGeometry { write_size: 4, erase_size: 4096, erased: 0xFF };
+    let desk =
+        Desk::new(capacity, geometry, layout, &[(0x8000, &table(&rows)), (0x1_0000, &image(1)), (0x2_0000, &image(2))]);
     let reset = || {
         let partitions = Partitions::new(0xD000, None, [0x1_0000..0x2_0000, 0x2_0000..0x3_0000]);
         let may_run = |bytes: &[u8]| check_image(bytes, None).is_ok();
@@ -269,13 +274,14 @@ fn esp_idf_without_the_running_app() {
     };
     let rows = [row(1, 0, 0xD000, 0x2000), row(0, 0x10, 0x1_0000, 0x1_0000), row(0, 0x11, 0x2_0000, 0x1_0000)];
     let layout = "write_size = 4\nerase_size = 4096\nerased_value = 0xFF\n[boot]\nfamily = 'esp-idf'\n";
-    let geometry = Geometry { capacity: 0x3_0000, write_size: 4, erase_size: 4096, erased: 0xFF };
+    let capacity = 0x3_0000;
+    let geometry = FlashGeometry { write_size: 4, erase_size: 4096, erased: 0xFF };
     let known = format!("{layout}running = 'ota_0'\n");
     for (rollback, stage) in [(true, &["stage", "--permanent"][..]), (false, &["stage"])] {
         let rollback = format!("rollback = {rollback}\n");
         let first = Entry::new(1, 2).bytes();
         let parts: [(u32, &[u8]); 2] = [(0x8000, &rows.concat()), (0xD000, &first)];
-        let desk = Desk::new(geometry, &format!("{layout}{rollback}"), &parts);
+        let desk = Desk::new(capacity, geometry, &format!("{layout}{rollback}"), &parts);
         assert_eq!(desk.call(&["unstage"]), "settled", "ota_0 runs in any case");
         assert_eq!(desk.call(stage), "staged for good");
         let staged = desk.flash().contents();
@@ -299,7 +305,7 @@ fn embassy_boot() {
         "{UNITS}[regions.active]\noffset = 0x0\nsize = 0x4000\n[regions.dfu]\noffset = 0x4000\nsize = 0x5000\n\
          [regions.state]\noffset = 0x9000\nsize = 0x1000\n[boot]\nfamily = 'embassy-boot'\n"
     );
-    let desk = Desk::new(NOR, &layout, &[(0, &image(1)), (0x4000, &image(2))]);
+    let desk = Desk::new(CAPACITY, NOR, &layout, &[(0, &image(1)), (0x4000, &image(2))]);
     assert_eq!(desk.show()["magic"], json!("erased"));
     assert_eq!(desk.call(&["stage"]), "staged for a test");
     assert_eq!(desk.show()["magic"], json!("swap"));
@@ -322,13 +328,13 @@ fn what_cannot_be_used_is_refused_by_name() {
         (format!("{UNITS}{SLOTS}[boot]\nfamily = 'embassy-boot'\n"), "regions.active: missing"),
         (format!("{UNITS}{SLOTS}[boot]\nfamily = 'mcuboot-xip'\nrunning = 'both'\n"), "unknown variant `both`"),
     ] {
-        let desk = Desk::new(NOR, &layout, &[]);
+        let desk = Desk::new(CAPACITY, NOR, &layout, &[]);
         desk.boot(&["show"]).refused(2, &["layout.toml", says]);
     }
     let huge = format!("{UNITS}{SLOTS}[boot]\nfamily = 'mcuboot'\nmax_sectors = 100000\n");
-    let desk = Desk::new(NOR, &huge, &[(0x8000, &image(2))]);
+    let desk = Desk::new(CAPACITY, NOR, &huge, &[(0x8000, &image(2))]);
     desk.boot(&["stage"]).refused(2, &["layout.toml: the bootloader's layout does not fit the flash"]);
-    let desk = Desk::new(NOR, &format!("{UNITS}{SLOTS}"), &[]);
+    let desk = Desk::new(CAPACITY, NOR, &format!("{UNITS}{SLOTS}"), &[]);
     desk.boot(&["stage"]).refused(1, &["there is no image that may run where updates go"]);
     std::fs::remove_file(desk.path("flash.bin")).unwrap();
     desk.boot(&["show"]).refused(2, &["flash.bin"]);

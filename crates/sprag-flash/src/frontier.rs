@@ -13,10 +13,11 @@
 
 use embedded_storage_async::nor_flash::ReadNorFlash;
 
-use crate::cells::{each_piece, is_blank};
-use crate::geometry::Geometry;
-use crate::sectors::{Sector, SectorMap};
 use crate::session::{Progress, SessionRecord};
+use sprag_core::FlashGeometry;
+use sprag_core::SectorMap;
+use sprag_core::scan::{each_piece, is_blank};
+use sprag_core::sectors::Sector;
 
 /// Where to go on, and in what state the flash is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +35,7 @@ pub(crate) struct Frontier {
 /// Finds it, from the last record on.
 pub(crate) async fn find<F: ReadNorFlash>(
     flash: &mut F,
-    geometry: Geometry,
+    geometry: FlashGeometry,
     map: SectorMap<'_>,
     scratch: &mut [u8],
     session: &SessionRecord,
@@ -79,7 +80,7 @@ struct Block {
 /// The last block of a sector that does not read as erased.
 async fn last_block<F: ReadNorFlash>(
     flash: &mut F,
-    geometry: Geometry,
+    geometry: FlashGeometry,
     scratch: &mut [u8],
     session: &SessionRecord,
     sector: Sector,

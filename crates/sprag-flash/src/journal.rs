@@ -9,11 +9,12 @@
 //! | bank header | `"SpJ"`, version, sequence `u32`, CRC-32 |
 //! | record | kind `u8`, version `u8`, length `u16`, payload, CRC-32 of all before it |
 
-use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
 use embedded_storage_async::nor_flash::{NorFlash, NorFlashError, NorFlashErrorKind};
 
+use sprag_core::FlashGeometry;
+use sprag_core::crc::CRC_32;
+
 use crate::error::Error;
-use crate::geometry::Geometry;
 
 /// Record kinds are 1 to this.
 pub const KINDS: u8 = 5;
@@ -26,8 +27,6 @@ const HEADER: usize = 12;
 /// Kind, version and length before the payload; the CRC after it.
 const FRONT: usize = 4;
 const CHECK: usize = 4;
-/// No table: 1 KiB of flash saved, and a record is a hundred bytes.
-const CRC: Crc<u32, NoTable> = Crc::<u32, NoTable>::new(&CRC_32_ISO_HDLC);
 
 /// A journal in a region of flash of its own.
 ///
@@ -37,7 +36,7 @@ const CRC: Crc<u32, NoTable> = Crc::<u32, NoTable>::new(&CRC_32_ISO_HDLC);
 #[derive(Debug)]
 pub struct Journal<'b, F> {
     flash: F,
-    geometry: Geometry,
+    geometry: FlashGeometry,
     scratch: &'b mut [u8],
     /// What a scan found; `None` before the first one, and after a write that may not have been completed.
     found: Option<Found>,
@@ -72,7 +71,7 @@ impl<'b, F: NorFlash> Journal<'b, F> {
     ///
     /// `scratch` is used during calls only. It must hold the largest record with its 8 bytes of frame, padded to whole
     /// write units; 256 bytes do for those of the other crates here, and one unit where that is larger.
-    pub fn new(flash: F, geometry: Geometry, scratch: &'b mut [u8]) -> Self {
+    pub fn new(flash: F, geometry: FlashGeometry, scratch: &'b mut [u8]) -> Self {
         Self { flash, geometry, scratch, found: None }
     }
 
@@ -214,7 +213,7 @@ impl<'b, F: NorFlash> Journal<'b, F> {
         if let Some(found) = self.found {
             return Ok(found);
         }
-        if !self.geometry.is_sound() {
+        if !self.geometry.is_valid() {
             return Err(Error::Geometry);
         }
         if self.bank_size() == 0 {
@@ -299,7 +298,7 @@ impl<'b, F: NorFlash> Journal<'b, F> {
             *to = *from;
         }
         let checked = FRONT.saturating_add(payload.len());
-        let check = CRC.checksum(self.scratch.get(..checked).unwrap_or_default());
+        let check = CRC_32.checksum(self.scratch.get(..checked).unwrap_or_default());
         for (to, from) in self.scratch.iter_mut().skip(checked).zip(check.to_le_bytes()) {
             *to = from;
         }
@@ -321,9 +320,9 @@ impl<'b, F: NorFlash> Journal<'b, F> {
         let offset = self.offset(bank, at);
         let bytes = self.scratch.get(..length).ok_or(Error::Buffer { needed: length })?;
         self.flash.write(offset, bytes).await.map_err(|e| Error::Journal(e.kind()))?;
-        let before = CRC.checksum(bytes);
+        let before = CRC_32.checksum(bytes);
         let read = !self.is_unreadable(bank, at, length).await?;
-        Ok(read && CRC.checksum(self.scratch.get(..length).unwrap_or_default()) == before)
+        Ok(read && CRC_32.checksum(self.scratch.get(..length).unwrap_or_default()) == before)
     }
 
     /// Reads at least `length` bytes to the front of the scratch buffer; whether that failed, as it does for a torn unit
@@ -404,7 +403,7 @@ fn framed(payload: usize) -> usize {
 fn bank_header(sequence: u32) -> [u8; HEADER] {
     let ([a, b, c], [s0, s1, s2, s3]) = (MAGIC, sequence.to_le_bytes());
     let front = [a, b, c, VERSION, s0, s1, s2, s3];
-    let [c0, c1, c2, c3] = CRC.checksum(&front).to_le_bytes();
+    let [c0, c1, c2, c3] = CRC_32.checksum(&front).to_le_bytes();
     [a, b, c, VERSION, s0, s1, s2, s3, c0, c1, c2, c3]
 }
 
@@ -414,5 +413,7 @@ fn sequence_of(header: &[u8]) -> Option<u32> {
 }
 
 fn is_intact(record: &[u8]) -> bool {
-    record.split_last_chunk::<CHECK>().is_some_and(|(front, check)| CRC.checksum(front) == u32::from_le_bytes(*check))
+    record
+        .split_last_chunk::<CHECK>()
+        .is_some_and(|(front, check)| CRC_32.checksum(front) == u32::from_le_bytes(*check))
 }

@@ -12,12 +12,9 @@
 )]
 #![doc = include_str!("../README.md")]
 
-mod cells;
 mod error;
 mod frontier;
-mod geometry;
 pub mod journal;
-mod sectors;
 mod session;
 mod tip;
 mod transfer;
@@ -25,10 +22,9 @@ mod window;
 mod writer;
 
 pub use error::Error;
-pub use geometry::Geometry;
 pub use journal::Journal;
-pub use sectors::Sectors;
 pub use session::{CONVERSATION, HELD_BACK_MAX, IDENTITY_MAX, JOB, Session};
+pub use sprag_core::{FlashGeometry, Sectors};
 pub use transfer::{FeedError, Transfer};
 pub use window::Window;
 pub use writer::SlotWriter;

@@ -2,17 +2,18 @@
 
 use embedded_storage_async::nor_flash::{NorFlash, NorFlashError};
 
-use crate::cells::{is_blank, matching};
 use crate::error::Error;
-use crate::geometry::Geometry;
 use crate::journal::Journal;
-use crate::sectors::{Sector, SectorMap};
 use crate::session::{HEAD, PROGRESS, Progress};
+use sprag_core::FlashGeometry;
+use sprag_core::SectorMap;
+use sprag_core::scan::{is_blank, matching};
+use sprag_core::sectors::Sector;
 
 /// How a slot is written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules<'b> {
-    pub(crate) geometry: Geometry,
+    pub(crate) geometry: FlashGeometry,
     pub(crate) map: SectorMap<'b>,
     pub(crate) read_back: bool,
     pub(crate) trust_blank: bool,

@@ -5,16 +5,16 @@ use core::ops::Range;
 
 use embedded_storage_async::nor_flash::{NorFlash, NorFlashError};
 
-use crate::cells::{is_blank, matching};
 use crate::error::Error;
 use crate::frontier::{self, Frontier};
-use crate::geometry::Geometry;
 use crate::journal::Journal;
-use crate::sectors::{SectorMap, Sectors};
 use crate::session::{HEAD, HELD_BACK_MAX, PROGRESS, Progress, SESSION, Session, SessionRecord};
 use crate::tip::{Rules, Tip};
 use crate::transfer::Transfer;
 use crate::window::{Head, Window};
+use sprag_core::FlashGeometry;
+use sprag_core::scan::{is_blank, matching};
+use sprag_core::{SectorMap, Sectors};
 
 /// A slot, and the journal of what lies in it.
 ///
@@ -36,7 +36,7 @@ pub struct SlotWriter<'b, F, J> {
 
 impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
     /// A writer for the slot that is the whole of `flash`.
-    pub fn new(flash: F, geometry: Geometry, journal: Journal<'b, J>, buf: &'b mut [u8]) -> Self {
+    pub fn new(flash: F, geometry: FlashGeometry, journal: Journal<'b, J>, buf: &'b mut [u8]) -> Self {
         let map = SectorMap { runs: &[], erase_size: geometry.erase_size };
         let rules = Rules { geometry, map, read_back: true, trust_blank: false, held_back: 0 };
         Self { flash, journal, buf, second: &mut [], healed: None, rules, every: None }
@@ -157,7 +157,7 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
     }
 
     /// Units and erased value of the slot, as they were given.
-    pub fn geometry(&self) -> Geometry {
+    pub fn geometry(&self) -> FlashGeometry {
         self.rules.geometry
     }
 
@@ -314,7 +314,7 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
 
     fn check_parameters(&self) -> Result<(), Error> {
         let Rules { geometry, map, .. } = self.rules;
-        if !geometry.is_sound() || !map.is_sound(geometry.write_size) {
+        if !geometry.is_valid() || !map.is_valid(geometry.write_size) {
             return Err(Error::Geometry);
         }
         let held_back = self.rules.held_back;

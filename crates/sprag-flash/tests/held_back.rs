@@ -6,7 +6,7 @@ mod common;
 use common::{PARTS, TORN};
 use embassy_futures::block_on;
 use embedded_storage_async::nor_flash::ReadNorFlash;
-use sprag_flash::{Error, Geometry, HELD_BACK_MAX, Journal, SlotWriter};
+use sprag_flash::{Error, FlashGeometry, HELD_BACK_MAX, Journal, SlotWriter};
 use sprag_testkit::flash::{self, Region, SimFlash};
 
 const SECTOR: u32 = 512;
@@ -19,10 +19,10 @@ fn image() -> Vec<u8> {
 
 /// Gives a writer to `life`. It is told what to hold back only where a download begins.
 fn with<T>(flash: &SimFlash, life: impl FnOnce(&mut SlotWriter<'_, Region, Region>) -> T) -> T {
-    let flash::Geometry { write_size, erase_size, erased, .. } = flash.geometry();
-    let geometry = Geometry { write_size, erase_size, erased };
+    let flash::FlashGeometry { write_size, erase_size, erased, .. } = flash.geometry();
+    let geometry = FlashGeometry { write_size, erase_size, erased };
     let (mut buf, mut scratch) = ([0; 128], [0; 256]);
-    let journal = Journal::new(flash.region(SLOT..flash.geometry().capacity), geometry, &mut scratch);
+    let journal = Journal::new(flash.region(SLOT..flash.capacity()), geometry, &mut scratch);
     life(&mut SlotWriter::new(flash.region(0..SLOT), geometry, journal, &mut buf))
 }
 
@@ -68,10 +68,11 @@ fn begins(flash: &SimFlash, held_back: usize) -> bool {
 fn nothing_of_the_beginning_is_in_the_slot_before_it_is_asked_for() {
     for (write_size, _, erased) in PARTS.into_iter().filter(|(write_size, ..)| *write_size as usize <= HELD_BACK_MAX) {
         let held_back = write_size.max(8) as usize;
-        let part = flash::Geometry { capacity: SLOT + 4 * SECTOR, write_size, erase_size: SECTOR, erased };
+        let capacity = SLOT + 4 * SECTOR;
+        let part = flash::FlashGeometry { write_size, erase_size: SECTOR, erased };
         for torn in TORN {
             for cut in 0.. {
-                let flash = SimFlash::in_memory(part);
+                let flash = SimFlash::in_memory(capacity, part);
                 flash.load(0, &vec![0x5A; SLOT as usize]).unwrap();
                 flash.cut_power_after(cut, torn);
                 let whole = live(&flash, held_back).is_ok() && !flash.is_dead();
@@ -96,11 +97,12 @@ fn nothing_of_the_beginning_is_in_the_slot_before_it_is_asked_for() {
 
 #[test]
 fn lengths_that_cannot_work_are_refused() {
-    let part = flash::Geometry { capacity: SLOT + 4 * SECTOR, write_size: 8, erase_size: SECTOR, erased: 0xFF };
+    let capacity = SLOT + 4 * SECTOR;
+    let part = flash::FlashGeometry { write_size: 8, erase_size: SECTOR, erased: 0xFF };
     for (length, error) in [(4, Error::Geometry), (12, Error::Geometry), (HELD_BACK_MAX + 8, Error::Geometry)] {
-        let flash = SimFlash::in_memory(part);
+        let flash = SimFlash::in_memory(capacity, part);
         assert_eq!(live(&flash, length), Err(error), "{length}");
     }
-    let flash = SimFlash::in_memory(part);
+    let flash = SimFlash::in_memory(capacity, part);
     assert_eq!(with(&flash, |writer| block_on(writer.write_head())), Err(Error::NoSession));
 }

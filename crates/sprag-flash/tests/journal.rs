@@ -5,13 +5,13 @@ mod common;
 use common::{PARTS, TORN, operations, part};
 use embassy_futures::block_on;
 use proptest::prelude::*;
-use sprag_flash::{Error, Geometry, Journal};
+use sprag_flash::{Error, FlashGeometry, Journal};
 use sprag_testkit::cancel;
 use sprag_testkit::flash::Region;
 
 type Record = Option<Vec<u8>>;
 
-fn get(region: &Region, geometry: Geometry, kind: u8) -> Record {
+fn get(region: &Region, geometry: FlashGeometry, kind: u8) -> Record {
     let mut scratch = [0; 256];
     let mut journal = Journal::new(region.clone(), geometry, &mut scratch);
     block_on(journal.get(kind)).unwrap().map(<[u8]>::to_vec)
@@ -23,7 +23,7 @@ fn puts() -> Vec<(u8, Vec<u8>)> {
 }
 
 /// Applies puts until one fails; how many were done.
-fn apply(region: &Region, geometry: Geometry, puts: &[(u8, Vec<u8>)]) -> usize {
+fn apply(region: &Region, geometry: FlashGeometry, puts: &[(u8, Vec<u8>)]) -> usize {
     let mut scratch = [0; 256];
     let mut journal = Journal::new(region.clone(), geometry, &mut scratch);
     puts.iter().take_while(|(kind, payload)| block_on(journal.put(*kind, payload)).is_ok()).count()
@@ -86,7 +86,7 @@ fn a_put_is_all_or_nothing_at_every_cut_and_second_cut() {
     assert!(states > 10_000, "{states}");
 }
 
-fn check(region: &Region, geometry: Geometry, puts: &[(u8, Vec<u8>)], done: usize) {
+fn check(region: &Region, geometry: FlashGeometry, puts: &[(u8, Vec<u8>)], done: usize) {
     for kind in 1..=4 {
         let now = get(region, geometry, kind);
         let before = expected(&puts[..done], kind);
@@ -131,7 +131,7 @@ fn parameters_that_cannot_work_are_named() {
     assert_eq!(block_on(journal.put(sprag_flash::journal::KINDS + 1, &[1])), Err(Error::Record));
     let mut journal = Journal::new(region.flash().region(0..256), geometry, &mut scratch);
     assert_eq!(block_on(journal.put(1, &[1])), Err(Error::JournalTooSmall { needed: 512 }));
-    let mut journal = Journal::new(region, Geometry { write_size: 0, ..geometry }, &mut scratch);
+    let mut journal = Journal::new(region, FlashGeometry { write_size: 0, ..geometry }, &mut scratch);
     assert_eq!(block_on(journal.get(1)), Err(Error::Geometry));
 }
 

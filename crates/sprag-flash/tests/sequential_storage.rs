@@ -5,7 +5,7 @@
 use embassy_futures::block_on;
 use sequential_storage::cache::Cache;
 use sequential_storage::map::{MapConfig, MapConfigError, MapStorage};
-use sprag_flash::{CONVERSATION, Geometry, JOB, Journal};
+use sprag_flash::{CONVERSATION, FlashGeometry, JOB, Journal};
 use sprag_testkit::flash::{self, SimFlash, SizedRegion};
 
 const SECTOR: u32 = 4096;
@@ -33,7 +33,7 @@ fn records(every: u32, mut put: impl FnMut(u8, &[u8])) {
 }
 
 fn part(write_size: u32) -> SimFlash {
-    SimFlash::in_memory(flash::Geometry { capacity: SIZE, write_size, erase_size: SECTOR, erased: 0xFF })
+    SimFlash::in_memory(SIZE, flash::FlashGeometry { write_size, erase_size: SECTOR, erased: 0xFF })
 }
 
 fn erases(flash: &SimFlash) -> u32 {
@@ -54,7 +54,7 @@ fn spread(flash: &SimFlash, mut update: impl FnMut()) -> (u32, u32) {
 fn ours(write_size: u32, every: u32) -> (u32, u32) {
     let flash = part(write_size);
     let mut scratch = [0; 1024];
-    let geometry = Geometry { write_size, erase_size: SECTOR, erased: 0xFF };
+    let geometry = FlashGeometry { write_size, erase_size: SECTOR, erased: 0xFF };
     let mut journal = Journal::new(flash.region(0..SIZE), geometry, &mut scratch);
     spread(&flash, || records(every, |kind, payload| block_on(journal.put(kind, payload)).unwrap()))
 }

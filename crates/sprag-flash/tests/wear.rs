@@ -1,7 +1,7 @@
 //! What the journal costs: at most two erases of each of its sectors for an image of 1,024 sectors, at every write unit.
 
 use embassy_futures::block_on;
-use sprag_flash::{Error, Geometry, JOB, Journal, SlotWriter};
+use sprag_flash::{Error, FlashGeometry, JOB, Journal, SlotWriter};
 use sprag_testkit::flash::{Part, Sectors, SimFlash};
 
 const SECTORS: u32 = 1024;
@@ -9,10 +9,10 @@ const SECTORS: u32 = 1024;
 const RECORD: usize = 100;
 
 /// One update: the erases of the journal's sectors.
-fn update(flash: &SimFlash, geometry: Geometry, journal_sector: u32, n: u8) -> Vec<u32> {
+fn update(flash: &SimFlash, geometry: FlashGeometry, journal_sector: u32, n: u8) -> Vec<u32> {
     let slot = flash.region(0..SECTORS * geometry.erase_size);
-    let region = flash.region(slot.range().end..flash.geometry().capacity);
-    let journal_geometry = Geometry { erase_size: journal_sector, ..geometry };
+    let region = flash.region(slot.range().end..flash.capacity());
+    let journal_geometry = FlashGeometry { erase_size: journal_sector, ..geometry };
     flash.reset_stats();
     let (mut scratch, mut page) = ([0; 512], [0; 512]);
     let journal = Journal::new(region, journal_geometry, &mut scratch);
@@ -56,7 +56,7 @@ fn two_erases_at_most_for_1024_sectors_at_every_write_unit() {
             let part = Part { write_size, ..Part::stm32f4() };
             let flash = SimFlash::of(part.sectors(&sectors));
             flash.program_once();
-            let geometry = Geometry { write_size, erase_size, erased: 0xFF };
+            let geometry = FlashGeometry { write_size, erase_size, erased: 0xFF };
             for n in 0..6 {
                 let erases = update(&flash, geometry, journal_sector, n);
                 // The sectors of a bank are erased together.

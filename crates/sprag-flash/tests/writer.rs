@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use common::{Small, small_parts};
 use embassy_futures::block_on;
-use sprag_flash::{Error, FeedError, Geometry, JOB, Journal, SlotWriter};
+use sprag_flash::{Error, FeedError, FlashGeometry, JOB, Journal, SlotWriter};
 use sprag_testkit::cancel;
 use sprag_testkit::flash::{Disturbance, FlashError, Region, SimFlash, Snapshot, Torn};
 
@@ -20,7 +20,7 @@ const RESERVED: u32 = 100;
 struct Device {
     slot: Region,
     journal: Region,
-    geometry: Geometry,
+    geometry: FlashGeometry,
     small: Small,
 }
 
@@ -67,7 +67,7 @@ fn layout(flash: &SimFlash, small: &Small) -> Device {
     // Two banks of at least eight units.
     let journal = (16 * part.write_size).max(1024).next_multiple_of(2 * small.erase_size);
     let split = end - journal;
-    let geometry = Geometry { write_size: part.write_size, erase_size: small.erase_size, erased: part.erased };
+    let geometry = FlashGeometry { write_size: part.write_size, erase_size: small.erase_size, erased: part.erased };
     Device { slot: flash.region(0..split), journal: flash.region(split..end), geometry, small: small.clone() }
 }
 

@@ -323,7 +323,7 @@ impl Bootloader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flash::{Geometry, Part, Snapshot, Torn};
+    use crate::flash::{FlashGeometry, Part, Snapshot, Torn};
     use crate::image::{McuBootImage, Signer};
     use ed25519_dalek::SigningKey;
 
@@ -359,7 +359,7 @@ mod tests {
     }
 
     fn part(align: u32, erased: u8) -> Part {
-        Part::uniform(Geometry { capacity: 2 * SLOT + SECTOR, write_size: align, erase_size: SECTOR, erased })
+        Part::uniform(2 * SLOT + SECTOR, FlashGeometry { write_size: align, erase_size: SECTOR, erased })
     }
 
     fn methods() -> [fn(&SimFlash) -> Method; 5] {

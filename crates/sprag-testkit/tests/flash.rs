@@ -8,7 +8,7 @@ use embedded_storage_async::nor_flash::{NorFlash, ReadNorFlash};
 use sprag_testkit::flash::{Disturbance, FlashError, Part, ProgramRule, Region, Sectors, SimFlash, Torn};
 
 fn whole(flash: &SimFlash) -> Region {
-    flash.region(0..flash.geometry().capacity)
+    flash.region(0..flash.capacity())
 }
 
 #[test]

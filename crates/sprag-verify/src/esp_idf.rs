@@ -3,8 +3,8 @@
 //! Formats: ESP-IDF, `esp_app_format.h`, `esp_app_desc.h`, `esp_secure_boot.h`, and "Secure Boot v2" of the programming
 //! guide, "Signature Block Format".
 
-use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
 use embedded_storage_async::nor_flash::ReadNorFlash;
+use sprag_core::crc::CRC_32;
 
 use crate::error::Error;
 use crate::format::Image;
@@ -278,8 +278,7 @@ async fn judge<F: ReadNorFlash>(
 
 /// Whether the checksum of a block is right: an unused one is erased flash.
 async fn sound<F: ReadNorFlash>(reader: &mut Reader<'_, F>, at: u32) -> Result<bool, Error> {
-    const CRC: Crc<u32, NoTable> = Crc::<u32, NoTable>::new(&CRC_32_ISO_HDLC);
-    let mut crc = CRC.digest();
+    let mut crc = CRC_32.digest();
     let end = at.saturating_add(BLOCK_CRC);
     reader.feed(at, end, &mut |bytes| crc.update(bytes)).await?;
     reader.holds(end, &crc.finalize().to_le_bytes()).await

@@ -4,6 +4,7 @@
 
 use embedded_storage_async::nor_flash::ReadNorFlash;
 use sha2::Digest as _;
+use sprag_core::mcuboot::{HEADER_SIZE, ImageHeader, PROTECTED_TLV_INFO_MAGIC, TLV_INFO_MAGIC};
 
 use crate::error::Error;
 use crate::format::Image;
@@ -15,7 +16,6 @@ use crate::reader::Reader;
 use crate::signature::from_der;
 use crate::version::Version;
 
-pub(crate) const MAGIC: u32 = 0x96f3_b83d;
 const HEADER: u32 = 32;
 /// AES-encrypted, not bootable, compressed (LZMA1, LZMA2, the filter for Arm Thumb code): what lies in the slot is not
 /// what would run.
@@ -24,8 +24,6 @@ const FLAGS_REFUSED: u32 = 0x4 | 0x8 | 0x10 | 0x200 | 0x400 | 0x800;
 const FLAGS_ADDRESS: u32 = 0x20 | 0x100;
 
 const INFO: u32 = 4;
-const INFO_MAGIC: u16 = 0x6907;
-const PROTECTED_INFO_MAGIC: u16 = 0x6908;
 
 const TLV_KEYHASH: u16 = 0x01;
 const TLV_PUBKEY: u16 = 0x02;
@@ -185,7 +183,7 @@ pub async fn verify<'p, F: ReadNorFlash>(
     let mut claims = Claims { address: header.address, ..Claims::new(header.version) };
     if header.protected > 0 {
         let area = reader.load(header.body, header.protected).await?;
-        claims.read(Tlvs::new(area, header.body, PROTECTED_INFO_MAGIC)?, policy)?;
+        claims.read(Tlvs::new(area, header.body, PROTECTED_TLV_INFO_MAGIC)?, policy)?;
     }
     let size = area_size(&mut reader, header.covered).await?;
     let end = header.covered.saturating_add(size);
@@ -193,7 +191,7 @@ pub async fn verify<'p, F: ReadNorFlash>(
         return Err(Error::Length { image: end, promised: promised.size });
     }
     let vouchers =
-        Vouchers::read(Tlvs::new(reader.load(header.covered, size).await?, header.covered, INFO_MAGIC)?, policy)?;
+        Vouchers::read(Tlvs::new(reader.load(header.covered, size).await?, header.covered, TLV_INFO_MAGIC)?, policy)?;
 
     // What is hashed for a signature over the whole image begins with the signature.
     let mut pure = vouchers.first.filter(|_| vouchers.pure).map(|(key, signature)| ed25519_hash(key, &signature));
@@ -210,7 +208,7 @@ pub async fn verify<'p, F: ReadNorFlash>(
     reader.feed(header.covered, end, &mut |bytes| file.update(bytes)).await?;
 
     let digest = hash.finalize();
-    let tlvs = Tlvs::new(reader.load(header.covered, size).await?, header.covered, INFO_MAGIC)?;
+    let tlvs = Tlvs::new(reader.load(header.covered, size).await?, header.covered, TLV_INFO_MAGIC)?;
     vouchers.judge(tlvs, digest.as_bytes(), policy)?;
     if let (Some((key, signature)), Some(hash)) = (&vouchers.first, &mut pure)
         && !key.has_signed(Digest::of(hash).as_bytes(), signature)
@@ -229,33 +227,31 @@ async fn header<F: ReadNorFlash>(reader: &mut Reader<'_, F>) -> Result<Header, E
     if reader.capacity() < HEADER {
         return Err(Error::NotAnImage);
     }
-    // Magic, load address, header size, protected TLVs' size, payload size, flags, version, padding: image.h.
-    let [m0, m1, m2, m3, a0, a1, a2, a3, h0, h1, p0, p1, s0, s1, s2, s3, f0, f1, f2, f3, version @ .., _, _, _, _] =
-        reader.exactly::<32>(0).await?;
-    if u32::from_le_bytes([m0, m1, m2, m3]) != MAGIC {
+    let raw = ImageHeader::new(reader.exactly::<HEADER_SIZE>(0).await?);
+    if !raw.has_magic() {
         return Err(Error::NotAnImage);
     }
-    let flags = u32::from_le_bytes([f0, f1, f2, f3]);
+    let flags = raw.flags();
     if flags & FLAGS_REFUSED != 0 {
         return Err(Error::Flags { flags });
     }
-    let size = u32::from(u16::from_le_bytes([h0, h1]));
-    let protected = u32::from(u16::from_le_bytes([p0, p1]));
-    let payload = u32::from_le_bytes([s0, s1, s2, s3]);
-    let body = size.checked_add(payload).filter(|_| size >= HEADER).ok_or(Error::Malformed { at: 8 })?;
-    // Behind it, there is room for the head of the TLVs.
-    let covered = body.checked_add(protected);
+    let size = u32::from(raw.header_size());
+    let body = raw.payload_end().filter(|_| size >= HEADER).ok_or(Error::Malformed { at: 8 })?;
+    // Behind it, there is space for the head of the TLVs.
+    let covered = raw.tlv_offset();
     let covered = covered.filter(|covered| covered.checked_add(INFO).is_some_and(|end| end <= reader.capacity()));
     let covered = covered.ok_or(Error::Malformed { at: 12 })?;
-    let address = (flags & FLAGS_ADDRESS != 0).then_some(u32::from_le_bytes([a0, a1, a2, a3]));
-    Ok(Header { version: Version::from_bytes(version), size, protected, body, covered, address })
+    let address = (flags & FLAGS_ADDRESS != 0).then_some(raw.load_address());
+    let (major, minor, revision, build) = raw.version();
+    let version = Version { major, minor, revision, build };
+    Ok(Header { version, size, protected: raw.protected_size().into(), body, covered, address })
 }
 
 /// The size of the unprotected TLVs, their 4-byte head included, which must lie within the slot.
 async fn area_size<F: ReadNorFlash>(reader: &mut Reader<'_, F>, at: u32) -> Result<u32, Error> {
     let [m0, m1, s0, s1] = reader.exactly::<4>(at).await?;
     let size = u32::from(u16::from_le_bytes([s0, s1]));
-    let fits = u16::from_le_bytes([m0, m1]) == INFO_MAGIC
+    let fits = u16::from_le_bytes([m0, m1]) == TLV_INFO_MAGIC
         && size >= INFO
         && at.checked_add(size).is_some_and(|end| end <= reader.capacity());
     if fits { Ok(size) } else { Err(Error::Malformed { at }) }

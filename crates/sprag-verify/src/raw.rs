@@ -3,12 +3,12 @@
 use embedded_storage_async::nor_flash::ReadNorFlash;
 
 use crate::error::Error;
+use crate::esp_idf;
 use crate::format::Image;
 use crate::policy::{Claims, Policy};
 use crate::promised::{File, Promised};
 use crate::reader::Reader;
 use crate::version::Version;
-use crate::{esp_idf, mcuboot};
 
 /// Where the version of a raw image is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +71,7 @@ pub async fn verify<F: ReadNorFlash>(
 
 /// Returns whether the file begins like an image that carries its own signature.
 async fn is_of_another_format<F: ReadNorFlash>(reader: &mut Reader<'_, F>, size: u32) -> Result<bool, Error> {
-    const MCUBOOT: [u8; 4] = mcuboot::MAGIC.to_le_bytes();
+    const MCUBOOT: [u8; 4] = sprag_core::mcuboot::IMAGE_MAGIC.to_le_bytes();
     const DESCRIPTION: [u8; 4] = esp_idf::DESCRIPTION_MAGIC.to_le_bytes();
     if size < 4 {
         return Ok(false);

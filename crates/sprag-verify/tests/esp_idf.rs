@@ -160,12 +160,10 @@ fn structures_that_lie_are_refused() {
     assert_eq!(rebuilt(|bytes| bytes[checksum] ^= 1), Err(Error::Checksum));
     assert!(rebuilt(|bytes| bytes[checksum - 1] ^= 1).is_ok(), "filling is covered, not prescribed");
     for short in 0..24 {
-        let flash = sprag_testkit::flash::SimFlash::in_memory(sprag_testkit::flash::Geometry {
-            capacity: short.max(1),
-            write_size: 1,
-            erase_size: 1,
-            erased: 0xE9,
-        });
+        let flash = sprag_testkit::flash::SimFlash::in_memory(
+            short.max(1),
+            sprag_testkit::flash::FlashGeometry { write_size: 1, erase_size: 1, erased: 0xE9 },
+        );
         let key = public_p256(1);
         let tiny = &mut flash.region(0..short.max(1));
         let error = block_on(esp_idf::verify(tiny, short, &Policy::signed_by(&key), &mut [0; 200]));

@@ -150,11 +150,13 @@ where
     /// told from one that was reverted.
     ///
     /// # Errors
-    /// [`Error::Flash`], [`Error::Boot`].
+    /// [`Error::Flash`], [`Error::Boot`]; of these, [`Geometry`](sprag_boot::Error::Geometry) when the slot writer and the
+    /// hand-over have been given different sectors or erased values.
     ///
     /// # Cancellation safety
     /// May be dropped and called again.
     pub async fn start(&mut self, running: Version) -> Result_<Startup, C> {
+        self.image_region()?;
         (self.running, self.is_reset_counted) = (Some(running), false);
         let state = self.boot.state().await?;
         if state == State::Interrupted {
@@ -464,7 +466,7 @@ where
         let location = artifact.location().ok_or(Error::NoUrl)?;
         self.slot.hold_back(self.boot.held_back());
         self.count_reset(record).await?;
-        let room = self.room()?;
+        let region = self.image_region()?;
         // A first start is taken with the record that is written anyway.
         let mut is_paid = record.wear.is_first_start();
         if is_paid {
@@ -476,7 +478,7 @@ where
         let mut starts = 1u8;
         let image = loop {
             let fetched =
-                self.fetch(job, location.bytes(), artifact.size(), room.clone(), (record, &mut is_paid), events);
+                self.fetch(job, location.bytes(), artifact.size(), region.clone(), (record, &mut is_paid), events);
             let failed = match fetched.await {
                 // Erased by now: its bytes come again.
                 Err(Error::Flash(sprag_flash::Error::Torn)) => continue,
@@ -484,7 +486,7 @@ where
                 Err(error) => return Err(error),
                 Ok((size, joined)) => {
                     events(Event::Verifying);
-                    let (mut slot, buffer) = self.slot.slot(room.clone()).await?;
+                    let (mut slot, buffer) = self.slot.slot(region.clone()).await?;
                     let mut hardware = [0; HARDWARE_MAX];
                     let promised = promised(job, &artifact, size, &mut hardware);
                     match self.format.verify(&mut slot, promised, &self.policy, buffer).await {
@@ -536,11 +538,11 @@ where
         job: &Job<'_>,
         location: L,
         size: Option<u64>,
-        room: Range<u32>,
+        region: Range<u32>,
         (record, is_paid): (&mut JobRecord, &mut bool),
         events: &mut dyn FnMut(Event),
     ) -> Result_<(u32, bool), C> {
-        let saved = self.slot.session().await?.filter(|saved| saved.start == room.start);
+        let saved = self.slot.session().await?.filter(|saved| saved.start == region.start);
         // What the future holds at the same time is RAM: one download, opened in one place.
         let (transfer, resumed_at, session) = match saved.and_then(|saved| pinned(job, &saved)) {
             Some(etag) => {
@@ -573,11 +575,11 @@ where
                 // In chunks, an object may come whose size only its last one says: too late for what is to be erased.
                 let no_length = sprag_fetch::Error::Answer(sprag_fetch::AnswerError::NoLength);
                 let total = download.session().total.ok_or(Error::Fetch(no_length))?;
-                self.slot.begin(&identity, total, room, received).await?
+                self.slot.begin(&identity, total, region, received).await?
             }
         };
-        let fed = transfer.feed(async |room: &mut [u8]| {
-            let count = download.read(room, &mut |event| events(Event::Fetch(event))).await?;
+        let fed = transfer.feed(async |buffer: &mut [u8]| {
+            let count = download.read(buffer, &mut |event| events(Event::Fetch(event))).await?;
             events(progress(download.session()));
             // Where the network is fast and the flash's driver blocks, nothing else would get its turn.
             yield_now().await;
@@ -592,13 +594,15 @@ where
         Ok((total, joined))
     }
 
-    /// Where the bootloader wants the image, in the slot writer's flash. The two must have been told of the same flash.
-    fn room(&self) -> Result_<Range<u32>, C> {
-        let (room, geometry) = (self.boot.room(), self.slot.geometry());
-        if (room.erase_size, room.erased) != (geometry.erase_size, geometry.erased) {
-            return Err(Error::Boot(sprag_boot::Error::Layout));
+    /// Returns the bootloader's image region, in the slot writer's flash: both must have been given the same sectors and the
+    /// same erased value.
+    fn image_region(&self) -> Result_<Range<u32>, C> {
+        let region = self.boot.image_region();
+        let slot = self.slot.geometry();
+        if (region.geometry.erase_size, region.geometry.erased) != (slot.erase_size, slot.erased) {
+            return Err(Error::Boot(sprag_boot::Error::Geometry));
         }
-        Ok(room.start..room.end)
+        Ok(region.into())
     }
 
     async fn record(&mut self) -> Result<Option<JobRecord>, sprag_flash::Error> {

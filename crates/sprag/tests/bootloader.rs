@@ -4,9 +4,9 @@ use ed25519_dalek::SigningKey;
 use embassy_futures::block_on;
 use embedded_storage_async::nor_flash::NorFlashErrorKind;
 use mockall::{Sequence, mock};
-use sprag::boot::{Area, BootControl, Error as BootError, Room, State, Swap};
+use sprag::boot::{Area, BootControl, Error as BootError, ImageRegion, State, Swap};
 use sprag::fetch::{Fetcher, TcpConnector};
-use sprag::flash::{Geometry, Journal, SlotWriter};
+use sprag::flash::{FlashGeometry, Journal, SlotWriter};
 use sprag::verify::{Ed25519Key, Policy, Version};
 use sprag::{Error, Outcome, Startup, Updater};
 use sprag_testkit::flash::{self, SimFlash};
@@ -16,7 +16,7 @@ use sprag_testkit::image::{self, McuBootImage};
 mock! {
     Boot {}
     impl BootControl for Boot {
-        fn room(&self) -> Room;
+        fn image_region(&self) -> ImageRegion;
         async fn state(&mut self) -> Result<State, BootError>;
         async fn stage(&mut self, swap: Swap) -> Result<(), BootError>;
         async fn unstage(&mut self) -> Result<(), BootError>;
@@ -28,23 +28,25 @@ mock! {
 const JOB: &[u8] = br#"{"v":"2.1","ct":1,"ack":"a","sw":"2","urls":[{"url":"http://h/2"}]}"#;
 const FAILED: BootError = BootError::Flash { area: Area::Secondary, kind: NorFlashErrorKind::Other };
 
-/// A bootloader on which nothing is under way: asked for its state and its room as often as one likes.
+/// A bootloader on which nothing is under way: asked for its state and its image region any number of times.
 fn settled() -> MockBoot {
     let mut boot = MockBoot::new();
     boot.expect_state().returning(|| Ok(State::Settled));
-    boot.expect_room().return_const(Room { start: 0, end: 7168, erase_size: 1024, erased: 0xFF });
+    let geometry = FlashGeometry { write_size: 4, erase_size: 1024, erased: 0xFF };
+    boot.expect_image_region().return_const(ImageRegion { start: 0, end: 7168, geometry });
     boot
 }
 
 /// Starts a device with this bootloader and runs the job as often as there are outcomes expected.
 fn run(boot: MockBoot, expected: &[Result<Outcome, BootError>]) {
-    let geometry = flash::Geometry { capacity: 8192 + 2048, write_size: 4, erase_size: 1024, erased: 0xFF };
-    let part = SimFlash::in_memory(geometry);
+    let capacity = 8192 + 2048;
+    let geometry = flash::FlashGeometry { write_size: 4, erase_size: 1024, erased: 0xFF };
+    let part = SimFlash::in_memory(capacity, geometry);
     let signing = SigningKey::from_bytes(&[1; 32]);
     let version = image::Version { major: 2, minor: 0, revision: 0, build: 0 };
     let server = HttpServer::new(McuBootImage { version, header_size: 32, payload: &[2; 3000] }.sign(&signing));
     let (mut page, mut scratch) = ([0; 256], [0; 256]);
-    let geometry = Geometry { write_size: 4, erase_size: 1024, erased: 0xFF };
+    let geometry = FlashGeometry { write_size: 4, erase_size: 1024, erased: 0xFF };
     let journal = Journal::new(part.region(8192..8192 + 2048), geometry, &mut scratch);
     let slot = SlotWriter::new(part.region(0..8192), geometry, journal, &mut page);
     let key = Ed25519Key::new(signing.verifying_key().to_bytes());

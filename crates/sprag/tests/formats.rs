@@ -6,7 +6,7 @@ use embassy_futures::block_on;
 use p256::ecdsa::SigningKey;
 use sprag::boot::{Layout, McuBoot};
 use sprag::fetch::{Fetcher, TcpConnector};
-use sprag::flash::{Geometry, Journal, SlotWriter};
+use sprag::flash::{FlashGeometry, Journal, SlotWriter};
 use sprag::job;
 use sprag::verify::{EspIdf, Format, P256Key, Policy, Raw, Version, VersionAt};
 use sprag::{Event, Outcome, Updater};
@@ -15,7 +15,7 @@ use sprag_testkit::http::{HttpServer, Timers};
 use sprag_testkit::image::{EspIdfImage, Signer, sign_secure_boot};
 
 const SLOT: u32 = 32768;
-const GEOMETRY: Geometry = Geometry { write_size: 4, erase_size: 4096, erased: 0xFF };
+const GEOMETRY: FlashGeometry = FlashGeometry { write_size: 4, erase_size: 4096, erased: 0xFF };
 const RUNNING: Version = Version::new(1, 4, 2);
 
 fn key(seed: u8) -> SigningKey {
@@ -29,15 +29,17 @@ fn run<F: Format>(
     document: &str,
     policy: impl FnOnce(Policy<'_>) -> Policy<'_>,
 ) -> Result<Version, &'static str> {
-    let flash = flash::Geometry { capacity: 2 * SLOT + 8192, write_size: 4, erase_size: 4096, erased: 0xFF };
-    let flash = SimFlash::in_memory(flash);
+    let capacity = 2 * SLOT + 8192;
+    let flash = flash::FlashGeometry { write_size: 4, erase_size: 4096, erased: 0xFF };
+    let flash = SimFlash::in_memory(capacity, flash);
     let server = HttpServer::new(image.to_vec());
     let (mut page, mut scratch) = ([0; 256], [0; 256]);
     let public = P256Key::new(Signer::from(&key(1)).public().try_into().unwrap());
     let (primary, secondary) = (flash.region(0..SLOT), flash.region(SLOT..2 * SLOT));
     let journal = Journal::new(flash.region(2 * SLOT..2 * SLOT + 8192), GEOMETRY, &mut scratch);
     let slot = SlotWriter::new(secondary.clone(), GEOMETRY, journal, &mut page);
-    let boot = McuBoot::new(primary, secondary, Layout::new(SLOT, 4, 4096, 0xFF));
+    let boot =
+        McuBoot::new(primary, secondary, Layout::new(FlashGeometry { write_size: 4, erase_size: 4096, erased: 0xFF }));
     let fetcher = Fetcher::new(TcpConnector::new(&server, &server), Timers);
     let policy = policy(Policy::signed_by(&public).newer_than(RUNNING));
     let mut updater = Updater::new(fetcher, slot, policy, boot).format(format);

@@ -4,7 +4,7 @@ use ed25519_dalek::SigningKey;
 use embassy_futures::block_on;
 use sprag::boot::{Layout, McuBoot};
 use sprag::fetch::{Connector, Fetcher, RetryPolicy, TcpConnectError, TcpConnector};
-use sprag::flash::{Geometry, Journal, SlotWriter};
+use sprag::flash::{FlashGeometry, Journal, SlotWriter};
 use sprag::job::{self, Status};
 use sprag::verify::{Ed25519Key, Policy, Version};
 use sprag::{Error, ID_MAX, Outcome, Phase, Startup, Updater, WearLimits};
@@ -13,7 +13,7 @@ use sprag_testkit::http::{Fault, HttpServer, Refused, Timers};
 use sprag_testkit::image::{self, McuBootImage};
 
 const SLOT: u32 = 8192;
-const GEOMETRY: Geometry = Geometry { write_size: 4, erase_size: 1024, erased: 0xFF };
+const GEOMETRY: FlashGeometry = FlashGeometry { write_size: 4, erase_size: 1024, erased: 0xFF };
 
 type TestError = Error<TcpConnectError<Refused, Refused>>;
 type TestUpdater<'b> =
@@ -46,7 +46,8 @@ fn with_limits<T>(
     let (primary, secondary) = (flash.region(0..SLOT), flash.region(SLOT..2 * SLOT));
     let journal = Journal::new(flash.region(2 * SLOT..2 * SLOT + 2048), GEOMETRY, &mut scratch);
     let slot = SlotWriter::new(secondary.clone(), GEOMETRY, journal, &mut page);
-    let boot = McuBoot::new(primary, secondary, Layout::new(SLOT, 4, 1024, 0xFF));
+    let boot =
+        McuBoot::new(primary, secondary, Layout::new(FlashGeometry { write_size: 4, erase_size: 1024, erased: 0xFF }));
     let fetcher = Fetcher::new(TcpConnector::new(server, server), Timers);
     let fetcher = fetcher.retry(RetryPolicy { attempts: 2, ..RetryPolicy::default() });
     let policy = Policy::signed_by(&key);
@@ -57,8 +58,9 @@ fn with_limits<T>(
 }
 
 fn device() -> SimFlash {
-    let geometry = flash::Geometry { capacity: 2 * SLOT + 2048, write_size: 4, erase_size: 1024, erased: 0xFF };
-    SimFlash::in_memory(geometry)
+    let capacity = 2 * SLOT + 2048;
+    let geometry = flash::FlashGeometry { write_size: 4, erase_size: 1024, erased: 0xFF };
+    SimFlash::in_memory(capacity, geometry)
 }
 
 fn run<C: Connector>(
@@ -355,7 +357,8 @@ fn an_updater_that_was_not_started_does_nothing() {
     let (primary, secondary) = (flash.region(0..SLOT), flash.region(SLOT..2 * SLOT));
     let journal = Journal::new(flash.region(2 * SLOT..2 * SLOT + 2048), GEOMETRY, &mut scratch);
     let slot = SlotWriter::new(secondary.clone(), GEOMETRY, journal, &mut page);
-    let boot = McuBoot::new(primary, secondary, Layout::new(SLOT, 4, 1024, 0xFF));
+    let boot =
+        McuBoot::new(primary, secondary, Layout::new(FlashGeometry { write_size: 4, erase_size: 1024, erased: 0xFF }));
     let fetcher = Fetcher::new(TcpConnector::new(&server, &server), Timers);
     let mut updater = Updater::new(fetcher, slot, Policy::signed_by(&key), boot);
     let document = document("a", "1", "http://h/1");

@@ -7,7 +7,7 @@ use ed25519_dalek::SigningKey;
 use embassy_futures::block_on;
 use sprag::boot::{Layout, McuBoot};
 use sprag::fetch::{Fetcher, TcpConnectError, TcpConnector};
-use sprag::flash::{Geometry, Journal, SlotWriter};
+use sprag::flash::{FlashGeometry, Journal, SlotWriter};
 use sprag::job::Status;
 use sprag::verify::{Ed25519Key, Policy, Version};
 use sprag::{Error, Event, Outcome, Startup, Updater};
@@ -58,8 +58,8 @@ struct Device {
 impl Device {
     fn new(part @ (write_size, erased): (u32, u8)) -> Self {
         let capacity = 2 * SLOT + JOURNAL;
-        let geometry = flash::Geometry { capacity, write_size, erase_size: SECTOR, erased };
-        let flash = SimFlash::in_memory(geometry);
+        let geometry = flash::FlashGeometry { write_size, erase_size: SECTOR, erased };
+        let flash = SimFlash::in_memory(capacity, geometry);
         // As on parts with ECC; what is legal there is legal everywhere.
         flash.program_once();
         flash.load(0, &image_of(1)).unwrap();
@@ -80,8 +80,8 @@ impl Device {
     /// From one reset to the next: `Ok(true)` when there is nothing left to do.
     async fn live(&mut self, running: Version) -> Result<bool, TestError> {
         let (write_size, erased) = self.part;
-        let geometry = Geometry { write_size, erase_size: SECTOR, erased };
-        let layout = Layout::new(SLOT, write_size, SECTOR, erased);
+        let geometry = FlashGeometry { write_size, erase_size: SECTOR, erased };
+        let layout = Layout::new(FlashGeometry { write_size, erase_size: SECTOR, erased });
         let (mut page, mut scratch) = ([0; PAGE], [0; 256]);
         let key = Ed25519Key::new(key().verifying_key().to_bytes());
         let journal = Journal::new(self.flash.region(2 * SLOT..2 * SLOT + JOURNAL), geometry, &mut scratch);

@@ -5,7 +5,7 @@ use ed25519_dalek::SigningKey;
 use embassy_futures::block_on;
 use sprag::boot::{Layout, McuBoot};
 use sprag::fetch::{self, Fetcher, RetryPolicy, TcpConnector};
-use sprag::flash::{Geometry, Journal, SlotWriter};
+use sprag::flash::{FlashGeometry, Journal, SlotWriter};
 use sprag::job;
 use sprag::verify::{Ed25519Key, Policy, Version};
 use sprag::{Event, Outcome, Updater};
@@ -14,7 +14,7 @@ use sprag_testkit::http::{Fault, HttpServer, Timers};
 use sprag_testkit::image::{self, McuBootImage};
 
 const SLOT: u32 = 8192;
-const GEOMETRY: Geometry = Geometry { write_size: 4, erase_size: 1024, erased: 0xFF };
+const GEOMETRY: FlashGeometry = FlashGeometry { write_size: 4, erase_size: 1024, erased: 0xFF };
 const DOCUMENT: &[u8] = br#"{"v":"2.1","ct":1,"cmd":"ota","ack":"1","sw":"2","urls":[{"url":"http://host/app"}]}"#;
 
 fn image_of(key: u8, build: u32) -> Vec<u8> {
@@ -25,14 +25,16 @@ fn image_of(key: u8, build: u32) -> Vec<u8> {
 
 /// How a run over this server ends: what the slot holds then, and why it started over.
 fn run(server: &HttpServer) -> (Result<Outcome, String>, Vec<u8>, Vec<&'static str>) {
-    let geometry = flash::Geometry { capacity: 2 * SLOT + 2048, write_size: 4, erase_size: 1024, erased: 0xFF };
-    let flash = SimFlash::in_memory(geometry);
+    let capacity = 2 * SLOT + 2048;
+    let geometry = flash::FlashGeometry { write_size: 4, erase_size: 1024, erased: 0xFF };
+    let flash = SimFlash::in_memory(capacity, geometry);
     let (mut page, mut scratch) = ([0; 256], [0; 256]);
     let key = Ed25519Key::new(SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes());
     let (primary, secondary) = (flash.region(0..SLOT), flash.region(SLOT..2 * SLOT));
     let journal = Journal::new(flash.region(2 * SLOT..2 * SLOT + 2048), GEOMETRY, &mut scratch);
     let slot = SlotWriter::new(secondary.clone(), GEOMETRY, journal, &mut page);
-    let boot = McuBoot::new(primary, secondary, Layout::new(SLOT, 4, 1024, 0xFF));
+    let boot =
+        McuBoot::new(primary, secondary, Layout::new(FlashGeometry { write_size: 4, erase_size: 1024, erased: 0xFF }));
     let fetcher = Fetcher::new(TcpConnector::new(server, server), Timers);
     let fetcher = fetcher.retry(RetryPolicy { attempts: 2, ..RetryPolicy::default() });
     let mut updater = Updater::new(fetcher, slot, Policy::signed_by(&key), boot);

@@ -5,7 +5,7 @@ use embassy_futures::block_on;
 use embedded_io_async::ErrorKind;
 use sprag::boot::{Layout, McuBoot};
 use sprag::fetch::{self, Image, ImageSource, Session, UrlError};
-use sprag::flash::{Geometry, Journal, SlotWriter};
+use sprag::flash::{FlashGeometry, Journal, SlotWriter};
 use sprag::job::{self};
 use sprag::verify::{Ed25519Key, Policy, Version};
 use sprag::{Error, Event, Outcome, Updater};
@@ -13,7 +13,7 @@ use sprag_testkit::flash::{self, SimFlash};
 use sprag_testkit::image::{self, McuBootImage};
 
 const SLOT: u32 = 8192;
-const GEOMETRY: Geometry = Geometry { write_size: 4, erase_size: 1024, erased: 0xFF };
+const GEOMETRY: FlashGeometry = FlashGeometry { write_size: 4, erase_size: 1024, erased: 0xFF };
 
 /// A card with one image on it, which comes in blocks; it is pulled out before a block, once.
 struct Card {
@@ -67,14 +67,19 @@ impl Image for Reading<'_> {
 fn from_a_card_that_is_pulled_out_once() {
     let version = image::Version { major: 2, minor: 0, revision: 0, build: 0 };
     let image = McuBootImage { version, header_size: 32, payload: &[2; 4000] }.sign(&SigningKey::from_bytes(&[1; 32]));
-    let geometry = flash::Geometry { capacity: 2 * SLOT + 2048, write_size: 4, erase_size: 1024, erased: 0xFF };
-    let flash = SimFlash::in_memory(geometry);
+    let capacity = 2 * SLOT + 2048;
+    let geometry = flash::FlashGeometry { write_size: 4, erase_size: 1024, erased: 0xFF };
+    let flash = SimFlash::in_memory(capacity, geometry);
     let (mut page, mut scratch) = ([0; 1024], [0; 256]);
     let key = Ed25519Key::new(SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes());
     let (primary, secondary) = (flash.region(0..SLOT), flash.region(SLOT..2 * SLOT));
     let journal = Journal::new(flash.region(2 * SLOT..2 * SLOT + 2048), GEOMETRY, &mut scratch);
     let slot = SlotWriter::new(secondary.clone(), GEOMETRY, journal, &mut page);
-    let boot = McuBoot::new(primary, secondary.clone(), Layout::new(SLOT, 4, 1024, 0xFF));
+    let boot = McuBoot::new(
+        primary,
+        secondary.clone(),
+        Layout::new(FlashGeometry { write_size: 4, erase_size: 1024, erased: 0xFF }),
+    );
     let policy = Policy::signed_by(&key).newer_than(Version::new(1, 0, 0));
     let card = Card { image: image.clone(), pulled_at: Some(2500), asked: Vec::new() };
     let mut updater = Updater::new(card, slot, policy, boot);

@@ -12,7 +12,7 @@ use embedded_nal_async::{AddrType, Dns, TcpConnect};
 use embedded_storage_async::nor_flash::{self, NorFlash, NorFlashErrorKind, ReadNorFlash};
 use sprag::boot::{Layout, McuBoot};
 use sprag::fetch::{Fetcher, TcpConnector};
-use sprag::flash::{Geometry, Journal, SlotWriter};
+use sprag::flash::{FlashGeometry, Journal, SlotWriter};
 use sprag::verify::{Algorithm, Key, Policy, Version};
 use sprag::{Outcome, Startup, Updater};
 
@@ -22,7 +22,7 @@ const JOB: &[u8] = br#"{"v":"2.1","ct":1,"cmd":"ota","ack":"7d","sw":"2.0.0","ur
 const SECTOR: u32 = 4096;
 const SLOT: u32 = 16 * SECTOR;
 const JOURNAL: u32 = 2 * SECTOR;
-const GEOMETRY: Geometry = Geometry { write_size: 8, erase_size: SECTOR, erased: 0xFF };
+const GEOMETRY: FlashGeometry = FlashGeometry { write_size: 8, erase_size: SECTOR, erased: 0xFF };
 const RUNNING: Version = Version::new(1, 0, 0);
 
 /// What is pinned while an update runs, beside the stack and the caller's buffers.
@@ -70,11 +70,7 @@ pub fn run(image: &Signed, key: &dyn Key, around: &mut dyn FnMut(&mut dyn FnMut(
     let journal = Journal::new(Ram { start: journal.as_mut_ptr(), size: JOURNAL }, GEOMETRY, &mut scratch);
     let slot = SlotWriter::new(secondary, GEOMETRY, journal, &mut page).second_buffer(&mut second);
     let policy = Policy::signed_by(key).newer_than(RUNNING);
-    let boot = McuBoot::new(
-        Ram { start: primary.as_mut_ptr(), size: SLOT },
-        secondary,
-        Layout::new(SLOT, GEOMETRY.write_size, SECTOR, GEOMETRY.erased),
-    );
+    let boot = McuBoot::new(Ram { start: primary.as_mut_ptr(), size: SLOT }, secondary, Layout::new(GEOMETRY));
     let mut updater = Updater::new(fetch, slot, policy, boot);
     let mut sizes = Sizes { updater: size_of_val(&updater), future: 0 };
     let startup = block_on(updater.start(RUNNING));

@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use sprag_boot::esp_idf::{App, Table};
 use sprag_boot::{BootControl, EspIdf, State, Swap};
 use sprag_testkit::esp_idf;
-use sprag_testkit::flash::{Geometry, SimFlash};
+use sprag_testkit::flash::{FlashGeometry, SimFlash};
 
 const APPS: u32 = 0x3000;
 
@@ -15,7 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Some((&built, entries)) = bytes.split_first() else { return };
     let (factory, count) = (built & 0x80 != 0, u32::from(built % 16) + 1);
     let capacity = APPS + 17 * 4096;
-    let flash = SimFlash::in_memory(Geometry { capacity, write_size: 4, erase_size: 4096, erased: 0xFF });
+    let flash = SimFlash::in_memory(capacity, FlashGeometry { write_size: 4, erase_size: 4096, erased: 0xFF });
     let row = |kind: u8, subtype: u8, offset: u32, size: u32| {
         let mut row = vec![0xAA, 0x50, kind, subtype];
         row.extend(offset.to_le_bytes().into_iter().chain(size.to_le_bytes()).chain([0; 20]));

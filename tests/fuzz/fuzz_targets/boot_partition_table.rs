@@ -4,12 +4,12 @@
 use embassy_futures::block_on;
 use libfuzzer_sys::fuzz_target;
 use sprag_boot::esp_idf::{App, Table};
-use sprag_testkit::flash::{Geometry, SimFlash};
+use sprag_testkit::flash::{FlashGeometry, SimFlash};
 
 const FLASH: u32 = 0x1_0000;
 
 fuzz_target!(|bytes: &[u8]| {
-    let flash = SimFlash::in_memory(Geometry { capacity: FLASH, write_size: 4, erase_size: 4096, erased: 0xFF });
+    let flash = SimFlash::in_memory(FLASH, FlashGeometry { write_size: 4, erase_size: 4096, erased: 0xFF });
     flash.load(0, &bytes[..bytes.len().min(FLASH as usize)]).unwrap();
     let Ok(table) = block_on(Table::read(&mut flash.region(0..FLASH), 0)) else { return };
     let slots = (0..table.ota_count()).map(App::Ota);

@@ -5,14 +5,15 @@ use embassy_futures::block_on;
 use libfuzzer_sys::fuzz_target;
 use sprag_boot::mcuboot::CypressLayout;
 use sprag_boot::{BootControl, Cypress, Error, State, Swap};
-use sprag_testkit::flash::{Geometry, SimFlash};
+use sprag_testkit::flash::{FlashGeometry, SimFlash};
 
 const SLOT: u32 = 4096;
 const STATUS: u32 = 8 * 512;
 
 fuzz_target!(|bytes: &[u8]| {
-    let geometry = Geometry { capacity: 2 * SLOT + STATUS, write_size: 512, erase_size: 512, erased: 0x00 };
-    let flash = SimFlash::in_memory(geometry);
+    let capacity = 2 * SLOT + STATUS;
+    let geometry = FlashGeometry { write_size: 512, erase_size: 512, erased: 0x00 };
+    let flash = SimFlash::in_memory(capacity, geometry);
     let mut pieces = bytes.chunks(512);
     for at in [SLOT - 512, 2 * SLOT - 512].into_iter().chain((2 * SLOT..2 * SLOT + STATUS).step_by(512)) {
         flash.load(at, pieces.next().unwrap_or_default()).unwrap();

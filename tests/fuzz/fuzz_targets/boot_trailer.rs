@@ -5,7 +5,7 @@
 use embassy_futures::block_on;
 use libfuzzer_sys::fuzz_target;
 use sprag_boot::{BootControl, Error, Layout, McuBoot, Method, State, Swap};
-use sprag_testkit::flash::{Geometry, SimFlash};
+use sprag_testkit::flash::{FlashGeometry, SimFlash};
 
 const SLOT: u32 = 32 * 1024;
 
@@ -14,13 +14,14 @@ fuzz_target!(|bytes: &[u8]| {
     let align = 1 << (built % 6);
     let erased = if built & 0x40 == 0 { 0xFF } else { 0x00 };
     let method = [Method::Move, Method::Scratch, Method::Offset, Method::Overwrite][usize::from(built >> 3) % 4];
-    let geometry = Geometry { capacity: 2 * SLOT, write_size: align, erase_size: 2048, erased };
-    let flash = SimFlash::in_memory(geometry);
+    let capacity = 2 * SLOT;
+    let geometry = FlashGeometry { write_size: align, erase_size: 2048, erased };
+    let flash = SimFlash::in_memory(capacity, geometry);
     let half = (trailers.len() / 2).min(SLOT as usize);
     for (end, trailer) in [(SLOT, &trailers[..half]), (2 * SLOT, &trailers[half..][..half])] {
         flash.load(end - half as u32, trailer).unwrap();
     }
-    let layout = Layout::new(SLOT, align, 2048, erased).method(method);
+    let layout = Layout::new(geometry).method(method);
     let mut boot = McuBoot::new(flash.region(0..SLOT), flash.region(SLOT..2 * SLOT), layout);
     let state = block_on(boot.state()).unwrap();
     for swap in [Swap::Test, Swap::Permanent] {

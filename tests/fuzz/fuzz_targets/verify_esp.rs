@@ -4,7 +4,7 @@
 
 use embassy_futures::block_on;
 use libfuzzer_sys::fuzz_target;
-use sprag_testkit::flash::{Geometry, SimFlash};
+use sprag_testkit::flash::{FlashGeometry, SimFlash};
 use sprag_testkit::image::{EspIdfImage, Signer};
 use sprag_verify::{Ed25519Key, Error, Image, Key, P256Key, Policy, Promised, Signature, esp_idf};
 
@@ -15,7 +15,7 @@ fn signer() -> Signer {
 }
 
 fn verify(bytes: &[u8], promised: Promised<'_>) -> Result<Image, Error> {
-    let flash = SimFlash::in_memory(Geometry { capacity: SLOT, write_size: 1, erase_size: 4096, erased: 0xFF });
+    let flash = SimFlash::in_memory(SLOT, FlashGeometry { write_size: 1, erase_size: 4096, erased: 0xFF });
     flash.load(0, bytes).unwrap();
     let eddsa = Ed25519Key::new(signer().public().try_into().unwrap());
     let ecdsa = P256Key::new([4; 65]);

@@ -5,14 +5,14 @@
 use embassy_futures::block_on;
 use libfuzzer_sys::fuzz_target;
 use sha2::{Digest, Sha256};
-use sprag_testkit::flash::{Geometry, SimFlash};
+use sprag_testkit::flash::{FlashGeometry, SimFlash};
 use sprag_testkit::image::{McuBootImage, Signer, Version, append_tlvs};
 use sprag_verify::{Ed25519Key, Error, Image, Key, P256Key, Policy, Promised, Signature, mcuboot};
 
 const SLOT: u32 = 8192;
 
 fn verify(bytes: &[u8], promised: Promised<'_>) -> Result<Image, Error> {
-    let flash = SimFlash::in_memory(Geometry { capacity: SLOT, write_size: 1, erase_size: 256, erased: 0xFF });
+    let flash = SimFlash::in_memory(SLOT, FlashGeometry { write_size: 1, erase_size: 256, erased: 0xFF });
     flash.load(0, bytes).unwrap();
     let eddsa = Ed25519Key::new(signing().verifying_key().to_bytes());
     let ecdsa = P256Key::new([4; 65]);

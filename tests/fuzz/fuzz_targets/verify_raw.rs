@@ -4,7 +4,7 @@
 
 use embassy_futures::block_on;
 use libfuzzer_sys::fuzz_target;
-use sprag_testkit::flash::{Geometry, SimFlash};
+use sprag_testkit::flash::{FlashGeometry, SimFlash};
 use sprag_testkit::image::Signer;
 use sprag_verify::{Algorithm, Ed25519Key, Policy, Promised, Signature, Version, VersionAt, raw};
 
@@ -28,7 +28,7 @@ fuzz_target!(|data: &[u8]| {
         assert!(ours.is_ok());
     }
 
-    let flash = SimFlash::in_memory(Geometry { capacity: SLOT, write_size: 1, erase_size: 256, erased: 0xFF });
+    let flash = SimFlash::in_memory(SLOT, FlashGeometry { write_size: 1, erase_size: 256, erased: 0xFF });
     flash.load(0, data).unwrap();
     let signer = Signer::from(&ed25519_dalek::SigningKey::from_bytes(&[1; 32]));
     let key = Ed25519Key::new(signer.public().try_into().unwrap());

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use embassy_futures::block_on;
 use sprag::boot::{BootControl, Swap};
 use sprag::fetch::{Fetcher, TcpConnectError, TcpConnector};
-use sprag::flash::{self, Geometry, Journal, SlotWriter};
+use sprag::flash::{self, FlashGeometry, Journal, SlotWriter};
 use sprag::verify::{Key, Policy, Version};
 use sprag::{Error, Event, Outcome, Startup, Updater};
 use sprag_testkit::cancel;
@@ -224,7 +224,7 @@ impl<F: Family> Device<F> {
     pub(crate) fn download(&self, booted: Booted, image: &[u8]) -> Result<(), String> {
         let mut boot = self.control(booted);
         block_on(boot.unstage()).map_err(|error| format!("not ready for a download: {error}"))?;
-        let room = boot.room();
+        let room = boot.image_region();
         let target = self.plan.family.target(&self.slots);
         let unit = self.plan.case.part.write_size as usize;
         let mut bytes = image.to_vec();
@@ -287,7 +287,7 @@ impl<F: Family> Device<F> {
         let running = Version::new(booted.running, 0, 0);
         let Case { part, .. } = &self.plan.case;
         let (sector, block) = (self.plan.case.sector, self.plan.case.block() as usize);
-        let geometry = Geometry { write_size: part.write_size, erase_size: sector, erased: part.erased };
+        let geometry = FlashGeometry { write_size: part.write_size, erase_size: sector, erased: part.erased };
         let (mut page, mut second) = (vec![0; block], vec![0; block]);
         let mut scratch = vec![0; 256.max(part.write_size as usize)];
         let bug = self.plan.bug;

@@ -259,8 +259,8 @@ impl<B: BootControl> PlantedBoot<B> {
 }
 
 impl<B: BootControl> BootControl for PlantedBoot<B> {
-    fn room(&self) -> sprag::boot::Room {
-        self.boot.room()
+    fn image_region(&self) -> sprag::boot::ImageRegion {
+        self.boot.image_region()
     }
 
     async fn state(&mut self) -> Result<State, Error> {

@@ -10,9 +10,9 @@ use anyhow::{Context, Result, bail};
 use embassy_futures::block_on;
 use serde::Deserialize;
 use serde_json::Value;
-use sprag_boot::mcuboot::{CypressLayout, Units};
+use sprag_boot::mcuboot::CypressLayout;
 use sprag_boot::{BootControl, Cypress as Control, Error, State, Swap};
-use sprag_testkit::flash::{Geometry, Region, SimFlash};
+use sprag_testkit::flash::{FlashGeometry, Region, SimFlash};
 use sprag_testkit::image::{PublicKey, Version};
 use sprag_testkit::mcuboot::{Cypress, Halt, InfineonRelease, Mark, SwapState};
 
@@ -136,8 +136,9 @@ impl Vector {
         for (name, chip) in &self.chips {
             // The bootloader programs 512 bytes at least: larger units are as good, and faster.
             let write_size = chip.write.max(256);
-            let geometry = Geometry { capacity: chip.size, write_size, erase_size: chip.erase, erased: chip.erased };
-            let flash = SimFlash::in_memory(geometry);
+            let capacity = chip.size;
+            let geometry = FlashGeometry { write_size, erase_size: chip.erase, erased: chip.erased };
+            let flash = SimFlash::in_memory(capacity, geometry);
             flash.load(0, contents.get(name).context("a chip without contents")?)?;
             chips.insert(name.clone(), flash);
         }
@@ -165,8 +166,10 @@ impl Vector {
         let place = &self.regions["secondary"];
         if place.chip != self.regions["primary"].chip {
             let chip = &self.chips[&place.chip];
-            layout = layout
-                .external(Units { write_size: chip.write, erase_size: chip.erase, erased: chip.erased }, place.offset);
+            layout = layout.external(
+                FlashGeometry { write_size: chip.write, erase_size: chip.erase, erased: chip.erased },
+                place.offset,
+            );
         }
         Ok(Board { chips, model, layout })
     }

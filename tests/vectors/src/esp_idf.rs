@@ -12,7 +12,7 @@ use serde::Deserialize;
 use sprag_boot::esp_idf::{self, Table};
 use sprag_boot::{BootControl, State};
 use sprag_testkit::esp_idf::{App, Build, CallError, Efuse, EspIdf, Partitions};
-use sprag_testkit::flash::{Geometry, SimFlash};
+use sprag_testkit::flash::{FlashGeometry, SimFlash};
 
 use crate::{Outcome, decode_flash};
 
@@ -163,7 +163,7 @@ pub(crate) fn judge(line: &str) -> Result<Outcome> {
 }
 
 fn judge_table(vector: &Vector, table: &[u8], expected: &TableResult, differences: &mut Differences) -> Result<()> {
-    let flash = SimFlash::in_memory(geometry(vector.flash_size, 4));
+    let flash = SimFlash::in_memory(vector.flash_size, geometry(4));
     flash.load(TABLE, table)?;
     for at in &expected.bootable_at {
         flash.load(*at, &[0xE9])?;
@@ -224,7 +224,7 @@ impl Device {
                 other => bail!("a partition of type {other:?}"),
             }
         }
-        let flash = SimFlash::in_memory(geometry(vector.flash_size, 32));
+        let flash = SimFlash::in_memory(vector.flash_size, geometry(32));
         for (index, sector) in vector.otadata.iter().enumerate() {
             flash.load(partitions.otadata.start + SECTOR * index as u32, &sector.bytes()?)?;
         }
@@ -267,7 +267,7 @@ impl Device {
             differences.check("sprag-boot: settled", &again.boots, &Some(name(running)));
         }
         // A copy, for the choice writes.
-        let flash = SimFlash::in_memory(self.flash.geometry());
+        let flash = SimFlash::in_memory(self.flash.capacity(), self.flash.geometry());
         flash.load(0, &self.flash.contents())?;
         let loader = EspIdf { flash: flash.region(self.loader.flash.range()), ..self.loader.clone() };
         let first = loader.select()?.map(|selection| match selection.first {
@@ -401,8 +401,8 @@ impl Differences {
 }
 
 /// With units of 32 bytes an entry is written in one operation, as the vectors count.
-fn geometry(capacity: u32, write_size: u32) -> Geometry {
-    Geometry { capacity, write_size, erase_size: SECTOR, erased: 0xFF }
+fn geometry(write_size: u32) -> FlashGeometry {
+    FlashGeometry { write_size, erase_size: SECTOR, erased: 0xFF }
 }
 
 /// The check of an image of the vectors' bootloader.

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use sprag_testkit::flash::{Geometry, SimFlash};
+use sprag_testkit::flash::{FlashGeometry, SimFlash};
 use sprag_verify::{Ed25519Key, Error, P256Key, Policy, mcuboot};
 
 use crate::Outcome;
@@ -71,7 +71,7 @@ fn verify(image: &[u8], settings: &Settings, key: &Key) -> Result<core::result::
     if let Some(counter) = settings.counter {
         policy = policy.counter_at_least(counter);
     }
-    let flash = SimFlash::in_memory(Geometry { capacity: SLOT, write_size: 1, erase_size: 4096, erased: 0xFF });
+    let flash = SimFlash::in_memory(SLOT, FlashGeometry { write_size: 1, erase_size: 4096, erased: 0xFF });
     flash.load(0, image).ok().context("the image is larger than the slot")?;
     let mut slot = flash.region(0..SLOT);
     let mut buf = vec![0; 0x10000];

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use sprag_testkit::flash::{Geometry, Part, ProgramRule, Region, Sectors, SimFlash, Timing, Torn};
+use sprag_testkit::flash::{FlashGeometry, Part, ProgramRule, Region, Sectors, SimFlash, Timing, Torn};
 use sprag_testkit::image::{PublicKey, Version};
 use sprag_testkit::mcuboot::{BootError, Bootloader, Mark, Method, Release, Settings, Swap, Trailer, Xip};
 
@@ -202,8 +202,9 @@ pub fn model_agrees(line: &str, keys: &Keys) -> Result<Option<bool>> {
     if vector.config.counter.is_some() || vector.config.pure {
         return Ok(None);
     }
-    let geometry = Geometry { capacity: 2 * SLOT, write_size: 8, erase_size: SLOT, erased: 0xFF };
-    let flash = SimFlash::in_memory(geometry);
+    let capacity = 2 * SLOT;
+    let geometry = FlashGeometry { write_size: 8, erase_size: SLOT, erased: 0xFF };
+    let flash = SimFlash::in_memory(capacity, geometry);
     flash.load(0, &STANDARD.decode(&vector.image).context("the image is not base64")?)?;
     let mut xip = Xip::new([flash.region(0..SLOT), flash.region(SLOT..2 * SLOT)], false);
     xip.settings.key = PublicKey::from_der(&keys.get(&vector.key)?.der()?);

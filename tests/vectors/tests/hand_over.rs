@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use embassy_futures::block_on;
 use serde::Deserialize;
 use sprag_boot::{BootControl, Error, Layout, McuBoot, Method, State, Swap};
-use sprag_testkit::flash::{Geometry, Region, SimFlash};
+use sprag_testkit::flash::{FlashGeometry, Region, SimFlash};
 use sprag_vectors::{decode_flash, read, supplied};
 
 #[derive(Deserialize)]
@@ -96,10 +96,10 @@ impl Vector {
         let secondary = self.sectors.get("secondary").context("no secondary slot")?;
         let (write_size, erase_size, erased) = (self.write, primary.size(), self.erased);
         let capacity = u32::try_from(bytes.len())?;
-        let flash = SimFlash::in_memory(Geometry { capacity, write_size, erase_size, erased });
+        let flash = SimFlash::in_memory(capacity, FlashGeometry { write_size, erase_size, erased });
         flash.load(0, &bytes)?;
         let slots = [primary, secondary].map(|slot| flash.region(slot.range()));
-        let layout = Layout::new(primary.range().len() as u32, write_size, erase_size, erased);
+        let layout = Layout::new(FlashGeometry { write_size, erase_size, erased });
         let layout = layout.max_sectors(self.max_img_sectors).method(method);
         let [primary, secondary] = slots;
         Ok((flash, McuBoot::new(primary, secondary, layout)))

@@ -1,10 +1,10 @@
 //! A flash whose driver asks for what `esp-storage` and the ROM ask for, on a part that keeps to its data sheet.
 
 use embedded_storage::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
-use sprag_testkit::flash::{FlashError, Geometry, SimFlash, SizedRegion};
+use sprag_testkit::flash::{FlashError, FlashGeometry, SimFlash, SizedRegion};
 
 pub(crate) fn sim(capacity: u32) -> SimFlash {
-    SimFlash::in_memory(Geometry { capacity, write_size: 4, erase_size: 4096, erased: 0xFF })
+    SimFlash::in_memory(capacity, FlashGeometry { write_size: 4, erase_size: 4096, erased: 0xFF })
 }
 
 /// `esp_storage::FlashStorage`'s strict calls: whole words to and from word-aligned buffers. What it would take through 4 KiB
@@ -12,7 +12,7 @@ pub(crate) fn sim(capacity: u32) -> SimFlash {
 pub(crate) struct Driver(pub(crate) SizedRegion<4, 4096>);
 
 pub(crate) fn driver(flash: &SimFlash) -> Driver {
-    Driver(flash.region(0..flash.geometry().capacity).sized())
+    Driver(flash.region(0..flash.capacity()).sized())
 }
 
 fn check_words(offset: u32, bytes: &[u8]) {

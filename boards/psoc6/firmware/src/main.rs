@@ -18,7 +18,7 @@ use embassy_sync::mutex::Mutex;
 use embassy_time::{Delay, Instant, Timer};
 use panic_probe as _;
 use sprag::boot::Cypress;
-use sprag::flash::Geometry;
+use sprag::flash::FlashGeometry;
 use sprag::mqtt::{Event, Reset};
 use sprag::verify::{self, McuBoot};
 use sprag_psoc6::silicon::{self, psoc6_02};
@@ -74,7 +74,7 @@ async fn update(
     random: psoc6_02::Trng,
 ) -> &'static str {
     let part = |range: core::ops::Range<u32>| Partition::new(flash, range.start, range.end - range.start);
-    let geometry = Geometry { write_size: ROW as u32, erase_size: ROW as u32, erased: ERASED };
+    let geometry = FlashGeometry { write_size: ROW as u32, erase_size: ROW as u32, erased: ERASED };
     let mut row = [0; ROW];
     let running = match verify::mcuboot::version(&mut part(MAP.primary), &mut row).await {
         Ok(version) => version,

@@ -58,7 +58,7 @@ impl Chip {
     }
 
     pub(crate) fn driver(&self) -> SerialNor<Self, Self, SECTOR> {
-        let capacity = self.0.borrow().flash.geometry().capacity;
+        let capacity = self.0.borrow().flash.capacity();
         SerialNor::new(self.clone(), self.clone(), capacity)
     }
 

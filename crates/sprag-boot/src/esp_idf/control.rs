@@ -4,8 +4,8 @@ use embedded_storage_async::nor_flash::NorFlash;
 
 use super::otadata::{self, Entry, NEW, PENDING_VERIFY, STATE_AT, UNDEFINED, VALID};
 use super::table::{App, Partition, Table};
-use super::{ERASED, SECTOR};
-use crate::control::{BootControl, Room, State, Swap};
+use super::{GEOMETRY, SECTOR};
+use crate::control::{BootControl, ImageRegion, State, Swap};
 use crate::error::{Area, Error};
 use crate::flash;
 
@@ -37,7 +37,7 @@ impl<F: NorFlash> EspIdf<F> {
     ///
     /// # Errors
     /// [`Error::NoSlot`] when the table has no otadata. Where it has no app partition beside the one that runs there is no
-    /// [`room`](BootControl::room), but the running app can be confirmed.
+    /// [image region](BootControl::image_region), but the running app can be confirmed.
     pub fn new(flash: F, table: Table, running: App) -> Result<Self, Error> {
         let otadata = table.otadata().ok_or(Error::NoSlot)?;
         let target = match table.next(running) {
@@ -161,10 +161,10 @@ impl<F: NorFlash> EspIdf<F> {
 
 impl<F: NorFlash> BootControl for EspIdf<F> {
     /// The next app partition, in addresses of the whole flash. Empty when there is none beside the running app's.
-    fn room(&self) -> Room {
+    fn image_region(&self) -> ImageRegion {
         let Partition { offset, size } =
             self.target.map_or(Partition { offset: 0, size: 0 }, |(_, partition)| partition);
-        Room { start: offset, end: offset.saturating_add(size), erase_size: SECTOR, erased: ERASED }
+        ImageRegion { start: offset, end: offset.saturating_add(size), geometry: GEOMETRY }
     }
 
     async fn state(&mut self) -> Result<State, Error> {

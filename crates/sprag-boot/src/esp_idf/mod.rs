@@ -1,5 +1,7 @@
 //! ESP-IDF's second-stage bootloader: app partitions, and two entries of otadata that say which of them runs.
 
+use sprag_core::FlashGeometry;
+
 mod control;
 mod otadata;
 mod table;
@@ -7,7 +9,9 @@ mod table;
 pub use control::{EspIdf, chosen};
 pub use table::{App, OTA_MAX, Partition, Table};
 
-/// What ESP32 flash is erased in, in bytes.
+/// The geometry of an ESP32's flash.
+const GEOMETRY: FlashGeometry = FlashGeometry { write_size: 4, erase_size: SECTOR, erased: ERASED };
+/// The size of a sector in bytes.
 const SECTOR: u32 = 4096;
-/// What an erased byte reads as.
+/// The value of an erased byte.
 const ERASED: u8 = 0xFF;

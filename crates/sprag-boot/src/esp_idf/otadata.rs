@@ -3,21 +3,9 @@
 //! Format: ESP-IDF, `esp_flash_partitions.h` (`esp_ota_select_entry_t`); chosen as `bootloader_common.c` and
 //! `bootloader_utility.c` do it.
 
-use crc::{Algorithm, Crc, NoTable};
+use sprag_core::crc::CRC_32_FROM_0;
 
 use super::table::{App, Table};
-
-/// `esp_rom_crc32_le(UINT32_MAX, …)`: CRC-32 from an initial value of 0.
-const CRC: Crc<u32, NoTable> = Crc::<u32, NoTable>::new(&Algorithm {
-    width: 32,
-    poly: 0x04c1_1db7,
-    init: 0,
-    refin: true,
-    refout: true,
-    xorout: 0xffff_ffff,
-    check: 0xd202_d277,
-    residue: 0,
-});
 
 pub(crate) const SIZE: usize = 32;
 
@@ -44,14 +32,14 @@ pub(crate) struct Entry {
 impl Entry {
     pub(crate) fn decode(bytes: &[u8; SIZE]) -> Self {
         let [q0, q1, q2, q3, .., s0, s1, s2, s3, c0, c1, c2, c3] = *bytes;
-        let sound = CRC.checksum(&[q0, q1, q2, q3]) == u32::from_le_bytes([c0, c1, c2, c3]);
+        let sound = CRC_32_FROM_0.checksum(&[q0, q1, q2, q3]) == u32::from_le_bytes([c0, c1, c2, c3]);
         Self { seq: u32::from_le_bytes([q0, q1, q2, q3]), state: u32::from_le_bytes([s0, s1, s2, s3]), sound }
     }
 
     /// An entry without a label, as ESP-IDF writes it.
     pub(crate) fn encode(seq: u32, state: u32) -> [u8; SIZE] {
         let ([q0, q1, q2, q3], [s0, s1, s2, s3]) = (seq.to_le_bytes(), state.to_le_bytes());
-        let [c0, c1, c2, c3] = CRC.checksum(&[q0, q1, q2, q3]).to_le_bytes();
+        let [c0, c1, c2, c3] = CRC_32_FROM_0.checksum(&[q0, q1, q2, q3]).to_le_bytes();
         let mut bytes = [0xFF; SIZE];
         let [b0, b1, b2, b3, .., t0, t1, t2, t3, d0, d1, d2, d3] = &mut bytes;
         (*b0, *b1, *b2, *b3) = (q0, q1, q2, q3);

@@ -4,8 +4,9 @@
 //! ota-bootloader-abstraction.
 
 use embedded_storage_async::nor_flash::NorFlash;
+use sprag_core::FlashGeometry;
 
-use crate::control::{BootControl, Room, State, Swap};
+use crate::control::{BootControl, ImageRegion, State, Swap};
 use crate::error::{Area, Error};
 use crate::flash;
 use crate::mcuboot::status::Status;
@@ -16,22 +17,8 @@ const CELL: u32 = 8;
 /// `BOOT_SWAP_STATUS_TRAILER_SIZE`: what the bootloader erases at the end of a slot.
 const TRAILER: u32 = 64;
 
-/// Units and erased value of a slot's flash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Units {
-    /// The unit of programming in bytes.
-    pub write_size: u32,
-    /// The size of a sector in bytes.
-    pub erase_size: u32,
-    /// What an erased byte reads as.
-    pub erased: u8,
-}
-
-impl Units {
-    /// PSoC 6's own flash: rows of 512 bytes, erased to 0x00.
-    pub const INTERNAL: Self = Self { write_size: 512, erase_size: 512, erased: 0x00 };
-}
+/// The geometry of PSoC 6's own flash: rows of 512 bytes, erased to 0x00.
+pub const PSOC6_INTERNAL: FlashGeometry = FlashGeometry { write_size: 512, erase_size: 512, erased: 0x00 };
 
 /// How Infineon's MCUboot was built, as far as the hand-over depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,9 +26,9 @@ impl Units {
 #[non_exhaustive]
 pub struct CypressLayout {
     /// The flash of the slot that runs and of the status partition, whose records are a write unit each.
-    pub internal: Units,
+    pub internal: FlashGeometry,
     /// The flash of the slot for updates, when that is an external one.
-    pub external: Option<Units>,
+    pub external: Option<FlashGeometry>,
     /// The offset of the slot for updates in the external flash, in bytes; 0 without one. The bootloader counts its sectors
     /// from the start of that flash.
     pub external_offset: u32,
@@ -56,7 +43,7 @@ pub struct CypressLayout {
 impl CypressLayout {
     /// One image, both of its slots in PSoC 6's own flash, swapped through a scratch area.
     pub const fn new(max_sectors: u32) -> Self {
-        Self { internal: Units::INTERNAL, external: None, external_offset: 0, max_sectors, image: 0, scratch: true }
+        Self { internal: PSOC6_INTERNAL, external: None, external_offset: 0, max_sectors, image: 0, scratch: true }
     }
 
     /// Puts the slot for updates into external flash, `offset` bytes from its start.
@@ -65,7 +52,7 @@ impl CypressLayout {
     /// with it: nothing else may lie there. Where it does not, the slot is handed over as
     /// [`WholeSectors`](super::WholeSectors).
     #[must_use]
-    pub const fn external(mut self, units: Units, offset: u32) -> Self {
+    pub const fn external(mut self, units: FlashGeometry, offset: u32) -> Self {
         self.external = Some(units);
         self.external_offset = offset;
         self
@@ -78,7 +65,7 @@ impl CypressLayout {
         self
     }
 
-    fn secondary(&self) -> Units {
+    fn secondary(&self) -> FlashGeometry {
         self.external.unwrap_or(self.internal)
     }
 
@@ -96,7 +83,7 @@ impl CypressLayout {
     fn status(&self, slot: u32) -> Result<Status, Error> {
         let scratch = u32::from(self.scratch && self.image > 0);
         let index = self.image.checked_mul(2).and_then(|index| index.checked_add(slot)?.checked_add(scratch));
-        let Units { write_size, erased, .. } = self.internal;
+        let FlashGeometry { write_size, erased, .. } = self.internal;
         index.and_then(|index| Status::new(index, write_size, self.max_sectors, erased)).ok_or(Error::Layout)
     }
 }
@@ -189,8 +176,7 @@ impl<'b, P: NorFlash, S: NorFlash, T: NorFlash> Cypress<'b, P, S, T> {
         }
         while to > start {
             let from = self.layout.sector_below(to)?;
-            let erased = self.layout.secondary().erased;
-            if all || !flash::is_blank(&mut self.secondary, from, to, erased).await {
+            if all || !flash::is_blank(&mut self.secondary, from..to, self.layout.secondary()).await {
                 flash::erase(&mut self.secondary, Area::Secondary, from, to).await?;
             }
             to = from;
@@ -223,12 +209,14 @@ impl<'b, P: NorFlash, S: NorFlash, T: NorFlash> Cypress<'b, P, S, T> {
 
 impl<P: NorFlash, S: NorFlash, T: NorFlash> BootControl for Cypress<'_, P, S, T> {
     /// The secondary slot without the sectors of its trailer.
-    fn room(&self) -> Room {
-        let Units { erase_size, erased, .. } = self.layout.secondary();
-        Room { start: 0, end: self.trailer_start().unwrap_or(0), erase_size, erased }
+    fn image_region(&self) -> ImageRegion {
+        ImageRegion { start: 0, end: self.trailer_start().unwrap_or(0), geometry: self.layout.secondary() }
     }
 
     async fn state(&mut self) -> Result<State, Error> {
+        if !self.layout.internal.suits::<P>() || !self.layout.internal.suits::<T>() {
+            return Err(Error::Geometry);
+        }
         let phase = self.phase().await?;
         if phase == Phase::Interrupted {
             return Ok(State::Interrupted);
@@ -255,6 +243,8 @@ impl<P: NorFlash, S: NorFlash, T: NorFlash> BootControl for Cypress<'_, P, S, T>
         }
         // A torn row may read as erased and yet refuse to be programmed, or not keep what is programmed.
         self.take_back(true).await?;
+        let trailer = self.trailer_start()?..flash::capacity(&self.secondary)?;
+        flash::check_erased(&mut self.secondary, Area::Secondary, trailer, self.layout.secondary()).await?;
         self.write(swap).await
     }
 
@@ -268,7 +258,7 @@ impl<P: NorFlash, S: NorFlash, T: NorFlash> BootControl for Cypress<'_, P, S, T>
             Phase::Settled => return Ok(()),
             Phase::Trial => {}
         }
-        let Units { erase_size, erased, .. } = self.layout.internal;
+        let FlashGeometry { erase_size, erased, .. } = self.layout.internal;
         let end = flash::capacity(&self.primary)?;
         let start = end.checked_sub(erase_size).ok_or(Error::Layout)?;
         let needed = usize::try_from(erase_size).map_err(|_| Error::Layout)?;
@@ -297,7 +287,7 @@ impl<P: NorFlash, S: NorFlash, T: NorFlash> BootControl for Cypress<'_, P, S, T>
 }
 
 /// The trailer in the slot itself. What can't be read counts as torn.
-async fn slot_trailer<F: NorFlash>(slot: &mut F, area: Area, units: Units) -> Result<Trailer, Error> {
+async fn slot_trailer<F: NorFlash>(slot: &mut F, area: Area, units: FlashGeometry) -> Result<Trailer, Error> {
     let end = flash::capacity(slot)?;
     let start = end.checked_sub(MAGIC_SIZE.saturating_add(CELL.saturating_mul(2))).ok_or(Error::Layout)?;
     let mut bytes = [0; 32];
@@ -313,7 +303,7 @@ async fn slot_trailer<F: NorFlash>(slot: &mut F, area: Area, units: Units) -> Re
 }
 
 /// What stages an image, in whole write units of the slot's end: what is written before the magic, and the magic's block.
-fn stage_bytes(row: &mut [u8], units: Units, swap: Swap, external: bool) -> Result<(&[u8], &[u8]), Error> {
+fn stage_bytes(row: &mut [u8], units: FlashGeometry, swap: Swap, external: bool) -> Result<(&[u8], &[u8]), Error> {
     /// Magic, `image_ok`, `copy_done` and `swap_info`.
     const FIELDS: u32 = MAGIC_SIZE + 3 * CELL;
     let whole = |bytes: u32| {

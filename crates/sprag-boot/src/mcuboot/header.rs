@@ -3,14 +3,10 @@
 //! Format: MCUboot, `boot/bootutil/include/bootutil/image.h`.
 
 use embedded_storage_async::nor_flash::ReadNorFlash;
+use sprag_core::mcuboot::{FLAG_NON_BOOTABLE, HEADER_SIZE, ImageHeader, TLV_INFO_MAGIC};
 
 use crate::error::{Area, Error};
 use crate::flash;
-
-const MAGIC: u32 = 0x96f3_b83d;
-/// `IMAGE_F_NON_BOOTABLE`, in the first byte of the flags.
-const NON_BOOTABLE: u8 = 0x10;
-const TLV_MAGIC: u16 = 0x6907;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
@@ -23,18 +19,16 @@ pub(crate) struct Header {
 impl Header {
     /// `None` when what lies at the start of the slot is no header that MCUboot would take.
     pub(crate) async fn read<F: ReadNorFlash>(slot: &mut F, area: Area) -> Result<Option<Self>, Error> {
-        let mut bytes = [0; 32];
+        let mut bytes = [0; HEADER_SIZE];
         flash::read(slot, area, 0, &mut bytes).await?;
-        // Magic, load address, header size, protected TLVs' size, payload size, flags, version.
-        let [m0, m1, m2, m3, _, _, _, _, h0, h1, p0, p1, s0, s1, s2, s3, f0, _, _, _, major, minor, r0, r1, ..] = bytes;
-        if u32::from_le_bytes([m0, m1, m2, m3]) != MAGIC || f0 & NON_BOOTABLE != 0 {
+        let header = ImageHeader::new(bytes);
+        if !header.has_magic() || header.flags() & FLAG_NON_BOOTABLE != 0 {
             return Ok(None);
         }
-        let body = u32::from_le_bytes([s0, s1, s2, s3]).checked_add(u16::from_le_bytes([h0, h1]).into());
-        let body_end = body.and_then(|body| body.checked_add(u16::from_le_bytes([p0, p1]).into()));
         let capacity = flash::capacity(slot)?;
-        let version = (major, minor, u16::from_le_bytes([r0, r1]));
-        Ok(body_end.filter(|end| *end < capacity).map(|body_end| Self { body_end, version }))
+        let (major, minor, revision, _) = header.version();
+        let body_end = header.tlv_offset().filter(|end| *end < capacity);
+        Ok(body_end.map(|body_end| Self { body_end, version: (major, minor, revision) }))
     }
 
     /// Where the image ends, with its TLVs; all of the slot when it has none.
@@ -47,6 +41,6 @@ impl Header {
         flash::read(slot, area, self.body_end, &mut info).await?;
         let [m0, m1, s0, s1] = info;
         let end = self.body_end.saturating_add(u16::from_le_bytes([s0, s1]).into());
-        Ok(if u16::from_le_bytes([m0, m1]) == TLV_MAGIC { end } else { capacity })
+        Ok(if u16::from_le_bytes([m0, m1]) == TLV_INFO_MAGIC { end } else { capacity })
     }
 }

@@ -12,7 +12,7 @@ mod trailer;
 mod whole_sectors;
 mod xip;
 
-pub use cypress::{Cypress, CypressLayout, Units};
+pub use cypress::{Cypress, CypressLayout, PSOC6_INTERNAL};
 pub use layout::{Layout, Method};
 pub use swap::McuBoot;
 pub use whole_sectors::{PartialSectorError, WholeSectors};

@@ -4,14 +4,13 @@
 //! `payload | magic u32 | counter u32 | CRC-32C of all before`, little-endian. There are two copies of it; the one whose
 //! CRC fits and whose counter is higher counts, and an update goes into the other one.
 
-use crc::{CRC_32_ISCSI, Crc, NoTable};
 use embedded_storage_async::nor_flash::NorFlash;
+use sprag_core::crc::CRC_32C;
 
 use crate::error::{Area, Error};
 use crate::flash;
 use crate::mcuboot::trailer::{MAGIC_SIZE, Mark, Trailer};
 
-const CRC: Crc<u32, NoTable> = Crc::<u32, NoTable>::new(&CRC_32_ISCSI);
 /// Magic, counter and CRC behind a record's payload.
 const BEHIND: usize = 12;
 /// `BOOT_SWAP_STATUS_MAGIC`: without it a row is no record.
@@ -93,7 +92,7 @@ impl Status {
             field.copy_from_slice(&counter.wrapping_add(1).to_le_bytes());
         }
         let (body, crc) = row.split_last_chunk_mut::<4>().ok_or(Error::Layout)?;
-        *crc = CRC.checksum(body).to_le_bytes();
+        *crc = CRC_32C.checksum(body).to_le_bytes();
         let at = self.offset(1u32.saturating_sub(copy))?;
         let end = at.saturating_add(u32::try_from(self.row).map_err(|_| Error::Layout)?);
         flash::erase(flash, Area::State, at, end).await?;
@@ -126,7 +125,7 @@ impl Status {
         flash::read(flash, Area::State, self.offset(copy)?, row).await?;
         let (body, crc) = row.split_last_chunk::<4>().ok_or(Error::Layout)?;
         let (rest, counter) = body.split_last_chunk::<4>().ok_or(Error::Layout)?;
-        let sound = rest.ends_with(&RECORD_MAGIC) && u32::from_le_bytes(*crc) == CRC.checksum(body);
+        let sound = rest.ends_with(&RECORD_MAGIC) && u32::from_le_bytes(*crc) == CRC_32C.checksum(body);
         Ok(Some(u32::from_le_bytes(*counter)).filter(|_| sound))
     }
 

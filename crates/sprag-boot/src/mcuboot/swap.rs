@@ -2,7 +2,7 @@
 
 use embedded_storage_async::nor_flash::{NorFlash, NorFlashErrorKind};
 
-use crate::control::{BootControl, Room, State, Swap};
+use crate::control::{BootControl, ImageRegion, State, Swap};
 use crate::error::{Area, Error};
 use crate::flash;
 use crate::mcuboot::header::Header;
@@ -21,6 +21,8 @@ pub struct McuBoot<P, S> {
 impl<P: NorFlash, S: NorFlash> McuBoot<P, S> {
     /// The hand-over for two slots, each the whole of its region.
     pub fn new(primary: P, secondary: S, layout: Layout) -> Self {
+        let slots = [primary.capacity(), secondary.capacity()];
+        let layout = layout.sized(slots.map(|slot| u32::try_from(slot).unwrap_or(u32::MAX)));
         Self { primary, secondary, layout }
     }
 
@@ -94,11 +96,11 @@ impl<P: NorFlash, S: NorFlash> McuBoot<P, S> {
     /// A swap that stays leaves the old image there. MCUboot takes an image header in that sector for a new image at the
     /// wrong address, and erases the whole slot instead of swapping (`boot_validate_slot`, since 2.2.0).
     async fn clean_first_sector(&mut self) -> Result<(), Error> {
-        let Layout { erase_size, erased, method, .. } = self.layout;
+        let Layout { geometry, method, .. } = self.layout;
         if method != Method::Offset {
             return Ok(());
         }
-        flash::clean(&mut self.secondary, Area::Secondary, 0..erase_size, (erase_size, erased), false).await
+        flash::clean(&mut self.secondary, Area::Secondary, 0..geometry.erase_size, geometry, false).await
     }
 
     /// Erases the primary slot's trailer. Without a magic, MCUboot reverts nothing. Returns `false` when the image may reach
@@ -115,7 +117,7 @@ impl<P: NorFlash, S: NorFlash> McuBoot<P, S> {
         }
         let mut from = start;
         while from < end {
-            let to = from.saturating_add(self.layout.erase_size);
+            let to = from.saturating_add(self.layout.geometry.erase_size);
             flash::erase(&mut self.primary, Area::Primary, from, to).await?;
             from = to;
         }
@@ -127,8 +129,8 @@ impl<P: NorFlash, S: NorFlash> BootControl for McuBoot<P, S> {
     /// The secondary slot without the trailer in whole sectors, as far as the primary slot can take the image. A swap by
     /// moving needs one more sector there: MCUboot silently ignores an image that reaches further. For a swap by offset, the
     /// image starts in the second sector.
-    fn room(&self) -> Room {
-        let sector = self.layout.erase_size;
+    fn image_region(&self) -> ImageRegion {
+        let sector = self.layout.geometry.erase_size;
         let (before, spare) = match self.layout.method {
             Method::Scratch | Method::Overwrite => (0, 0),
             Method::Move => (0, sector),
@@ -137,10 +139,13 @@ impl<P: NorFlash, S: NorFlash> BootControl for McuBoot<P, S> {
         let primary = u32::try_from(self.primary.capacity()).unwrap_or(u32::MAX);
         let secondary = u32::try_from(self.secondary.capacity()).unwrap_or(u32::MAX);
         let slot = primary.saturating_add(before).saturating_sub(spare).min(secondary);
-        self.layout.room(slot, before, self.trailer_sectors())
+        self.layout.image_region(slot, before, self.trailer_sectors())
     }
 
     async fn state(&mut self) -> Result<State, Error> {
+        if !self.layout.suits::<P, S>() {
+            return Err(Error::Geometry);
+        }
         let secondary = self.secondary_trailer().await?;
         if self.is_interrupted(&secondary).await? {
             return Ok(State::Interrupted);

@@ -114,14 +114,15 @@ impl Trailer {
         let cells = layout.cells(flash::capacity(flash)?)?;
         let mut magic = [0; MAGIC_SIZE as usize];
         let whole = flash::read_torn(flash, area, cells.magic, &mut magic).await?;
-        let magic = if whole { Mark::of_magic(magic, layout.align, layout.erased) } else { Mark::Bad };
+        let magic =
+            if whole { Mark::of_magic(magic, layout.geometry.write_size, layout.geometry.erased) } else { Mark::Bad };
         let mut flags = [Mark::Bad; 2];
         for (mark, offset) in flags.iter_mut().zip([cells.image_ok, cells.copy_done]) {
             // Eight bytes, for parts that read in words; cells are at least that large.
             let mut cell = [0; 8];
             if flash::read_torn(flash, area, offset, &mut cell).await? {
                 let [flag, ..] = cell;
-                *mark = Mark::of_flag(flag, layout.erased);
+                *mark = Mark::of_flag(flag, layout.geometry.erased);
             }
         }
         let [image_ok, copy_done] = flags;
@@ -140,7 +141,7 @@ pub(crate) async fn has_swap_type<F: ReadNorFlash>(flash: &mut F, area: Area, la
     let mut cell = [0; 8];
     let readable = flash::read_torn(flash, area, at, &mut cell).await?;
     let [swap_info, ..] = cell;
-    Ok(!readable || (swap_info != layout.erased && (2..=4).contains(&(swap_info & 0x0F))))
+    Ok(!readable || (swap_info != layout.geometry.erased && (2..=4).contains(&(swap_info & 0x0F))))
 }
 
 /// Returns whether the magic and the flags can be read. A swapping MCUboot stops at those of the primary slot when they
@@ -162,11 +163,11 @@ pub(crate) async fn write_flag<F: NorFlash>(
     at: u32,
     flag: u8,
 ) -> Result<(), Error> {
-    let mut unit = [layout.erased; ALIGN_MAX as usize];
+    let mut unit = [layout.geometry.erased; ALIGN_MAX as usize];
     if let Some(first) = unit.first_mut() {
         *first = flag;
     }
-    let length = usize::try_from(layout.align).map_err(|_| Error::Layout)?;
+    let length = usize::try_from(layout.geometry.write_size).map_err(|_| Error::Layout)?;
     let unit = unit.get(..length).ok_or(Error::Layout)?;
     flash::write(flash, area, at, unit).await
 }
@@ -177,11 +178,11 @@ pub(crate) async fn write_magic<F: NorFlash>(
     layout: Layout,
     cells: Cells,
 ) -> Result<(), Error> {
-    let mut block = [layout.erased; ALIGN_MAX as usize];
-    for (to, from) in block.iter_mut().rev().zip(magic(layout.align).iter().rev()) {
+    let mut block = [layout.geometry.erased; ALIGN_MAX as usize];
+    for (to, from) in block.iter_mut().rev().zip(magic(layout.geometry.write_size).iter().rev()) {
         *to = *from;
     }
-    let length = usize::try_from(MAGIC_SIZE.max(layout.align)).map_err(|_| Error::Layout)?;
+    let length = usize::try_from(MAGIC_SIZE.max(layout.geometry.write_size)).map_err(|_| Error::Layout)?;
     let start = block.len().checked_sub(length).ok_or(Error::Layout)?;
     let block = block.get(start..).ok_or(Error::Layout)?;
     flash::write(flash, area, cells.magic_block, block).await
@@ -193,7 +194,7 @@ pub(crate) async fn clean<F: NorFlash>(flash: &mut F, layout: Layout, size: u32,
     let end = flash::capacity(flash)?;
     layout.cells(end)?;
     let start = end.checked_sub(size).ok_or(Error::Layout)?;
-    flash::clean(flash, Area::Secondary, start..end, (layout.erase_size, layout.erased), all).await
+    flash::clean(flash, Area::Secondary, start..end, layout.geometry, all).await
 }
 
 /// Stages what lies in the slot for updates, whose trailer is `size` bytes: the bytes of `boot_set_pending`, the magic last.
@@ -202,7 +203,9 @@ pub(crate) async fn clean<F: NorFlash>(flash: &mut F, layout: Layout, size: u32,
 /// programmed, or do not keep what is programmed.
 pub(crate) async fn stage<F: NorFlash>(flash: &mut F, layout: Layout, size: u32, swap: Swap) -> Result<(), Error> {
     clean(flash, layout, size, true).await?;
-    let cells = layout.cells(flash::capacity(flash)?)?;
+    let end = flash::capacity(flash)?;
+    flash::check_erased(flash, Area::Secondary, end.saturating_sub(size)..end, layout.geometry).await?;
+    let cells = layout.cells(end)?;
     if swap == Swap::Permanent {
         write_flag(flash, Area::Secondary, layout, cells.image_ok, SET).await?;
     }

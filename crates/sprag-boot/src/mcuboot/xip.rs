@@ -2,7 +2,7 @@
 
 use embedded_storage_async::nor_flash::NorFlash;
 
-use crate::control::{BootControl, Room, State, Swap};
+use crate::control::{BootControl, ImageRegion, State, Swap};
 use crate::error::{Area, Error};
 use crate::flash;
 use crate::mcuboot::header::Header;
@@ -99,7 +99,7 @@ impl<R: NorFlash, O: NorFlash> DirectXip<R, O> {
     async fn rewrite(&mut self, failed: Error) -> Result<(), Error> {
         let (layout, end) = (self.layout, flash::capacity(&self.running)?);
         let cells = layout.cells(end)?;
-        let start = end.checked_sub(layout.erase_size).filter(|start| *start <= cells.copy_done);
+        let start = end.checked_sub(layout.geometry.erase_size).filter(|start| *start <= cells.copy_done);
         let header = Header::read(&mut self.running, Area::Primary).await?;
         let (Some(start), Some(header)) = (start, header) else { return Err(failed) };
         if header.image_end(&mut self.running, Area::Primary).await? > start {
@@ -115,17 +115,20 @@ impl<R: NorFlash, O: NorFlash> DirectXip<R, O> {
 
 impl<R: NorFlash, O: NorFlash> BootControl for DirectXip<R, O> {
     /// The other slot without its trailer in whole sectors.
-    fn room(&self) -> Room {
+    fn image_region(&self) -> ImageRegion {
         let slot = u32::try_from(self.other.capacity()).unwrap_or(u32::MAX);
-        self.layout.room(slot, 0, self.trailer_sectors())
+        self.layout.image_region(slot, 0, self.trailer_sectors())
     }
 
     /// The header's magic: without it, MCUboot neither runs what lies in the slot, nor erases it.
     fn held_back(&self) -> usize {
-        usize::try_from(self.layout.align.max(8)).unwrap_or(usize::MAX)
+        usize::try_from(self.layout.geometry.write_size.max(8)).unwrap_or(usize::MAX)
     }
 
     async fn state(&mut self) -> Result<State, Error> {
+        if !self.layout.suits::<R, O>() {
+            return Err(Error::Geometry);
+        }
         if self.is_trial().await? {
             return Ok(State::Trial);
         }
@@ -157,7 +160,7 @@ impl<R: NorFlash, O: NorFlash> BootControl for DirectXip<R, O> {
         }
         if self.other_is_newer().await? {
             // Its header.
-            flash::erase(&mut self.other, Area::Secondary, 0, self.layout.erase_size).await?;
+            flash::erase(&mut self.other, Area::Secondary, 0, self.layout.geometry.erase_size).await?;
         }
         Ok(())
     }

@@ -5,9 +5,9 @@ use embassy_boot::{BlockingFirmwareState, BootError, BootLoader, BootLoaderConfi
 use embassy_futures::block_on;
 use embedded_storage::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
 use sprag_boot::embassy::Layout;
-use sprag_boot::{BootControl, EmbassyBoot, Error, Room, State, Swap};
+use sprag_boot::{BootControl, EmbassyBoot, Error, ImageRegion, State, Swap};
 use sprag_testkit::cancel;
-use sprag_testkit::flash::{FlashError, Geometry, Region, SimFlash};
+use sprag_testkit::flash::{FlashError, FlashGeometry, Region, SimFlash};
 
 const PAGE: u32 = 1024;
 const ACTIVE: u32 = 3 * PAGE;
@@ -53,11 +53,12 @@ struct Device<const WRITE: usize> {
 }
 
 impl<const WRITE: usize> Device<WRITE> {
+    const GEOMETRY: FlashGeometry = FlashGeometry { write_size: WRITE as u32, erase_size: PAGE, erased: ERASED };
+
     /// A device that runs version 1, and has version 2 in its DFU partition.
     fn new() -> Self {
         let capacity = ACTIVE + DFU + STATE;
-        let geometry = Geometry { capacity, write_size: WRITE as u32, erase_size: PAGE, erased: ERASED };
-        let flash = SimFlash::in_memory(geometry);
+        let flash = SimFlash::in_memory(capacity, Self::GEOMETRY);
         flash.load(0, &image(1)).unwrap();
         flash.load(ACTIVE, &image(2)).unwrap();
         Self { flash }
@@ -68,7 +69,7 @@ impl<const WRITE: usize> Device<WRITE> {
     }
 
     fn boot(&self) -> EmbassyBoot<Region> {
-        let layout = Layout { active_size: ACTIVE, erase_size: PAGE, write_size: WRITE as u32, erased: ERASED };
+        let layout = Layout { active_size: ACTIVE, dfu: Self::GEOMETRY, state: Self::GEOMETRY };
         EmbassyBoot::new(self.region(ACTIVE + DFU, STATE), layout)
     }
 
@@ -100,7 +101,7 @@ impl<const WRITE: usize> Device<WRITE> {
 
 fn swaps_reverts_and_confirms<const WRITE: usize>() {
     let device = Device::<WRITE>::new();
-    assert_eq!(device.boot().room(), Room { start: 0, end: ACTIVE, erase_size: PAGE, erased: ERASED });
+    assert_eq!(device.boot().image_region(), ImageRegion { start: 0, end: ACTIVE, geometry: Device::<WRITE>::GEOMETRY });
     assert_eq!((device.reset(), device.state()), (1, State::Settled));
     assert_eq!(block_on(device.boot().stage(Swap::Permanent)), Err(Error::NoPermanent));
     for _ in 0..2 {

@@ -1,7 +1,7 @@
 //! Parts to try things on.
 #![allow(dead_code)] // Each test file uses its share.
 
-use sprag_flash::Geometry;
+use sprag_flash::FlashGeometry;
 use sprag_testkit::flash::{self, Part, Region, Sectors, SimFlash, Torn};
 
 /// Write size, erase size and erased value.
@@ -20,14 +20,14 @@ pub(crate) const PARTS: [Params; 7] = [
 pub(crate) const TORN: [Torn; 8] = Torn::WAYS;
 
 /// A part of `sectors` sectors, or a multiple of that where sectors are tiny.
-pub(crate) fn part((write_size, erase_size, erased): Params, sectors: u32) -> (Region, Geometry) {
+pub(crate) fn part((write_size, erase_size, erased): Params, sectors: u32) -> (Region, FlashGeometry) {
     let capacity = erase_size.max(256) * sectors;
-    let flash = SimFlash::in_memory(flash::Geometry { capacity, write_size, erase_size, erased });
+    let flash = SimFlash::in_memory(capacity, flash::FlashGeometry { write_size, erase_size, erased });
     // Futures can be dropped before every operation.
     flash.yield_before_operations();
     // As on parts with ECC; what is legal there is legal everywhere.
     flash.program_once();
-    (flash.region(0..capacity), Geometry { write_size, erase_size, erased })
+    (flash.region(0..capacity), FlashGeometry { write_size, erase_size, erased })
 }
 
 /// A kind of part, with few and small sectors.

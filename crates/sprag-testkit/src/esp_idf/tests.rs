@@ -1,5 +1,5 @@
 use super::*;
-use crate::flash::{Geometry, SimFlash};
+use crate::flash::{FlashGeometry, SimFlash};
 use crate::image::EspIdfImage;
 
 const OTADATA: u32 = 4096;
@@ -7,7 +7,7 @@ const OTADATA: u32 = 4096;
 /// An image here is a partition that begins with 0x5A.
 fn device(factory: bool, images: &[bool]) -> EspIdf {
     let sector = |index: u32| index * 4096..(index + 1) * 4096;
-    let flash = SimFlash::in_memory(Geometry { capacity: 20 * 4096, write_size: 4, erase_size: 4096, erased: 0xFF });
+    let flash = SimFlash::in_memory(20 * 4096, FlashGeometry { write_size: 4, erase_size: 4096, erased: 0xFF });
     let ota: Vec<_> = (0..images.len() as u32).map(|index| sector(4 + index)).collect();
     for (partition, _) in ota.iter().zip(images).filter(|(_, image)| **image) {
         flash.load(partition.start, &[0x5A]).unwrap();

@@ -19,22 +19,10 @@ use array::Array;
 pub use cut::{Cut, Operation, Snapshot};
 pub use error::FlashError;
 use file::Backing;
-pub use part::{Part, ProgramRule, Sectors, Timing};
+pub use part::{Part, ProgramRule, Timing};
 pub use region::{Region, SizedRegion};
+pub use sprag_core::{FlashGeometry, Sectors};
 pub use torn::{Torn, UnknownWay};
-
-/// What a flash part of uniform sectors looks like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Geometry {
-    /// Size in bytes.
-    pub capacity: u32,
-    /// The unit of programming in bytes, which is also its alignment.
-    pub write_size: u32,
-    /// The size of a sector, the unit of erasing, in bytes; of the largest one where they differ.
-    pub erase_size: u32,
-    /// What an erased byte reads as: 0xFF, or 0x00 on some parts (PSoC 6 internal flash, STM32 L0 and L1).
-    pub erased: u8,
-}
 
 /// What was done to a flash since it was made or [`SimFlash::reset_stats`] was called.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -115,29 +103,29 @@ impl SimFlash {
     ///
     /// # Panics
     /// When the geometry makes no sense: sizes of zero, or a capacity that is no multiple of the sector.
-    pub fn in_memory(geometry: Geometry) -> Self {
-        Self::of(uniform(geometry))
+    pub fn in_memory(capacity: u32, geometry: FlashGeometry) -> Self {
+        Self::of(uniform(capacity, geometry))
     }
 
     /// A new erased part in a raw file, which must not exist yet.
     ///
     /// # Errors
     /// The file system's.
-    pub fn create(path: &Path, geometry: Geometry) -> io::Result<Self> {
-        let bytes = vec![geometry.erased; geometry.capacity as usize];
+    pub fn create(path: &Path, capacity: u32, geometry: FlashGeometry) -> io::Result<Self> {
+        let bytes = vec![geometry.erased; capacity as usize];
         let file = Backing::create(path, &bytes)?;
-        Ok(Self::from_array(Array::new(uniform(geometry), bytes), Some(file)))
+        Ok(Self::from_array(Array::new(uniform(capacity, geometry), bytes), Some(file)))
     }
 
     /// The part that a raw file holds. Every change is in the file before the operation returns, so that the process may
     /// be killed at any time. The file stays locked: two devices can't share a flash.
     ///
     /// # Errors
-    /// The file system's; `InvalidData` when the file's size is not the geometry's capacity; `ResourceBusy` when another
+    /// The file system's; `InvalidData` when the file's size is not `capacity`; `ResourceBusy` when another
     /// process has it.
-    pub fn open(path: &Path, geometry: Geometry) -> io::Result<Self> {
-        let (file, bytes) = Backing::open(path, geometry.capacity)?;
-        Ok(Self::from_array(Array::new(uniform(geometry), bytes), Some(file)))
+    pub fn open(path: &Path, capacity: u32, geometry: FlashGeometry) -> io::Result<Self> {
+        let (file, bytes) = Backing::open(path, capacity)?;
+        Ok(Self::from_array(Array::new(uniform(capacity, geometry), bytes), Some(file)))
     }
 
     fn from_array(array: Array, file: Option<Backing>) -> Self {
@@ -160,9 +148,14 @@ impl SimFlash {
         Part::clone(&self.state().array.part)
     }
 
-    /// Units and size of the part.
-    pub fn geometry(&self) -> Geometry {
+    /// Returns the geometry of the part, with the largest sector as the sector.
+    pub fn geometry(&self) -> FlashGeometry {
         self.state().array.part.geometry()
+    }
+
+    /// Returns the size of the part in bytes.
+    pub fn capacity(&self) -> u32 {
+        self.state().array.part.capacity()
     }
 
     /// A handle to a part of the flash, addressed from 0: what is handed to the crates as a slot or a journal.
@@ -170,7 +163,7 @@ impl SimFlash {
     /// # Panics
     /// When the range leaves the flash.
     pub fn region(&self, range: Range<u32>) -> Region {
-        let capacity = self.geometry().capacity;
+        let capacity = self.capacity();
         assert!(range.start <= range.end && range.end <= capacity, "{range:?} leaves the flash");
         Region { flash: self.clone(), range }
     }
@@ -340,10 +333,10 @@ impl SimFlash {
     }
 }
 
-fn uniform(geometry: Geometry) -> Part {
-    let Geometry { capacity, erase_size, .. } = geometry;
-    assert!(erase_size > 0 && capacity % erase_size == 0, "the capacity must be whole sectors: {geometry:?}");
-    Part::uniform(geometry)
+fn uniform(capacity: u32, geometry: FlashGeometry) -> Part {
+    let erase_size = geometry.erase_size;
+    assert!(erase_size > 0 && capacity.is_multiple_of(erase_size), "the capacity must be whole sectors: {geometry:?}");
+    Part::uniform(capacity, geometry)
 }
 
 fn no_stats(array: &Array) -> Stats {
@@ -464,12 +457,12 @@ mod tests {
 
     use super::*;
 
-    const GEOMETRY: Geometry = Geometry { capacity: 1024, write_size: 4, erase_size: 256, erased: 0xFF };
+    const GEOMETRY: FlashGeometry = FlashGeometry { write_size: 4, erase_size: 256, erased: 0xFF };
 
     #[test]
     fn nor_rules_for_both_erased_values() {
         for erased in [0xFF, 0x00] {
-            let region = SimFlash::in_memory(Geometry { erased, ..GEOMETRY }).region(256..768);
+            let region = SimFlash::in_memory(1024, FlashGeometry { erased, ..GEOMETRY }).region(256..768);
             region.write_now(0, &[0x55 ^ erased ^ 0xFF; 4]).unwrap();
             assert_eq!(region.write_now(0, &[0x77 ^ erased ^ 0xFF; 4]), Err(FlashError::NotErased { offset: 256 }));
             region.write_now(0, &[0x11 ^ erased ^ 0xFF; 4]).unwrap();
@@ -486,7 +479,7 @@ mod tests {
     #[test]
     fn power_fails_within_the_operation_asked_for() {
         for (torn, expected) in [(Torn::Nothing, [0xFF; 4]), (Torn::Half, [0, 0, 0xFF, 0xFF])] {
-            let region = SimFlash::in_memory(GEOMETRY).region(0..1024);
+            let region = SimFlash::in_memory(1024, GEOMETRY).region(0..1024);
             region.flash().cut_power_after(1, torn);
             assert_eq!(region.write_now(0, &[0; 12]), Err(FlashError::PowerLost));
             assert_eq!(region.read_now(0, &mut [0]), Err(FlashError::PowerLost));
@@ -495,7 +488,7 @@ mod tests {
             assert_eq!(region.contents()[4..8], expected);
             assert_eq!(region.contents()[8..12], [0xFF; 4], "the one after never began");
         }
-        let region = SimFlash::in_memory(GEOMETRY).region(0..1024);
+        let region = SimFlash::in_memory(1024, GEOMETRY).region(0..1024);
         region.flash().cut_power_after(0, Torn::Bits(7));
         region.write_now(0, &[0; 4]).unwrap_err();
         let torn = u32::from_le_bytes(region.contents()[..4].try_into().unwrap());
@@ -506,9 +499,9 @@ mod tests {
     fn a_file_keeps_what_was_done_and_is_nobody_elses() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("flash.bin");
-        let flash = SimFlash::create(&path, GEOMETRY).unwrap();
+        let flash = SimFlash::create(&path, 1024, GEOMETRY).unwrap();
         flash.region(0..1024).write_now(8, b"abcd").unwrap();
-        assert_eq!(SimFlash::open(&path, GEOMETRY).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+        assert_eq!(SimFlash::open(&path, 1024, GEOMETRY).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
         flash
             .atomically(|| {
                 flash.region(0..1024).write_now(16, b"efgh")?;
@@ -516,11 +509,10 @@ mod tests {
                 Ok::<(), FlashError>(())
             })
             .unwrap();
-        assert_eq!(SimFlash::open(&path, GEOMETRY).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+        assert_eq!(SimFlash::open(&path, 1024, GEOMETRY).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
         drop(flash);
-        let again = SimFlash::open(&path, GEOMETRY).unwrap().contents();
+        let again = SimFlash::open(&path, 1024, GEOMETRY).unwrap().contents();
         assert_eq!((&again[8..12], &again[16..20]), (&b"abcd"[..], &b"efgh"[..]));
-        let larger = Geometry { capacity: 2048, ..GEOMETRY };
-        assert_eq!(SimFlash::open(&path, larger).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(SimFlash::open(&path, 2048, GEOMETRY).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }

@@ -1,15 +1,6 @@
 //! What kinds of flash parts there are: units, sectors, erased value, what may be programmed twice, and how long it takes.
 
-use super::Geometry;
-
-/// A run of sectors of one size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sectors {
-    /// How many there are.
-    pub count: u32,
-    /// The size of each in bytes.
-    pub size: u32,
-}
+use super::{FlashGeometry, Sectors};
 
 /// What may be programmed again before the next erase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,8 +193,8 @@ impl Part {
     }
 
     /// A part of uniform sectors with NOR's rules, no ECC, and no time.
-    pub fn uniform(geometry: Geometry) -> Self {
-        let Geometry { capacity, write_size, erase_size, erased } = geometry;
+    pub fn uniform(capacity: u32, geometry: FlashGeometry) -> Self {
+        let FlashGeometry { write_size, erase_size, erased } = geometry;
         Self { erased, ..Self::plain("part", write_size, capacity / erase_size.max(1), erase_size) }
     }
 
@@ -212,10 +203,10 @@ impl Part {
         self.sectors.iter().map(|run| run.count * run.size).sum()
     }
 
-    /// Units and size, with the largest sector as the sector.
-    pub fn geometry(&self) -> Geometry {
+    /// Returns its geometry, with the largest sector as the sector.
+    pub fn geometry(&self) -> FlashGeometry {
         let erase_size = self.sectors.iter().map(|run| run.size).max().unwrap_or(0);
-        Geometry { capacity: self.capacity(), write_size: self.write_size, erase_size, erased: self.erased }
+        FlashGeometry { write_size: self.write_size, erase_size, erased: self.erased }
     }
 
     fn plain(name: &'static str, write_size: u32, count: u32, size: u32) -> Self {

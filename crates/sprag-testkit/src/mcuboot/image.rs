@@ -268,12 +268,10 @@ fn der_head(bytes: &[u8], tag: u8) -> Option<(usize, &[u8])> {
 /// A few words on what is wrong with the image.
 pub fn check_image(bytes: &[u8], key: Option<&PublicKey>) -> Result<Version, &'static str> {
     let header = bytes.first_chunk().copied().map(Header).filter(Header::has_magic).ok_or("no image magic")?;
-    let flash = crate::flash::SimFlash::in_memory(crate::flash::Geometry {
-        capacity: bytes.len() as u32,
-        write_size: 1,
-        erase_size: bytes.len() as u32,
-        erased: 0xFF,
-    });
+    let flash = crate::flash::SimFlash::in_memory(
+        bytes.len() as u32,
+        crate::flash::FlashGeometry { write_size: 1, erase_size: bytes.len() as u32, erased: 0xFF },
+    );
     flash.load(0, bytes).map_err(|_| "cannot be read")?;
     let settings = Settings { key: key.cloned(), ..Settings::default() };
     header.validate(&Area::new(&flash.region(0..bytes.len() as u32), false), 0, u32::MAX, &settings)?;

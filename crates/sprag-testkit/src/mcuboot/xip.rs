@@ -130,14 +130,14 @@ impl Xip {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flash::{Geometry, SimFlash};
+    use crate::flash::{FlashGeometry, SimFlash};
     use crate::image::McuBootImage;
     use ed25519_dalek::SigningKey;
 
     const SLOT: u32 = 8192;
 
     fn device(versions: [u8; 2], revert: bool) -> Xip {
-        let flash = SimFlash::in_memory(Geometry { capacity: 2 * SLOT, write_size: 8, erase_size: 1024, erased: 0xFF });
+        let flash = SimFlash::in_memory(2 * SLOT, FlashGeometry { write_size: 8, erase_size: 1024, erased: 0xFF });
         for (at, major) in [(0, versions[0]), (SLOT, versions[1])] {
             let version = Version { major, minor: 0, revision: 0, build: 0 };
             let image = McuBootImage { version, header_size: 32, payload: &[major; 100] };

@@ -7,7 +7,7 @@ use core::task::Poll;
 
 use ed25519_dalek::SigningKey;
 use embedded_storage_async::nor_flash::{ErrorType, ReadNorFlash};
-use sprag_testkit::flash::{Geometry, Region, SimFlash};
+use sprag_testkit::flash::{FlashGeometry, Region, SimFlash};
 use sprag_testkit::image::{McuBootImage, Signer, Version as ImageVersion};
 use sprag_verify::{Ed25519Key, P256Key, Version};
 
@@ -39,7 +39,7 @@ pub(crate) fn mcuboot(payload: &[u8]) -> McuBootImage<'_> {
 
 /// A slot that begins with these bytes.
 pub(crate) fn slot(bytes: &[u8]) -> Region {
-    let flash = SimFlash::in_memory(Geometry { capacity: SLOT, write_size: 1, erase_size: 256, erased: 0xFF });
+    let flash = SimFlash::in_memory(SLOT, FlashGeometry { write_size: 1, erase_size: 256, erased: 0xFF });
     flash.load(0, bytes).unwrap();
     flash.region(0..SLOT)
 }

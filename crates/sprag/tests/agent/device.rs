@@ -8,7 +8,7 @@ use embassy_futures::select::{Either, select};
 use embedded_hal_async::delay::DelayNs;
 use sprag::boot::{self, Layout};
 use sprag::fetch::{Connector, Fetcher, Scheme, TcpConnectError, TcpConnector};
-use sprag::flash::{Geometry, Journal, SlotWriter};
+use sprag::flash::{FlashGeometry, Journal, SlotWriter};
 use sprag::mqtt::{Agent, Buffers, Cloud, Event, Limits, Reset};
 use sprag::verify::{Ed25519Key, Format, McuBoot, Policy, Version};
 use sprag::{Error, Updater};
@@ -24,7 +24,7 @@ const SECTOR: u32 = 1024;
 const SLOT: u32 = 8 * SECTOR;
 const JOURNAL: u32 = 2 * SECTOR;
 const UNIT: u32 = 8;
-const GEOMETRY: Geometry = Geometry { write_size: UNIT, erase_size: SECTOR, erased: 0xFF };
+const GEOMETRY: FlashGeometry = FlashGeometry { write_size: UNIT, erase_size: SECTOR, erased: 0xFF };
 
 /// Far more resets than any test takes.
 const RESETS_MAX: u32 = 30;
@@ -68,9 +68,8 @@ pub(crate) struct Device {
 
 impl Device {
     pub(crate) fn new() -> Self {
-        let geometry =
-            flash::Geometry { capacity: 2 * SLOT + JOURNAL, write_size: UNIT, erase_size: SECTOR, erased: 0xFF };
-        let flash = SimFlash::in_memory(geometry);
+        let geometry = flash::FlashGeometry { write_size: UNIT, erase_size: SECTOR, erased: 0xFF };
+        let flash = SimFlash::in_memory(2 * SLOT + JOURNAL, geometry);
         flash.program_once();
         flash.load(0, &image_of(1)).unwrap();
         Self {
@@ -152,7 +151,11 @@ impl Device {
         let (primary, secondary) = (self.flash.region(0..SLOT), self.flash.region(SLOT..2 * SLOT));
         let journal = Journal::new(self.flash.region(2 * SLOT..2 * SLOT + JOURNAL), GEOMETRY, &mut scratch);
         let slot = SlotWriter::new(secondary.clone(), GEOMETRY, journal, &mut page);
-        let boot = boot::McuBoot::new(primary, secondary, Layout::new(SLOT, UNIT, SECTOR, 0xFF));
+        let boot = boot::McuBoot::new(
+            primary,
+            secondary,
+            Layout::new(FlashGeometry { write_size: UNIT, erase_size: SECTOR, erased: 0xFF }),
+        );
         let fetcher = Fetcher::new(Bare(TcpConnector::new(&self.server, &self.server)), self.time.delay());
         let policy = Policy::signed_by(&key).newer_than(running);
         let mut updater = Updater::new(fetcher, slot, policy, boot).format(format);

@@ -48,6 +48,40 @@ mod update;
 #[path = "size/verify.rs"]
 mod verify;
 
+/// Links the memory functions of the C library, which every firmware has: they are in the empty program, too, and so cost
+/// nobody anything.
+fn memory_functions() {
+    unsafe extern "C" {
+        fn memcpy();
+        fn memmove();
+        fn memset();
+        fn memcmp();
+    }
+    black_box([memcpy, memmove, memset, memcmp].map(|function| function as *const ()));
+    #[cfg(target_arch = "arm")]
+    {
+        unsafe extern "C" {
+            fn __aeabi_memcpy();
+            fn __aeabi_memcpy4();
+            fn __aeabi_memcpy8();
+            fn __aeabi_memmove();
+            fn __aeabi_memmove4();
+            fn __aeabi_memmove8();
+            fn __aeabi_memset();
+            fn __aeabi_memset4();
+            fn __aeabi_memset8();
+            fn __aeabi_memclr();
+            fn __aeabi_memclr4();
+            fn __aeabi_memclr8();
+        }
+        let copies =
+            [__aeabi_memcpy, __aeabi_memcpy4, __aeabi_memcpy8, __aeabi_memmove, __aeabi_memmove4, __aeabi_memmove8];
+        let fills =
+            [__aeabi_memset, __aeabi_memset4, __aeabi_memset8, __aeabi_memclr, __aeabi_memclr4, __aeabi_memclr8];
+        black_box((copies.map(|function| function as *const ()), fills.map(|function| function as *const ())));
+    }
+}
+
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     if cfg!(feature = "panics") {
@@ -59,6 +93,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 // SAFETY: the linker looks for the entry by this name, and nothing else here has it.
 #[unsafe(no_mangle)]
 extern "C" fn _start() -> ! {
+    memory_functions();
     // Bytes from outside, into a buffer of the caller's.
     let (input, out): (&[u8], &mut [u8]) = black_box((&[], &mut []));
     #[cfg(any(

@@ -3,7 +3,7 @@
 use anyhow::{anyhow, bail};
 use embassy_futures::yield_now;
 use sprag_fetch::{Connector, Etag, Fetcher, Scheme, Session, Url};
-use sprag_flash::{Error, FeedError, Geometry, JOB, Journal, SlotWriter};
+use sprag_flash::{Error, FeedError, FlashGeometry, JOB, Journal, SlotWriter};
 use sprag_testkit::flash::SimFlash;
 use sprag_testkit::time::VirtualTime;
 
@@ -29,8 +29,8 @@ fn scratch(board: &Board) -> usize {
     256.max(board.part.write_size as usize)
 }
 
-fn geometry(board: &Board, erase_size: u32) -> Geometry {
-    Geometry { write_size: board.part.write_size, erase_size, erased: board.part.erased }
+fn geometry(board: &Board, erase_size: u32) -> FlashGeometry {
+    FlashGeometry { write_size: board.part.write_size, erase_size, erased: board.part.erased }
 }
 
 /// A journal that an earlier update has left: the first of a device's life formats it.

@@ -43,12 +43,7 @@ impl Family for Embassy {
     fn control(&self, slots: &Slots, _: Booted) -> Self::Boot {
         let geometry = slots.state.flash().geometry();
         let active = active(slots).range();
-        let layout = Layout {
-            active_size: active.end - active.start,
-            erase_size: geometry.erase_size,
-            write_size: geometry.write_size,
-            erased: geometry.erased,
-        };
+        let layout = Layout { active_size: active.end - active.start, dfu: geometry, state: geometry };
         EmbassyBoot::new(slots.state.clone(), layout)
     }
 

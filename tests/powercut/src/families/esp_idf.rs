@@ -27,7 +27,7 @@ pub(super) struct EspIdf {
 
 fn whole(slots: &Slots) -> Region {
     let flash = slots.primary.flash();
-    flash.region(0..flash.geometry().capacity)
+    flash.region(0..flash.capacity())
 }
 
 fn signing_key(forged: bool) -> SigningKey {

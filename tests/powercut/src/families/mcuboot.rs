@@ -90,8 +90,7 @@ impl Family for TwoSlots {
 
     fn control(&self, slots: &Slots, _: Booted) -> Self::Boot {
         let geometry = slots.secondary.flash().geometry();
-        let size = slots.secondary.range().end - slots.secondary.range().start;
-        let layout = Layout::new(size, geometry.write_size, geometry.erase_size, geometry.erased);
+        let layout = Layout::new(geometry);
         let layout = match self {
             Self::Swap => layout,
             Self::Scratch => layout.method(Method::Scratch),

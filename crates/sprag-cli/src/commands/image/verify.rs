@@ -7,7 +7,7 @@ use clap::Args;
 use sprag::verify::mcuboot::Config;
 use sprag::verify::{Algorithm, Error, EspIdf, Format, McuBoot, Policy, Promised, Raw, Signature, Version, VersionAt};
 use sprag_cli::key;
-use sprag_testkit::flash::{Geometry, SimFlash};
+use sprag_testkit::flash::{FlashGeometry, SimFlash};
 
 use super::{Failure, Kind, mistaken_for, read};
 
@@ -100,7 +100,7 @@ async fn check<F: Format>(
 ) -> Result<sprag::verify::Image, Error> {
     // A slot is larger than what lies in it, and never empty.
     let capacity = (bytes.len() + 1).next_multiple_of(4096) as u32;
-    let flash = SimFlash::in_memory(Geometry { capacity, write_size: 1, erase_size: 4096, erased: 0xFF });
+    let flash = SimFlash::in_memory(capacity, FlashGeometry { write_size: 1, erase_size: 4096, erased: 0xFF });
     flash.load(0, bytes).map_err(|_| Error::Malformed { at: 0 })?;
     // The largest area of TLVs fits.
     format.verify(&mut flash.region(0..capacity), promised, policy, &mut vec![0; 0x10000]).await

@@ -38,7 +38,7 @@ impl Area<'_> {
     /// The whole chip, and where an offset in the area lies in it.
     fn chip(&self, offset: u32) -> (Region, u32) {
         let flash = self.0.flash();
-        (flash.region(0..flash.geometry().capacity), self.0.range().start + offset)
+        (flash.region(0..flash.capacity()), self.0.range().start + offset)
     }
 
     /// `flash_area_read`, which does not stop at the end of the area. Past the end of the chip the driver of an external one

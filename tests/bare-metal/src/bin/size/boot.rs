@@ -3,17 +3,19 @@
 use core::hint::black_box;
 
 use embassy_futures::block_on;
-use sprag_boot::{BootControl, Swap};
+use sprag_boot::{BootControl, FlashGeometry, Swap};
 
 use crate::chip::Flash;
+
+const GEOMETRY: FlashGeometry = FlashGeometry { write_size: 8, erase_size: 4096, erased: 0xFF };
 
 pub fn run(_: &[u8], out: &mut [u8]) {
     let _ = &out;
     #[cfg(feature = "boot-mcuboot")]
-    all(sprag_boot::McuBoot::new(Flash, Flash, sprag_boot::Layout::new(black_box(0x8_0000), 8, 4096, 0xFF)));
+    all(sprag_boot::McuBoot::new(Flash, Flash, sprag_boot::Layout::new(GEOMETRY)));
     #[cfg(feature = "boot-xip")]
     {
-        let layout = sprag_boot::Layout::new(black_box(0x8_0000), 8, 4096, 0xFF);
+        let layout = sprag_boot::Layout::new(GEOMETRY);
         all(sprag_boot::DirectXip::new(Flash, Flash, black_box(sprag_boot::mcuboot::Slot::Primary), layout));
     }
     #[cfg(feature = "boot-cypress")]
@@ -33,18 +35,14 @@ pub fn run(_: &[u8], out: &mut [u8]) {
     }
     #[cfg(feature = "boot-embassy")]
     {
-        let layout = sprag_boot::embassy::Layout {
-            active_size: black_box(0x8_0000),
-            erase_size: black_box(4096),
-            write_size: 8,
-            erased: 0xFF,
-        };
+        let dfu = FlashGeometry { erase_size: black_box(4096), ..GEOMETRY };
+        let layout = sprag_boot::embassy::Layout { active_size: black_box(0x8_0000), dfu, state: GEOMETRY };
         all(sprag_boot::EmbassyBoot::new(Flash, layout));
     }
 }
 
 fn all(mut boot: impl BootControl) {
-    black_box(boot.room());
+    black_box(boot.image_region());
     let _ = black_box(block_on(boot.state()));
     let _ = black_box(block_on(boot.unstage()));
     let _ = black_box(block_on(boot.stage(black_box(Swap::Test))));

@@ -4,12 +4,12 @@ use core::convert::Infallible;
 use core::hint::black_box;
 
 use embassy_futures::block_on;
-use sprag_flash::{FeedError, Geometry, Journal, SlotWriter};
+use sprag_flash::{FeedError, FlashGeometry, Journal, SlotWriter};
 
 use crate::chip::Flash;
 
 pub fn run(input: &[u8], out: &mut [u8]) {
-    let geometry = Geometry { write_size: 8, erase_size: 4096, erased: 0xFF };
+    let geometry = FlashGeometry { write_size: 8, erase_size: 4096, erased: 0xFF };
     let (scratch, rest) = out.split_at_mut(black_box(256).min(out.len()));
     let (first, second) = rest.split_at_mut(rest.len() / 2);
     let journal = Journal::new(Flash, geometry, scratch);

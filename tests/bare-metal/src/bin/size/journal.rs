@@ -8,9 +8,9 @@ use crate::chip::Flash;
 
 #[cfg(feature = "journal")]
 pub fn run(input: &[u8], out: &mut [u8]) {
-    use sprag_flash::{Geometry, Journal};
+    use sprag_flash::{FlashGeometry, Journal};
 
-    let geometry = Geometry { write_size: 8, erase_size: 4096, erased: 0xFF };
+    let geometry = FlashGeometry { write_size: 8, erase_size: 4096, erased: 0xFF };
     let mut journal = Journal::new(Flash, geometry, out);
     let _ = black_box(block_on(journal.put(black_box(1), input)));
     let _ = black_box(block_on(journal.get(black_box(1))));

@@ -5,7 +5,7 @@ use core::hint::black_box;
 use embassy_futures::block_on;
 use sprag::boot::{Layout, McuBoot};
 use sprag::fetch::{Fetcher, TcpConnector};
-use sprag::flash::{Geometry, Journal, SlotWriter};
+use sprag::flash::{FlashGeometry, Journal, SlotWriter};
 use sprag::verify::{Policy, Version};
 use sprag::{Outcome, Startup, Updater};
 
@@ -13,7 +13,7 @@ use crate::chip::{Flash, Net, Timer};
 use crate::key::key;
 
 pub fn run(input: &[u8], out: &mut [u8]) {
-    let geometry = Geometry { write_size: 8, erase_size: 4096, erased: 0xFF };
+    let geometry = FlashGeometry { write_size: 8, erase_size: 4096, erased: 0xFF };
     let (scratch, rest) = out.split_at_mut(black_box(256).min(out.len()));
     let (report_to, rest) = rest.split_at_mut(black_box(256).min(rest.len()));
     let (first, second) = rest.split_at_mut(rest.len() / 2);
@@ -23,7 +23,7 @@ pub fn run(input: &[u8], out: &mut [u8]) {
     let key = key();
     let running = black_box(Version::new(1, 0, 0));
     let policy = Policy::signed_by(&key).newer_than(running);
-    let boot = McuBoot::new(Flash, Flash, Layout::new(black_box(0x8_0000), 8, 4096, 0xFF));
+    let boot = McuBoot::new(Flash, Flash, Layout::new(geometry));
     let mut updater = Updater::new(fetch, slot, policy, boot);
     block_on(async {
         match updater.start(running).await {

@@ -1,32 +1,36 @@
-//! Where the sectors of a slot lie.
+//! Slots whose sectors differ in size.
 
-/// A run of sectors of one size, for parts whose sectors differ: [`SlotWriter::sectors`](crate::SlotWriter::sectors).
+/// A run of sectors of one size, for parts whose sectors differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Sectors {
-    /// How many there are.
+    /// The number of sectors in the run.
     pub count: u32,
     /// The size of each in bytes; a multiple of the write size.
     pub size: u32,
 }
 
-/// From its first byte to the one behind it.
+/// A sector, in bytes from the start of the slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Sector {
-    pub(crate) start: u32,
-    pub(crate) end: u32,
+pub struct Sector {
+    /// The offset of its first byte.
+    pub start: u32,
+    /// The offset of the first byte behind it.
+    pub end: u32,
 }
 
-/// The sectors of a slot: runs, behind which they go on with one size.
+/// The sectors of a slot: some runs, and sectors of one size behind them.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct SectorMap<'b> {
-    pub(crate) runs: &'b [Sectors],
-    pub(crate) erase_size: u32,
+pub struct SectorMap<'b> {
+    /// The runs, from the start of the slot on.
+    pub runs: &'b [Sectors],
+    /// The size of the sectors behind the runs, in bytes.
+    pub erase_size: u32,
 }
 
 impl SectorMap<'_> {
-    /// The sector that a byte lies in.
-    pub(crate) fn of(&self, offset: u32) -> Sector {
+    /// Returns the sector that a byte lies in.
+    pub fn of(&self, offset: u32) -> Sector {
         let (mut from, mut size) = (0u32, self.erase_size);
         for run in self.runs {
             let end = from.saturating_add(run.count.saturating_mul(run.size));
@@ -41,13 +45,13 @@ impl SectorMap<'_> {
         Sector { start, end: start.saturating_add(size) }
     }
 
-    /// The size of the smallest sector.
-    pub(crate) fn smallest(&self) -> u32 {
+    /// Returns the size of the smallest sector in bytes.
+    pub fn smallest(&self) -> u32 {
         self.runs.iter().map(|run| run.size).fold(self.erase_size, u32::min)
     }
 
-    /// How many sectors hold the first `length` bytes.
-    pub(crate) fn count(&self, length: u32) -> u32 {
+    /// Returns the number of sectors that hold the first `length` bytes.
+    pub fn count(&self, length: u32) -> u32 {
         let (mut from, mut count) = (0u32, 0u32);
         for run in self.runs {
             let left = length.saturating_sub(from);
@@ -63,8 +67,8 @@ impl SectorMap<'_> {
         count.saturating_add(left.div_ceil(self.erase_size.max(1)))
     }
 
-    /// Whether every sector is whole units.
-    pub(crate) fn is_sound(&self, write_size: u32) -> bool {
+    /// Returns whether every sector is a whole number of write units.
+    pub fn is_valid(&self, write_size: u32) -> bool {
         let whole = |size: u32| size > 0 && size.is_multiple_of(write_size);
         whole(self.erase_size) && self.runs.iter().all(|run| whole(run.size))
     }

@@ -1,14 +1,17 @@
-//! What lies in the slot, looked at through a scratch buffer.
+//! Scans of a range of flash, read piece by piece through a scratch buffer.
 
 use embedded_storage_async::nor_flash::ReadNorFlash;
 
-use crate::geometry::Geometry;
+use crate::geometry::FlashGeometry;
 
-/// Calls `look` with the bytes of a range, piece by piece from its start, until it says no. `None` when a piece can't be
-/// read: on parts with ECC, a torn unit.
-pub(crate) async fn each_piece<F: ReadNorFlash>(
+/// Calls `look` with the bytes of a range, piece by piece from its start, until it returns false. Returns `None` when a piece
+/// cannot be read: on parts with ECC, a torn unit. Pieces are as long as `scratch`, in whole write units.
+///
+/// # Cancellation safety
+/// Reads only.
+pub async fn each_piece<F: ReadNorFlash>(
     flash: &mut F,
-    geometry: Geometry,
+    geometry: FlashGeometry,
     scratch: &mut [u8],
     (from, to): (u32, u32),
     look: &mut dyn FnMut(&[u8]) -> bool,
@@ -27,10 +30,14 @@ pub(crate) async fn each_piece<F: ReadNorFlash>(
     Some(())
 }
 
-/// Whether a range reads as erased. What can't be read does not.
-pub(crate) async fn is_blank<F: ReadNorFlash>(
+/// Returns whether a range reads as erased. A range that cannot be read is not blank: on parts with ECC, a cell whose program
+/// was cut off may fail to be read until it is erased.
+///
+/// # Cancellation safety
+/// Reads only.
+pub async fn is_blank<F: ReadNorFlash>(
     flash: &mut F,
-    geometry: Geometry,
+    geometry: FlashGeometry,
     scratch: &mut [u8],
     range: (u32, u32),
 ) -> bool {
@@ -42,10 +49,13 @@ pub(crate) async fn is_blank<F: ReadNorFlash>(
     each_piece(flash, geometry, scratch, range, &mut look).await.is_some() && blank
 }
 
-/// How many bytes of `data`, in whole units, lie at `at` already. What can't be read does not match.
-pub(crate) async fn matching<F: ReadNorFlash>(
+/// Returns how many bytes of `data`, in whole write units, the flash holds at `at`. Bytes that cannot be read do not match.
+///
+/// # Cancellation safety
+/// Reads only.
+pub async fn matching<F: ReadNorFlash>(
     flash: &mut F,
-    geometry: Geometry,
+    geometry: FlashGeometry,
     scratch: &mut [u8],
     at: u32,
     data: &[u8],
