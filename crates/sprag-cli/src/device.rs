@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::Context;
 use sprag::boot::{self, BootControl};
 use sprag::fetch::{Fetcher, Limits, RetryPolicy};
-use sprag::flash::journal::Standing;
+use sprag::flash::journal::JournalStats;
 use sprag::flash::{FlashGeometry, Journal, Session, SlotWriter};
 use sprag::job::{Job, Status, TooSmall};
 use sprag::verify::{Key, Policy, Version};
@@ -115,7 +115,7 @@ pub struct Inspection {
     /// The unfinished image, as the journal has it.
     pub session: Option<Session>,
     /// Where the journal stands; `None` when there is none.
-    pub journal: Option<Standing>,
+    pub journal: Option<JournalStats>,
     /// The last job, as the journal has it.
     pub job: Option<JobRecord>,
 }
@@ -374,7 +374,7 @@ impl Device {
         let mut ram = self.ram();
         let mut writer = self.slot_writer(place, &mut ram.scratch, &mut ram.page, &mut ram.second);
         let session = writer.session().await?;
-        let journal = writer.journal().standing().await?;
+        let journal = writer.journal().stats().await?;
         Ok(Inspection {
             slots: found.into_iter().map(slot).collect(),
             running,

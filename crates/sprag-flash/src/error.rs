@@ -20,7 +20,7 @@ pub enum Error {
     },
     /// A cut had torn what lay at the end of the written bytes, or a program failed: the sector has been erased, and its
     /// bytes must come again. Go on from the journal with [`SlotWriter::resume`](crate::SlotWriter::resume), at once.
-    Torn,
+    SectorLost,
     /// What was written to the journal does not read back, in a fresh sector either: the part is worn out.
     JournalWornOut,
     /// The journal's region does not hold two banks of whole sectors, or its banks do not hold what must be kept.
@@ -58,7 +58,7 @@ impl Error {
             Self::Slot(_) => "slot-flash",
             Self::Journal(_) => "journal-flash",
             Self::SlotWornOut { .. } => "slot-worn-out",
-            Self::Torn => "torn-sector",
+            Self::SectorLost => "torn-sector",
             Self::JournalWornOut => "journal-worn-out",
             Self::JournalTooSmall { .. } => "journal-too-small",
             Self::Record => "journal-record",
@@ -78,7 +78,7 @@ impl Error {
             self,
             Self::Slot(NorFlashErrorKind::Other)
                 | Self::Journal(NorFlashErrorKind::Other)
-                | Self::Torn
+                | Self::SectorLost
                 | Self::Interrupted
         )
     }
@@ -92,7 +92,7 @@ impl fmt::Display for Error {
             Self::SlotWornOut { offset } => {
                 write!(f, "the slot's flash does not keep what is written to it at {offset}")
             }
-            Self::Torn => f.write_str("a sector was torn by a power cut and must be fetched again"),
+            Self::SectorLost => f.write_str("a sector was torn by a power cut and must be fetched again"),
             Self::JournalWornOut => f.write_str("the journal's flash does not keep what is written to it"),
             Self::JournalTooSmall { needed } => {
                 write!(f, "the journal's region is too small: {needed} bytes are needed")

@@ -45,7 +45,7 @@ pub struct Journal<'b, F> {
 /// Where a journal stands, for those who want to look at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Standing {
+pub struct JournalStats {
     /// The bank that counts: 0 or 1.
     pub bank: u32,
     /// How often the journal has moved to another bank: one erase each time.
@@ -98,9 +98,9 @@ impl<'b, F: NorFlash> Journal<'b, F> {
     ///
     /// # Cancellation safety
     /// Reads only.
-    pub async fn standing(&mut self) -> Result<Option<Standing>, Error> {
+    pub async fn stats(&mut self) -> Result<Option<JournalStats>, Error> {
         let found = self.scan().await?;
-        Ok(found.bank.map(|(bank, sequence)| Standing { bank, sequence, used: found.end, size: self.bank_size() }))
+        Ok(found.bank.map(|(bank, sequence)| JournalStats { bank, sequence, used: found.end, size: self.bank_size() }))
     }
 
     /// Writes a record in the place of the last one of its kind, unless it is the same. An empty one stands for none.
@@ -139,7 +139,7 @@ impl<'b, F: NorFlash> Journal<'b, F> {
         }
         let mut tries = 0u8;
         let moved = loop {
-            match self.move_on(&found, kind, payload).await {
+            match self.swap_banks(&found, kind, payload).await {
                 // Once more: the next erase may do better.
                 Err(Error::JournalWornOut) if tries == 0 => tries = 1,
                 moved => break moved?,
@@ -164,7 +164,7 @@ impl<'b, F: NorFlash> Journal<'b, F> {
     }
 
     /// Copies what counts, and the new record, to the other bank; then makes that one the journal.
-    async fn move_on(&mut self, from: &Found, kind: u8, payload: &[u8]) -> Result<Found, Error> {
+    async fn swap_banks(&mut self, from: &Found, kind: u8, payload: &[u8]) -> Result<Found, Error> {
         let (old, sequence) = from.bank.unwrap_or((1, 0));
         let (bank, sequence) = (1u32.saturating_sub(old), sequence.wrapping_add(1));
         let (start, end) = (self.offset(bank, 0), self.offset(bank, self.bank_size()));

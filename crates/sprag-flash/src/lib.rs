@@ -13,18 +13,18 @@
 #![doc = include_str!("../README.md")]
 
 mod error;
-mod frontier;
+mod flash_view;
 pub mod journal;
+mod recovery;
 mod session;
-mod tip;
 mod transfer;
-mod window;
+mod write_cursor;
 mod writer;
 
 pub use error::Error;
+pub use flash_view::FlashView;
 pub use journal::Journal;
 pub use session::{CONVERSATION, HELD_BACK_MAX, IDENTITY_MAX, JOB, Session};
 pub use sprag_core::{FlashGeometry, Sectors};
 pub use transfer::{FeedError, Transfer};
-pub use window::Window;
 pub use writer::SlotWriter;

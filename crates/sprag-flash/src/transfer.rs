@@ -7,14 +7,14 @@ use embassy_futures::select::{Either, select};
 use embedded_storage_async::nor_flash::NorFlash;
 
 use crate::error::Error;
-use crate::tip::Tip;
+use crate::write_cursor::WriteCursor;
 use crate::writer::SlotWriter;
 
 /// An image on its way into the slot.
 #[derive(Debug)]
 pub struct Transfer<'w, 'b, F, J> {
     pub(crate) writer: &'w mut SlotWriter<'b, F, J>,
-    pub(crate) tip: Tip<'b>,
+    pub(crate) tip: WriteCursor<'b>,
     /// Where in the flash the image begins.
     pub(crate) start: u32,
     /// The largest block of the session.
@@ -95,7 +95,7 @@ impl<F: NorFlash, J: NorFlash> Transfer<'_, '_, F, J> {
     /// Takes the first `count` bytes of [`spare`](Self::spare); a block that is full with them is written to flash.
     ///
     /// # Errors
-    /// [`Error::Length`] when `count` is more than there was room for; [`Error::Torn`] when
+    /// [`Error::Length`] when `count` is more than there was room for; [`Error::SectorLost`] when
     /// [`resume`](SlotWriter::resume) is to be called, and bytes are to come again from its offset on; the flash's. After
     /// an error of the flash's the transfer is over: [`Error::Interrupted`] from then on.
     ///
@@ -169,7 +169,7 @@ impl<F: NorFlash, J: NorFlash> Transfer<'_, '_, F, J> {
         let end = self.filled_to();
         let sector_ends = end >= self.tip.rules.map.of(self.tip.written).end;
         // A block that may be torn is looked at before anything more is fetched.
-        let suspect = self.tip.written < self.tip.old_to;
+        let suspect = self.tip.written < self.tip.stale_until;
         !self.writer.second.is_empty() && !sector_ends && !suspect && end < self.tip.end
     }
 
@@ -219,13 +219,13 @@ impl<F: NorFlash, J: NorFlash> Transfer<'_, '_, F, J> {
     pub fn finish(self) -> Result<(), Error> {
         match self {
             Self { broken: true, .. } => Err(Error::Interrupted),
-            Self { tip: Tip { written, end, .. }, .. } if written < end => Err(Error::Length),
+            Self { tip: WriteCursor { written, end, .. }, .. } if written < end => Err(Error::Length),
             _ => Ok(()),
         }
     }
 
     fn programmed(&mut self, result: Result<(), Error>) -> Result<(), Error> {
-        self.writer.healed = self.tip.healed;
+        self.writer.re_erased = self.tip.re_erased;
         self.broken = result.is_err();
         result
     }

@@ -6,12 +6,12 @@ use core::ops::Range;
 use embedded_storage_async::nor_flash::{NorFlash, NorFlashError};
 
 use crate::error::Error;
-use crate::frontier::{self, Frontier};
+use crate::flash_view::{FlashView, Head};
 use crate::journal::Journal;
+use crate::recovery::{self, ResumePoint};
 use crate::session::{HEAD, HELD_BACK_MAX, PROGRESS, Progress, SESSION, Session, SessionRecord};
-use crate::tip::{Rules, Tip};
 use crate::transfer::Transfer;
-use crate::window::{Head, Window};
+use crate::write_cursor::{Rules, WriteCursor};
 use sprag_core::FlashGeometry;
 use sprag_core::scan::{is_blank, matching};
 use sprag_core::{SectorMap, Sectors};
@@ -29,7 +29,7 @@ pub struct SlotWriter<'b, F, J> {
     /// What is programmed while the first one is filled; empty for none.
     pub(crate) second: &'b mut [u8],
     /// The sector that was erased a second time in this life of the device.
-    pub(crate) healed: Option<u32>,
+    pub(crate) re_erased: Option<u32>,
     rules: Rules<'b>,
     every: Option<NonZeroU32>,
 }
@@ -39,7 +39,7 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
     pub fn new(flash: F, geometry: FlashGeometry, journal: Journal<'b, J>, buf: &'b mut [u8]) -> Self {
         let map = SectorMap { runs: &[], erase_size: geometry.erase_size };
         let rules = Rules { geometry, map, read_back: true, trust_blank: false, held_back: 0 };
-        Self { flash, journal, buf, second: &mut [], healed: None, rules, every: None }
+        Self { flash, journal, buf, second: &mut [], re_erased: None, rules, every: None }
     }
 
     /// A second buffer, so that bytes can arrive while those before them are programmed. Blocks are of the smaller one's
@@ -151,9 +151,9 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
     ///
     /// # Cancellation safety
     /// Reads only.
-    pub async fn slot(&mut self, room: Range<u32>) -> Result<(Window<'_, F>, &mut [u8]), Error> {
+    pub async fn slot(&mut self, room: Range<u32>) -> Result<(FlashView<'_, F>, &mut [u8]), Error> {
         let (_, head) = self.head().await?.unwrap_or_default();
-        Ok((Window::new(&mut self.flash, room).with_head(head), self.buf))
+        Ok((FlashView::new(&mut self.flash, room).with_head(head), self.buf))
     }
 
     /// Units and erased value of the slot, as they were given.
@@ -182,7 +182,7 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
     }
 
     /// The session in the journal, and where to go on with it.
-    async fn found(&mut self) -> Result<Option<(SessionRecord, Frontier)>, Error> {
+    async fn found(&mut self) -> Result<Option<(SessionRecord, ResumePoint)>, Error> {
         self.check_parameters()?;
         let Some(record) = self.journal.get(SESSION).await?.and_then(SessionRecord::decode) else { return Ok(None) };
         let progress = self.journal.get(PROGRESS).await?.and_then(Progress::decode);
@@ -196,7 +196,7 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
         {
             progress = Progress { erasing: true, ..none };
         }
-        let found = frontier::find(&mut self.flash, geometry, map, self.journal.scratch(), &record, progress).await;
+        let found = recovery::find(&mut self.flash, geometry, map, self.journal.scratch(), &record, progress).await;
         Ok(Some((record, found)))
     }
 
@@ -275,34 +275,34 @@ impl<'b, F: NorFlash, J: NorFlash> SlotWriter<'b, F, J> {
         let (record, frontier) = self.found().await?.ok_or(Error::NoSession)?;
         let mut tip = self.tip(&record);
         (tip.written, tip.erased_to) = (frontier.offset, frontier.erased_to);
-        (tip.old_to, tip.unseen) = (frontier.erased_to, !frontier.begun);
+        (tip.stale_until, tip.blank_so_far) = (frontier.erased_to, !frontier.begun);
         if frontier.torn {
             let sector = self.rules.map.of(frontier.offset);
-            tip.heal(&mut self.flash, &mut self.journal, sector).await?;
-            self.healed = tip.healed;
+            tip.re_erase(&mut self.flash, &mut self.journal, sector).await?;
+            self.re_erased = tip.re_erased;
         }
         let SessionRecord { start, block, .. } = record;
         Ok(Transfer { writer: self, tip, start, block, pending: 0, filled: 0, broken: false })
     }
 
     /// The tip of an image of which nothing is written.
-    fn tip(&self, record: &SessionRecord) -> Tip<'b> {
+    fn tip(&self, record: &SessionRecord) -> WriteCursor<'b> {
         let SessionRecord { start, number, total, .. } = *record;
         let every = self.every.map_or_else(|| self.default_every(total), NonZeroU32::get);
         let rules = Rules { held_back: record.held_back.into(), ..self.rules };
-        let (healed, end) = (self.healed, record.end());
-        Tip {
+        let (re_erased, end) = (self.re_erased, record.end());
+        WriteCursor {
             rules,
             start,
             end,
             number,
             written: start,
             erased_to: start,
-            old_to: start,
-            unseen: true,
+            stale_until: start,
+            blank_so_far: true,
             since: 0,
             every,
-            healed,
+            re_erased,
         }
     }
 

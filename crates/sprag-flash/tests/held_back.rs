@@ -44,7 +44,7 @@ fn live(flash: &SimFlash, held_back: usize) -> Result<(), Error> {
                 let count = spare.len().min(image.len() - at);
                 spare[..count].copy_from_slice(&image[at..at + count]);
                 match transfer.commit(count).await {
-                    Err(Error::Torn) => return Ok(()),
+                    Err(Error::SectorLost) => return Ok(()),
                     result => result?,
                 }
             }

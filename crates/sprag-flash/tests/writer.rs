@@ -172,7 +172,7 @@ fn run(device: &Device, image: &[u8], how: How, fetched: &Fetched, budget: &mut 
             };
             match fed {
                 Ok(()) => return transfer.finish(),
-                Err(FeedError::Flash(Error::Torn)) => {}
+                Err(FeedError::Flash(Error::SectorLost)) => {}
                 Err(FeedError::Flash(error)) => return Err(error),
                 Err(FeedError::Source(never)) => match never {},
             }

@@ -481,7 +481,7 @@ where
                 self.fetch(job, location.bytes(), artifact.size(), region.clone(), (record, &mut is_paid), events);
             let failed = match fetched.await {
                 // Erased by now: its bytes come again.
-                Err(Error::Flash(sprag_flash::Error::Torn)) => continue,
+                Err(Error::Flash(sprag_flash::Error::SectorLost)) => continue,
                 Err(Error::Fetch(error)) if error.needs_start_over() => Error::Fetch(error),
                 Err(error) => return Err(error),
                 Ok((size, joined)) => {

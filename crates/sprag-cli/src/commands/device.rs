@@ -7,7 +7,7 @@ use std::str::FromStr;
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use sprag::flash::journal::Standing;
+use sprag::flash::journal::JournalStats;
 use sprag::verify::{Ed25519Key, Key};
 use sprag_cli::boot::{mark_word, state_words};
 use sprag_cli::device::{self, End, Happening, Inspection, Settings, SlotState};
@@ -273,7 +273,7 @@ impl Show {
             None => println!("{:10} none", "session"),
         }
         match &found.journal {
-            Some(Standing { bank, sequence, used, size }) => {
+            Some(JournalStats { bank, sequence, used, size }) => {
                 let used = match used {
                     Some(used) => format!("{used} of {size} bytes used"),
                     None => "torn at its end, so that the next record moves on".to_owned(),

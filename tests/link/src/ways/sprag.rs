@@ -72,7 +72,7 @@ pub async fn run<C: Connector>(
         let url = Url::parse(url.bytes()).map_err(|error| anyhow!("{error}"))?;
         match fetch(&mut fetcher, url, &mut slot, board).await {
             // Erased by now: its bytes come again.
-            Err(FeedError::Flash(Error::Torn)) => {}
+            Err(FeedError::Flash(Error::SectorLost)) => {}
             Err(FeedError::Flash(error)) => bail!("{error}"),
             Err(FeedError::Source(error)) => bail!("{}", error.reason()),
             Ok(()) => return Ok(()),

@@ -24,9 +24,9 @@ pub(crate) struct Rules<'b> {
 /// The end of what is written of an image.
 ///
 /// While a sector is programmed, the next one is erased already. So what lies in the slot tells how far it came, see
-/// [`frontier`](crate::frontier).
+/// [`recovery`](crate::recovery).
 #[derive(Debug)]
-pub(crate) struct Tip<'b> {
+pub(crate) struct WriteCursor<'b> {
     pub(crate) rules: Rules<'b>,
     /// The image's first byte in the flash.
     pub(crate) start: u32,
@@ -39,17 +39,17 @@ pub(crate) struct Tip<'b> {
     /// Where the erased sectors end.
     pub(crate) erased_to: u32,
     /// Where the sectors end that an earlier life may have programmed.
-    pub(crate) old_to: u32,
+    pub(crate) stale_until: u32,
     /// Nothing that can be seen was programmed into the sector at `written`.
-    pub(crate) unseen: bool,
+    pub(crate) blank_so_far: bool,
     /// Sectors since the last record, and how many there are to be.
     pub(crate) since: u32,
     pub(crate) every: u32,
     /// The sector that was erased a second time, after something in it had failed.
-    pub(crate) healed: Option<u32>,
+    pub(crate) re_erased: Option<u32>,
 }
 
-impl Tip<'_> {
+impl WriteCursor<'_> {
     /// Brings the first `length` bytes of `buf`, a block, into flash. `buf` has room for padding to whole units.
     pub(crate) async fn program<F: NorFlash, J: NorFlash>(
         &mut self,
@@ -66,7 +66,7 @@ impl Tip<'_> {
         let data = buf.get(..padded).ok_or(Error::Length)?;
         let (at, sector) = (self.written, self.rules.map.of(self.written));
         if at == sector.start {
-            self.unseen = true;
+            self.blank_so_far = true;
             let next = self.rules.map.of(sector.end);
             if next.start < self.end && next.start >= self.erased_to {
                 self.erase(flash, journal.scratch(), next).await?;
@@ -85,22 +85,22 @@ impl Tip<'_> {
                 break;
             }
             let failed = put.err().unwrap_or(Error::SlotWornOut { offset: at });
-            if self.healed == Some(sector.start) {
+            if self.re_erased == Some(sector.start) {
                 return Err(failed);
             }
             // Where nothing can be written any more, what failed first is what failed.
-            self.heal(flash, journal, sector).await.map_err(|error| put.err().unwrap_or(error))?;
+            self.re_erase(flash, journal, sector).await.map_err(|error| put.err().unwrap_or(error))?;
             if at > sector.start {
-                return Err(Error::Torn);
+                return Err(Error::SectorLost);
             }
         }
-        self.unseen &= data.iter().all(|byte| *byte == geometry.erased);
+        self.blank_so_far &= data.iter().all(|byte| *byte == geometry.erased);
         self.written = at.saturating_add(u32::try_from(length).unwrap_or(u32::MAX));
         let mut is_due = self.written == self.end;
         if !is_due && self.written >= sector.end {
             self.since = self.since.saturating_add(1);
             // A sector that stayed blank leaves no trace but this.
-            is_due = self.since >= self.every || self.unseen;
+            is_due = self.since >= self.every || self.blank_so_far;
         }
         if is_due {
             self.record(journal, self.written, false).await?;
@@ -110,7 +110,7 @@ impl Tip<'_> {
 
     /// Erases the sector at the tip once more, because what lies in it is of no use. The journal knows of it before: a
     /// cut in here must not leave a half-erased sector that looks like a written one.
-    pub(crate) async fn heal<F: NorFlash, J: NorFlash>(
+    pub(crate) async fn re_erase<F: NorFlash, J: NorFlash>(
         &mut self,
         flash: &mut F,
         journal: &mut Journal<'_, J>,
@@ -123,8 +123,8 @@ impl Tip<'_> {
                 self.erase(flash, journal.scratch(), sector).await?;
             }
         }
-        self.healed = Some(sector.start);
-        (self.written, self.old_to) = (sector.start, sector.start);
+        self.re_erased = Some(sector.start);
+        (self.written, self.stale_until) = (sector.start, sector.start);
         Ok(())
     }
 
@@ -143,7 +143,7 @@ impl Tip<'_> {
     async fn put<F: NorFlash>(&self, flash: &mut F, scratch: &mut [u8], at: u32, data: &[u8]) -> Result<bool, Error> {
         let Rules { geometry, read_back, .. } = self.rules;
         let mut from = 0usize;
-        if at < self.old_to {
+        if at < self.stale_until {
             from = matching(flash, geometry, scratch, at, data).await;
             let behind = offset(at, from);
             if from < data.len() && !is_blank(flash, geometry, scratch, (behind, offset(at, data.len()))).await {

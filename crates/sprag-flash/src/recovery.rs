@@ -21,7 +21,7 @@ use sprag_core::sectors::Sector;
 
 /// Where to go on, and in what state the flash is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Frontier {
+pub(crate) struct ResumePoint {
     /// All bytes before this one, from the start of the flash, are written.
     pub(crate) offset: u32,
     /// The sector that begins there must be erased first: what lies in it is torn.
@@ -40,10 +40,10 @@ pub(crate) async fn find<F: ReadNorFlash>(
     scratch: &mut [u8],
     session: &SessionRecord,
     progress: Progress,
-) -> Frontier {
+) -> ResumePoint {
     let recorded = progress.offset.max(session.start).min(session.end());
     let mut sector = map.of(recorded);
-    let untouched = Frontier { offset: recorded, torn: progress.erasing, erased_to: sector.end, begun: false };
+    let untouched = ResumePoint { offset: recorded, torn: progress.erasing, erased_to: sector.end, begun: false };
     if progress.erasing || recorded == session.end() {
         return untouched;
     }
@@ -58,16 +58,16 @@ pub(crate) async fn find<F: ReadNorFlash>(
     let Some((sector, block)) = last else { return untouched };
     let erased_to = map.of(sector.end).end;
     if block.end <= recorded {
-        return Frontier { offset: recorded, torn: false, erased_to, begun: true };
+        return ResumePoint { offset: recorded, torn: false, erased_to, begun: true };
     }
     // Compared with what comes, the block shows whether it is torn; its sector is fetched again only then. Where so much
     // was written that both together would be more than a sector, the sector is given up at once; but not behind its
     // last block, which is hardly ever torn.
     let room = sector.end.saturating_sub(block.end) >= session.block.saturating_mul(3);
     if block.readable && (room || block.end >= sector.end.min(session.end())) {
-        Frontier { offset: block.start, torn: false, erased_to, begun: block.start > sector.start }
+        ResumePoint { offset: block.start, torn: false, erased_to, begun: block.start > sector.start }
     } else {
-        Frontier { offset: sector.start, torn: true, erased_to, begun: false }
+        ResumePoint { offset: sector.start, torn: true, erased_to, begun: false }
     }
 }
 

@@ -11,7 +11,7 @@ pub(crate) type Head = heapless::Vec<u8, HELD_BACK_MAX>;
 
 /// A part of a flash, addressed from 0.
 #[derive(Debug)]
-pub struct Window<'f, F> {
+pub struct FlashView<'f, F> {
     flash: &'f mut F,
     start: u32,
     size: u32,
@@ -19,7 +19,7 @@ pub struct Window<'f, F> {
     head: Head,
 }
 
-impl<'f, F: ReadNorFlash> Window<'f, F> {
+impl<'f, F: ReadNorFlash> FlashView<'f, F> {
     /// The bytes of `flash` in `range`, as far as it has them.
     pub fn new(flash: &'f mut F, range: Range<u32>) -> Self {
         let capacity = u32::try_from(flash.capacity()).unwrap_or(u32::MAX);
@@ -34,11 +34,11 @@ impl<'f, F: ReadNorFlash> Window<'f, F> {
     }
 }
 
-impl<F: ErrorType> ErrorType for Window<'_, F> {
+impl<F: ErrorType> ErrorType for FlashView<'_, F> {
     type Error = F::Error;
 }
 
-impl<F: ReadNorFlash> ReadNorFlash for Window<'_, F> {
+impl<F: ReadNorFlash> ReadNorFlash for FlashView<'_, F> {
     const READ_SIZE: usize = F::READ_SIZE;
 
     async fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), Self::Error> {
