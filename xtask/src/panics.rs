@@ -217,6 +217,6 @@ mod tests {
         assert!(is_standard("core::slice::index::slice_index_fail"));
         assert!(is_standard("<core::net::parser::Parser>::read_ipv4_addr"));
         assert!(!is_standard("sprag_fetch::url::parse"));
-        assert!(!is_standard("<sprag_flash::write_cursor::WriteCursor>::put"));
+        assert!(!is_standard("<sprag_flash::slot::Core>::step"));
     }
 }

@@ -9,7 +9,7 @@ use anyhow::Context;
 use sprag::boot::{self, BootControl};
 use sprag::fetch::{Fetcher, Limits, RetryPolicy};
 use sprag::flash::journal::JournalStats;
-use sprag::flash::{FlashGeometry, Journal, Session, SlotWriter};
+use sprag::flash::{FlashGeometry, Journal, SlotWriter};
 use sprag::job::{Job, Status, TooSmall};
 use sprag::verify::{Key, Policy, Version};
 use sprag::{JobRecord, Outcome, Startup, Updater};
@@ -101,6 +101,15 @@ pub struct Device {
     pub(crate) settings: Settings,
 }
 
+/// How much of an image is in the slot.
+#[derive(Debug, Clone, Copy)]
+pub struct Downloaded {
+    /// Bytes that are in flash.
+    pub written: u32,
+    /// The size of the image in bytes.
+    pub total: u32,
+}
+
 /// What lies in a device's flash.
 #[derive(Debug, Clone)]
 pub struct Inspection {
@@ -113,7 +122,7 @@ pub struct Inspection {
     /// Where the hand-over to the bootloader stands.
     pub boot: boot::State,
     /// The unfinished image, as the journal has it.
-    pub session: Option<Session>,
+    pub session: Option<Downloaded>,
     /// Where the journal stands; `None` when there is none.
     pub journal: Option<JournalStats>,
     /// The last job, as the journal has it.
@@ -374,6 +383,7 @@ impl Device {
         let mut ram = self.ram();
         let mut writer = self.slot_writer(place, &mut ram.scratch, &mut ram.page, &mut ram.second);
         let session = writer.session().await?;
+        let session = session.map(|session| Downloaded { written: session.written, total: session.total });
         let journal = writer.journal().stats().await?;
         Ok(Inspection {
             slots: found.into_iter().map(slot).collect(),

@@ -18,8 +18,8 @@ pub enum Error {
         /// Where, in bytes from the start of the slot.
         offset: u32,
     },
-    /// A cut had torn what lay at the end of the written bytes, or a program failed: the sector has been erased, and its
-    /// bytes must come again. Go on from the journal with [`SlotWriter::resume`](crate::SlotWriter::resume), at once.
+    /// A power cut had torn what lay at the end of the written bytes, or a program failed. The sector has been erased, and
+    /// its bytes must come again. Go on from the journal with [`SlotWriter::resume`](crate::SlotWriter::resume), at once.
     SectorLost,
     /// What was written to the journal does not read back, in a fresh sector either: the part is worn out.
     JournalWornOut,

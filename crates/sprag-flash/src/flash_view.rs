@@ -4,10 +4,7 @@ use core::ops::Range;
 
 use embedded_storage_async::nor_flash::{ErrorType, ReadNorFlash};
 
-use crate::session::HELD_BACK_MAX;
-
-/// The beginning of an image that is not in the slot yet.
-pub(crate) type Head = heapless::Vec<u8, HELD_BACK_MAX>;
+use crate::operation::{copy, length, size};
 
 /// A part of a flash, addressed from 0.
 #[derive(Debug)]
@@ -16,21 +13,33 @@ pub struct FlashView<'f, F> {
     start: u32,
     size: u32,
     /// Reads as these bytes at the beginning, whatever the flash has there.
-    head: Head,
+    head: &'f [u8],
 }
 
 impl<'f, F: ReadNorFlash> FlashView<'f, F> {
     /// The bytes of `flash` in `range`, as far as it has them.
     pub fn new(flash: &'f mut F, range: Range<u32>) -> Self {
-        let capacity = u32::try_from(flash.capacity()).unwrap_or(u32::MAX);
-        let size = range.end.min(capacity).saturating_sub(range.start);
-        Self { flash, start: range.start, size, head: Head::new() }
+        let capacity = flash.capacity();
+        Self::with_head(flash, capacity, range, &[])
+    }
+}
+
+impl<'f, F> FlashView<'f, F> {
+    /// Shows `head` at the beginning in the place of what the flash has there.
+    pub(crate) fn with_head(flash: &'f mut F, capacity: usize, range: Range<u32>, head: &'f [u8]) -> Self {
+        let size = range.end.min(length(capacity)).saturating_sub(range.start);
+        Self { flash, start: range.start, size, head }
     }
 
-    /// Shows these bytes at the beginning in the place of what the flash has there.
-    pub(crate) fn with_head(mut self, head: Head) -> Self {
-        self.head = head;
-        self
+    /// Returns where the flash is to be read. Beyond the end of the view there may be flash still: the driver is given an
+    /// address that it has to refuse.
+    fn place(&self, offset: u32, bytes: usize) -> u32 {
+        let end = offset.checked_add(length(bytes)).filter(|end| *end <= self.size);
+        end.and_then(|_| self.start.checked_add(offset)).unwrap_or(u32::MAX)
+    }
+
+    fn show_head(&self, offset: u32, bytes: &mut [u8]) {
+        copy(bytes, self.head.get(size(offset)..).unwrap_or_default());
     }
 }
 
@@ -42,16 +51,26 @@ impl<F: ReadNorFlash> ReadNorFlash for FlashView<'_, F> {
     const READ_SIZE: usize = F::READ_SIZE;
 
     async fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), Self::Error> {
-        let end = u32::try_from(bytes.len()).ok().and_then(|length| offset.checked_add(length));
-        // Beyond its end there may be flash still: the driver is given an address that it has to refuse.
-        let at = if end.is_some_and(|end| end <= self.size) { self.start.checked_add(offset) } else { None };
-        self.flash.read(at.unwrap_or(u32::MAX), bytes).await?;
-        let held = self.head.iter().skip(usize::try_from(offset).unwrap_or(usize::MAX));
-        bytes.iter_mut().zip(held).for_each(|(byte, held)| *byte = *held);
+        self.flash.read(self.place(offset, bytes.len()), bytes).await?;
+        self.show_head(offset, bytes);
         Ok(())
     }
 
     fn capacity(&self) -> usize {
-        usize::try_from(self.size).unwrap_or(usize::MAX)
+        size(self.size)
+    }
+}
+
+impl<F: embedded_storage::nor_flash::ReadNorFlash> embedded_storage::nor_flash::ReadNorFlash for FlashView<'_, F> {
+    const READ_SIZE: usize = F::READ_SIZE;
+
+    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), Self::Error> {
+        self.flash.read(self.place(offset, bytes.len()), bytes)?;
+        self.show_head(offset, bytes);
+        Ok(())
+    }
+
+    fn capacity(&self) -> usize {
+        size(self.size)
     }
 }

@@ -15,8 +15,11 @@
 mod error;
 mod flash_view;
 pub mod journal;
+mod operation;
 mod recovery;
 mod session;
+mod slot;
+mod slot_io;
 mod transfer;
 mod write_cursor;
 mod writer;

@@ -1,30 +1,22 @@
 //! An image on its way into the slot.
 
 use core::fmt;
+use core::future::{Future, poll_fn};
+use core::ops::Range;
 use core::pin::pin;
+use core::task::Poll;
 
-use embassy_futures::select::{Either, select};
 use embedded_storage_async::nor_flash::NorFlash;
 
 use crate::error::Error;
-use crate::write_cursor::WriteCursor;
-use crate::writer::SlotWriter;
+use crate::operation::{length, size};
+use crate::slot::Task;
+use crate::writer::{SlotWriter, run};
 
 /// An image on its way into the slot.
 #[derive(Debug)]
 pub struct Transfer<'w, 'b, F, J> {
     pub(crate) writer: &'w mut SlotWriter<'b, F, J>,
-    pub(crate) tip: WriteCursor<'b>,
-    /// Where in the flash the image begins.
-    pub(crate) start: u32,
-    /// The largest block of the session.
-    pub(crate) block: u32,
-    /// The block that the other buffer holds: its length.
-    pub(crate) pending: usize,
-    /// Bytes at the front of the buffer, behind the pending block.
-    pub(crate) filled: usize,
-    /// Set while flash is being changed: still set, a future was dropped in the middle, or an error came.
-    pub(crate) broken: bool,
 }
 
 /// Why [`Transfer::feed`] ended early.
@@ -55,41 +47,19 @@ impl<E> From<Error> for FeedError<E> {
 }
 
 impl<F: NorFlash, J: NorFlash> Transfer<'_, '_, F, J> {
-    /// Bytes of the image that have been taken: the next one expected.
+    /// Returns how many bytes of the image have been taken: the offset of the next one expected.
     pub fn offset(&self) -> u32 {
-        self.filled_to().saturating_sub(self.start)
+        self.writer.core.offset()
     }
 
-    /// Size of the image in bytes.
+    /// Returns the size of the image in bytes.
     pub fn total(&self) -> u32 {
-        self.tip.end.saturating_sub(self.start)
+        self.writer.core.image.total()
     }
 
-    /// Where in the flash the bytes end that have been taken.
-    fn filled_to(&self) -> u32 {
-        self.filling_from().saturating_add(u32::try_from(self.filled).unwrap_or(u32::MAX))
-    }
-
-    /// Where in the flash the block that is being filled begins.
-    fn filling_from(&self) -> u32 {
-        self.tip.written.saturating_add(u32::try_from(self.pending).unwrap_or(u32::MAX))
-    }
-
-    /// How long the block that is being filled is to be. No block crosses the end of a sector, or a multiple of the
-    /// session's largest block.
-    fn block_length(&self) -> usize {
-        let from = self.filling_from();
-        let sector = self.tip.rules.map.of(from);
-        let into = from.saturating_sub(sector.start);
-        let boundary = self.block.saturating_sub(into.checked_rem(self.block).unwrap_or(0));
-        let left = self.tip.end.min(sector.end).saturating_sub(from).min(boundary);
-        usize::try_from(left).unwrap_or(usize::MAX).min(self.writer.block_size())
-    }
-
-    /// Room for the bytes that follow. Empty only when the image is whole.
+    /// Returns the part of the buffer for the bytes that follow. It is empty only when the image is whole.
     pub fn spare(&mut self) -> &mut [u8] {
-        let length = self.block_length();
-        self.writer.buf.get_mut(self.filled..length).unwrap_or_default()
+        self.writer.buf.get_mut(self.writer.core.spare()).unwrap_or_default()
     }
 
     /// Takes the first `count` bytes of [`spare`](Self::spare); a block that is full with them is written to flash.
@@ -103,21 +73,19 @@ impl<F: NorFlash, J: NorFlash> Transfer<'_, '_, F, J> {
     /// Dropping the future ends the transfer like a power cut: [`SlotWriter::resume`] goes on, and the bytes of at most one
     /// sector are to come again.
     pub async fn commit(&mut self, count: usize) -> Result<(), Error> {
-        if self.broken {
-            return Err(Error::Interrupted);
+        match self.writer.core.take(count)? {
+            0 => Ok(()),
+            full => self.run(Task::Program, full).await,
         }
-        if count > self.spare().len() {
-            return Err(Error::Length);
-        }
-        self.filled = self.filled.saturating_add(count);
-        if self.filled == 0 || self.filled < self.block_length() {
-            return Ok(());
-        }
-        self.broken = true;
-        let length = core::mem::take(&mut self.filled);
-        let SlotWriter { flash, journal, buf, .. } = &mut *self.writer;
-        let result = self.tip.program(flash, journal, buf, length).await;
-        self.programmed(result)
+    }
+
+    /// Executes a task with the block of this length in the buffer.
+    pub(crate) async fn run(&mut self, task: Task, filled: usize) -> Result<(), Error> {
+        let SlotWriter { flash, journal, core, buf, .. } = &mut *self.writer;
+        let block = core.pad(buf, filled);
+        run(flash, journal, core, task, block, length(filled)).await?;
+        core.is_broken = false;
+        Ok(())
     }
 
     /// Brings the rest of the image in: calls `read` with room for the bytes that follow until they are all there. It says
@@ -137,79 +105,70 @@ impl<F: NorFlash, J: NorFlash> Transfer<'_, '_, F, J> {
         &mut self,
         mut read: impl AsyncFnMut(&mut [u8]) -> Result<usize, E>,
     ) -> Result<(), FeedError<E>> {
-        if self.broken {
+        let SlotWriter { flash, journal, core, buf, second } = &mut *self.writer;
+        if core.is_broken {
             return Err(Error::Interrupted.into());
         }
         loop {
-            let step = if self.filled > 0 && self.filled >= self.block_length() {
-                if self.overlaps() {
-                    self.read_along(&mut read).await
-                } else {
-                    self.commit(0).await.map_err(FeedError::Flash)
-                }
-            } else if self.filled_to() < self.tip.end {
-                let length = self.block_length();
-                let count = read(self.spare()).await;
-                came(count, &mut self.filled, length)
-            } else {
+            let Range { start, mut end } = core.spare();
+            let is_full = start > 0 && start >= end;
+            let filled_to = core.filled_to();
+            if !is_full && filled_to >= core.image.end {
                 return Ok(());
-            };
-            let Err(error) = step else { continue };
-            // The next life may be another one: what is in flash now is recorded, so that not even a block comes again.
-            let fed = matches!(error, FeedError::Source(_));
-            if fed && self.tip.written > self.start && self.tip.written < self.tip.end {
-                self.tip.record(&mut self.writer.journal, self.tip.written, false).await?;
+            }
+            let mut pending = 0;
+            let mut filled = start;
+            if is_full {
+                pending = start;
+                filled = 0;
+                end = if core.may_overlap() { size(core.block_length(filled_to)) } else { 0 };
+            }
+            // Without a second buffer, there is none to read into.
+            let (filling, block) = if is_full { (&mut **second, &mut **buf) } else { (&mut **buf, &mut **second) };
+            let mut programmed = (!is_full).then_some(Ok(()));
+            let mut fed = Ok(());
+            {
+                let block = core.pad(block, pending);
+                let mut programming = pin!(run(flash, journal, core, Task::Program, block, length(pending)));
+                loop {
+                    let spare = filling.get_mut(filled..if fed.is_ok() { end } else { 0 }).unwrap_or_default();
+                    let is_reading = !spare.is_empty();
+                    let mut reading = pin!(read(spare));
+                    let both = poll_fn(|context| {
+                        if is_reading && let Poll::Ready(count) = reading.as_mut().poll(context) {
+                            return Poll::Ready(Some(count));
+                        }
+                        if programmed.is_none()
+                            && let Poll::Ready(result) = programming.as_mut().poll(context)
+                        {
+                            programmed = Some(result);
+                        }
+                        match programmed {
+                            Some(result) if !is_reading || result.is_err() => Poll::Ready(None),
+                            _ => Poll::Pending,
+                        }
+                    });
+                    let Some(count) = both.await else { break };
+                    fed = add(count, &mut filled, end);
+                    if programmed.is_some() {
+                        break;
+                    }
+                }
+            }
+            core.filled = filled;
+            if is_full && !second.is_empty() {
+                core::mem::swap(buf, second);
+            }
+            programmed.unwrap_or(Ok(()))?;
+            // Not before: dropped while only the source is waited for, the future takes with it what came.
+            core.is_broken = false;
+            let Err(error) = fed else { continue };
+            // The device may start anew: what is in flash now is recorded, so that not even a block comes again.
+            if matches!(error, FeedError::Source(_)) && core.is_underway() {
+                run(flash, journal, core, Task::Record, &[], 0).await?;
             }
             return Err(error);
         }
-    }
-
-    /// Whether the full block can be programmed while the next one comes.
-    fn overlaps(&self) -> bool {
-        let end = self.filled_to();
-        let sector_ends = end >= self.tip.rules.map.of(self.tip.written).end;
-        // A block that may be torn is looked at before anything more is fetched.
-        let suspect = self.tip.written < self.tip.stale_until;
-        !self.writer.second.is_empty() && !sector_ends && !suspect && end < self.tip.end
-    }
-
-    /// Programs the full block while the next one comes, as far as it has come by then.
-    async fn read_along<E>(
-        &mut self,
-        read: &mut impl AsyncFnMut(&mut [u8]) -> Result<usize, E>,
-    ) -> Result<(), FeedError<E>> {
-        self.broken = true;
-        core::mem::swap(&mut self.writer.buf, &mut self.writer.second);
-        self.pending = core::mem::take(&mut self.filled);
-        let (pending, length) = (self.pending, self.block_length());
-        let SlotWriter { flash, journal, buf, second, .. } = &mut *self.writer;
-        let mut fed = Ok(());
-        let programmed = {
-            let mut programming = pin!(self.tip.program(flash, journal, second, pending));
-            let mut programmed = None;
-            while programmed.is_none() && fed.is_ok() {
-                let Some(room) = buf.get_mut(self.filled..length).filter(|room| !room.is_empty()) else { break };
-                let mut reading = pin!(read(room));
-                let count = match select(reading.as_mut(), programming.as_mut()).await {
-                    Either::First(count) => count,
-                    Either::Second(result) => {
-                        programmed = Some(result);
-                        if result.is_err() {
-                            break;
-                        }
-                        reading.await
-                    }
-                };
-                fed = came(count, &mut self.filled, length);
-            }
-            match programmed {
-                Some(result) => result,
-                None => programming.await,
-            }
-        };
-        self.pending = 0;
-        self.programmed(programmed)?;
-        fed
     }
 
     /// Ends the transfer: everything is in flash, and recorded.
@@ -217,22 +176,12 @@ impl<F: NorFlash, J: NorFlash> Transfer<'_, '_, F, J> {
     /// # Errors
     /// [`Error::Length`] when bytes are missing; [`Error::Interrupted`].
     pub fn finish(self) -> Result<(), Error> {
-        match self {
-            Self { broken: true, .. } => Err(Error::Interrupted),
-            Self { tip: WriteCursor { written, end, .. }, .. } if written < end => Err(Error::Length),
-            _ => Ok(()),
-        }
-    }
-
-    fn programmed(&mut self, result: Result<(), Error>) -> Result<(), Error> {
-        self.writer.re_erased = self.tip.re_erased;
-        self.broken = result.is_err();
-        result
+        self.writer.core.finish()
     }
 }
 
 /// Counts what was read into a block of this length.
-fn came<E>(read: Result<usize, E>, filled: &mut usize, length: usize) -> Result<(), FeedError<E>> {
+pub(crate) fn add<E>(read: Result<usize, E>, filled: &mut usize, length: usize) -> Result<(), FeedError<E>> {
     match read {
         Ok(0) => Err(FeedError::Flash(Error::Length)),
         Ok(count) => {

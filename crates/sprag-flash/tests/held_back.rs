@@ -78,7 +78,7 @@ fn nothing_of_the_beginning_is_in_the_slot_before_it_is_asked_for() {
                 let whole = live(&flash, held_back).is_ok() && !flash.is_dead();
                 flash.power_on();
                 // The session is whole before the first byte of the beginning goes to the slot.
-                let written = with(&flash, |writer| block_on(writer.session())).unwrap().map_or(0, |it| it.written);
+                let written = with(&flash, |writer| block_on(writer.session()).unwrap().map_or(0, |it| it.written));
                 assert!(written == LENGTH || !begins(&flash, held_back), "{torn:?} in operation {cut}");
                 for _ in 0..4 {
                     if begins(&flash, held_back) {

@@ -318,6 +318,56 @@ fn a_future_dropped_at_any_await_costs_no_more() {
     }
 }
 
+/// The same writer goes on after a dropped [`Transfer::feed`](sprag_flash::Transfer::feed), in whichever buffer the block was.
+#[test]
+fn a_dropped_feed_leaves_the_writer_fit_to_resume() {
+    let small = small_parts().remove(0);
+    let image = image(2 * small.erase_size + 1);
+    for second in [0, 64] {
+        for polls in 0.. {
+            let device = device(&small);
+            let (mut scratch, mut one, mut two) = ([0; 256], [0; 64], vec![0; second]);
+            let journal = Journal::new(device.journal.clone(), device.geometry, &mut scratch);
+            let mut writer =
+                SlotWriter::new(device.slot.clone(), device.geometry, journal, &mut one).second_buffer(&mut two);
+            let mut budget = polls;
+            let was_dropped = block_on(async {
+                let mut transfer = writer.begin(b"image", image.len() as u64, device.room(), 0).await.unwrap();
+                let (mut offset, mut was_dropped) = (0, false);
+                loop {
+                    let feed = transfer.feed(async |room: &mut [u8]| {
+                        // Longer than a program takes: the future is also dropped when only the source is waited for.
+                        for _ in 0..10 {
+                            embassy_futures::yield_now().await;
+                        }
+                        let count = room.len().min(50);
+                        room[..count].copy_from_slice(&image[offset..offset + count]);
+                        offset += count;
+                        Ok::<_, Infallible>(count)
+                    });
+                    let fed = cancel::after(&mut budget, feed).await;
+                    was_dropped |= fed.is_none();
+                    budget = u64::MAX;
+                    match fed {
+                        Some(Ok(())) => return was_dropped,
+                        // No byte that the source gave is lost, or else the transfer is over.
+                        None if transfer.commit(0).await.is_ok() => assert_eq!(transfer.offset() as usize, offset),
+                        None | Some(Err(FeedError::Flash(Error::SectorLost))) => {
+                            transfer = writer.resume().await.unwrap();
+                            offset = transfer.offset() as usize;
+                        }
+                        Some(Err(error)) => panic!("{error}"),
+                    }
+                }
+            });
+            check(&device, &image, &format!("{second} {polls}"));
+            if !was_dropped {
+                break;
+            }
+        }
+    }
+}
+
 /// The next bytes are read while a program is under way.
 #[test]
 fn bytes_arrive_while_others_are_programmed() {
@@ -516,12 +566,12 @@ fn another_image_begins_anew_and_the_callers_record_stays() {
     let mut writer = SlotWriter::new(device.slot.clone(), device.geometry, journal, &mut buf);
     block_on(async {
         let before = writer.session().await?.unwrap();
-        assert_eq!((&before.identity[..], before.total), (&b"image"[..], 700));
+        assert_eq!((before.identity, before.total), (&b"image"[..], 700));
         assert!(before.written > 0 && before.written < 700, "{before:?}");
         writer.journal().put(JOB, b"job").await?;
         writer.begin(b"another", 300, device.room(), 0).await?;
         let after = writer.session().await?.unwrap();
-        assert_eq!((&after.identity[..], after.total, after.written), (&b"another"[..], 300, 0));
+        assert_eq!((after.identity, after.total, after.written), (&b"another"[..], 300, 0));
         writer.forget().await?;
         assert_eq!(writer.session().await?, None);
         // The same image once more is another session: what was recorded of the first says nothing of it.

@@ -651,7 +651,7 @@ fn sole_artifact<'j>(job: &Job<'j>) -> Result<Artifact<'j>, usize> {
 }
 
 /// The ETag of the object that a job's bytes in the slot are of, if they are this job's.
-fn pinned(job: &Job<'_>, saved: &sprag_flash::Session) -> Option<Etag> {
+fn pinned(job: &Job<'_>, saved: &sprag_flash::Session<'_>) -> Option<Etag> {
     let (identity, etag) = saved.identity.split_first_chunk::<8>()?;
     let etag = core::str::from_utf8(etag).ok().and_then(|etag| Etag::try_from(etag).ok())?;
     // Without a strong ETag nothing tells the object from another one of the same size: none has been kept then.

@@ -15,7 +15,7 @@ pub fn run(input: &[u8], out: &mut [u8]) {
     let journal = Journal::new(Flash, geometry, scratch);
     let mut writer = SlotWriter::new(Flash, geometry, journal, first).second_buffer(second);
     let result: Result<(), FeedError<Infallible>> = block_on(async {
-        let known = writer.session().await?.is_some_and(|session| session.identity.as_slice() == input);
+        let known = writer.session().await?.is_some_and(|session| session.identity == input);
         let mut transfer = match known {
             true => writer.resume().await?,
             false => writer.begin(input, black_box(10_000), 0..black_box(53_248), 0).await?,
