@@ -12,6 +12,7 @@
 )]
 #![doc = include_str!("../README.md")]
 
+pub mod blocking;
 mod error;
 mod flash_view;
 pub mod journal;
