@@ -48,28 +48,3 @@ pub async fn is_blank<F: ReadNorFlash>(
     };
     each_piece(flash, geometry, scratch, range, &mut look).await.is_some() && blank
 }
-
-/// Returns how many bytes of `data`, in whole write units, the flash holds at `at`. Bytes that cannot be read do not match.
-///
-/// # Cancellation safety
-/// Reads only.
-pub async fn matching<F: ReadNorFlash>(
-    flash: &mut F,
-    geometry: FlashGeometry,
-    scratch: &mut [u8],
-    at: u32,
-    data: &[u8],
-) -> usize {
-    let mut same = 0usize;
-    let to = at.saturating_add(u32::try_from(data.len()).unwrap_or(u32::MAX));
-    let mut rest = data;
-    let mut look = |bytes: &[u8]| {
-        let (wanted, behind) = rest.split_at_checked(bytes.len()).unwrap_or_default();
-        let equal = bytes.iter().zip(wanted).take_while(|(found, wanted)| found == wanted).count();
-        same = same.saturating_add(equal);
-        rest = behind;
-        equal == bytes.len()
-    };
-    let _ = each_piece(flash, geometry, scratch, (at, to), &mut look).await;
-    geometry.whole_units(same)
-}

@@ -50,23 +50,6 @@ impl SectorMap<'_> {
         self.runs.iter().map(|run| run.size).fold(self.erase_size, u32::min)
     }
 
-    /// Returns the number of sectors that hold the first `length` bytes.
-    pub fn count(&self, length: u32) -> u32 {
-        let (mut from, mut count) = (0u32, 0u32);
-        for run in self.runs {
-            let left = length.saturating_sub(from);
-            count = count.saturating_add(
-                left.checked_next_multiple_of(run.size)
-                    .and_then(|l| l.checked_div(run.size))
-                    .unwrap_or(0)
-                    .min(run.count),
-            );
-            from = from.saturating_add(run.count.saturating_mul(run.size));
-        }
-        let left = length.saturating_sub(from);
-        count.saturating_add(left.div_ceil(self.erase_size.max(1)))
-    }
-
     /// Returns whether every sector is a whole number of write units.
     pub fn is_valid(&self, write_size: u32) -> bool {
         let whole = |size: u32| size > 0 && size.is_multiple_of(write_size);
@@ -86,9 +69,6 @@ mod tests {
             [(0, 0, 16), (15, 0, 16), (16, 16, 32), (63, 48, 64), (64, 64, 128), (128, 128, 256), (400, 384, 512)]
         {
             assert_eq!(map.of(offset), Sector { start, end });
-        }
-        for (length, count) in [(0, 0), (1, 1), (16, 1), (17, 2), (64, 4), (65, 5), (128, 5), (129, 6), (257, 7)] {
-            assert_eq!(map.count(length), count, "{length}");
         }
     }
 }
