@@ -94,6 +94,9 @@ pub(crate) struct Args {
     /// Say what has changed against the baseline
     #[arg(long)]
     compare: bool,
+    /// Measure only the rows whose features contain this text
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["save", "json"])]
+    row: Option<String>,
     /// Build the firmware of the NUCLEO-H563ZI as well, and print a JSON object as the last line: the sizes of all rows, and each
     /// budget with its name, `bytes` and `budget`
     #[arg(long)]
@@ -114,7 +117,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         _ => Baseline::Leave,
     };
     let workspace = Workspace::find();
-    let (note, sizes) = measure_all(&workspace, baseline)?;
+    let (note, sizes) = measure_all(&workspace, baseline, args.row.as_deref().unwrap_or_default())?;
     if let Some(grown) = note.strip_prefix("GROWN: ") {
         println!("grown by more than {TOLERATED_PERCENT} %: {grown}");
     }
@@ -151,11 +154,11 @@ fn json(sizes: &Sizes, firmware: Sections) -> Result<String> {
 
 /// Measures, prints a table for each target and returns what is worth a line in the summary.
 pub(crate) fn measure(workspace: &Workspace, baseline: Baseline) -> Result<String> {
-    measure_all(workspace, baseline).map(|(note, _)| note)
+    measure_all(workspace, baseline, "").map(|(note, _)| note)
 }
 
-/// As [`measure`], and the size of each row by target and name.
-fn measure_all(workspace: &Workspace, baseline: Baseline) -> Result<(String, Sizes)> {
+/// As [`measure`], for the rows whose features contain `part`; and the size of each by target and name.
+fn measure_all(workspace: &Workspace, baseline: Baseline, part: &str) -> Result<(String, Sizes)> {
     let file = workspace.root.join("tests/bare-metal/size.tsv");
     let known = match baseline {
         Baseline::Compare => {
@@ -166,7 +169,7 @@ fn measure_all(workspace: &Workspace, baseline: Baseline) -> Result<(String, Siz
     let mut targets = Vec::new();
     for (target, own) in TARGETS {
         let found = BareMetal::find_or_install(workspace, target).with_context(|| toolchain::none_for(target))?;
-        targets.push((target, found, ROWS.iter().chain(own)));
+        targets.push((target, found, ROWS.iter().chain(own).filter(|(_, features)| features.contains(part))));
     }
     // Linking such a program keeps one core busy, and each target has a folder of its own: both at a time.
     let sizes: Vec<Result<Vec<Sections>>> = thread::scope(|scope| {
