@@ -683,6 +683,7 @@ fn promised<'h>(job: &Job<'_>, artifact: &Artifact<'_>, size: u32, hardware: &'h
 fn decoded(signature: sprag_job::Signature<'_>) -> Option<Signature> {
     let algorithm = match signature.algorithm() {
         SignatureAlgorithm::Sha256Ecdsa => Algorithm::EcdsaP256,
+        #[cfg(feature = "ed25519")]
         SignatureAlgorithm::Ed25519 => Algorithm::Ed25519,
         _ => return None,
     };

@@ -41,7 +41,7 @@ mod key;
 #[cfg(feature = "peer")]
 #[path = "size/peer.rs"]
 mod peer;
-#[cfg(feature = "update")]
+#[cfg(feature = "update-minimal")]
 #[path = "size/update.rs"]
 mod update;
 #[cfg(feature = "verify")]
@@ -120,7 +120,7 @@ extern "C" fn _start() -> ! {
     peer::run(input, out);
     #[cfg(feature = "verify")]
     verify::run(input, out);
-    #[cfg(feature = "update")]
+    #[cfg(feature = "update-minimal")]
     update::run(input, out);
     black_box((input, out));
     loop {}
