@@ -110,7 +110,13 @@ pub struct Updater<'b, 'k, C, S, J, B, F = McuBoot> {
 
 type Result_<T, C> = Result<T, Error<<C as ImageSource>::Error>>;
 
-impl<'b, 'k, C, S, J, B> Updater<'b, 'k, C, S, J, B> {
+impl<'b, 'k, C, S, J, B> Updater<'b, 'k, C, S, J, B>
+where
+    C: ImageSource,
+    S: NorFlash,
+    J: NorFlash,
+    B: BootControl,
+{
     /// An updater over the five: where bytes come from (a [`Fetcher`](sprag_fetch::Fetcher), by HTTP), where they go,
     /// what may run, and who is told.
     pub fn new(source: C, slot: SlotWriter<'b, S, J>, policy: Policy<'k>, boot: B) -> Self {
@@ -120,7 +126,7 @@ impl<'b, 'k, C, S, J, B> Updater<'b, 'k, C, S, J, B> {
 
     /// Takes images of another format: [`EspIdf`](sprag_verify::EspIdf), or [`Raw`](sprag_verify::Raw) ones that only the
     /// job vouches for. What the job promises of them is what its document says: digest, signature, version, hardware.
-    pub fn format<F>(self, format: F) -> Updater<'b, 'k, C, S, J, B, F> {
+    pub fn format<F: Format>(self, format: F) -> Updater<'b, 'k, C, S, J, B, F> {
         let Self { source, slot, policy, boot, running, limits, is_reset_counted, .. } = self;
         Updater { source, slot, policy, boot, format, running, limits, is_reset_counted }
     }
