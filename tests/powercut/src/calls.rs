@@ -1,9 +1,9 @@
 //! Calls of the hand-over after one that was cut off.
 //!
 //! An updater makes the same call again after a cut. Somebody else may not: the cloud takes the job back, a newer job comes, a
-//! firmware confirms at each start. Here each call is cut in each of its operations, the device is reset not at all, once or
-//! twice, and then every call is made that the bootloader knows: staging for a test or for good, unstaging and
-//! confirming. What that call promises must come true at the resets that follow.
+//! firmware confirms at each start, its self-test fails. Here each call is cut in each of its operations, the device is reset not at all, once or
+//! twice, and then every call is made that the bootloader knows: staging for a test or for good, unstaging, confirming and
+//! going back. What that call promises must come true at the resets that follow.
 //!
 //! | device | calls that are cut |
 //! |---|---|
@@ -36,11 +36,13 @@ pub enum Call {
     Unstage,
     /// Confirms.
     Confirm,
+    /// Gives a trial up.
+    GoBack,
 }
 
 impl Call {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Stage, Self::StageForGood, Self::Unstage, Self::Confirm];
+    pub const ALL: [Self; 5] = [Self::Stage, Self::StageForGood, Self::Unstage, Self::Confirm, Self::GoBack];
 
     fn name(self) -> &'static str {
         match self {
@@ -48,6 +50,7 @@ impl Call {
             Self::StageForGood => "stage-for-good",
             Self::Unstage => "unstage",
             Self::Confirm => "confirm",
+            Self::GoBack => "go-back",
         }
     }
 }
@@ -149,6 +152,7 @@ fn make<F: Family>(device: &Device<F>, booted: Booted, call: Call) -> Result<(),
         Call::StageForGood => block_on(boot.stage(Swap::Permanent)),
         Call::Unstage => block_on(boot.unstage()),
         Call::Confirm => block_on(boot.confirm()),
+        Call::GoBack => block_on(boot.go_back()),
     }
 }
 
@@ -186,6 +190,7 @@ pub(crate) fn explore<F: Family>(plan: &Arc<Plan<F>>, chosen: &dyn Fn(&Calls) ->
 fn is_made<F: Family>(plan: &Plan<F>, call: Call) -> bool {
     match call {
         Call::StageForGood => plan.family.has_permanent(),
+        Call::GoBack => plan.family.has_trials(),
         Call::Stage | Call::Unstage | Call::Confirm => true,
     }
 }
@@ -249,9 +254,10 @@ fn follow<F: Family>(plan: &Arc<Plan<F>>, left: ChipsSnapshot, running: Booted, 
             // The old image comes back, and no other.
             return expect(device.boot()?, other, "a trial was given up by a reset");
         }
+        Err(Error::NotOnTrial) if !is_trial && calls.second == Call::GoBack => return device.boot().map(|_| ()),
         Err(error) => return Err(format!("{:?} fails: {error}", calls.second)),
     }
-    if is_trial && calls.second != Call::Confirm {
+    if is_trial && !matches!(calls.second, Call::Confirm | Call::GoBack) {
         return Err(format!("{:?} is done while an image is on trial", calls.second));
     }
     match calls.second {
@@ -270,6 +276,10 @@ fn follow<F: Family>(plan: &Arc<Plan<F>>, left: ChipsSnapshot, running: Booted, 
         Call::Unstage => {
             expect(device.boot()?, running, "the other image was taken back")?;
             expect(device.boot()?, running, "the other image was taken back")
+        }
+        Call::GoBack => {
+            expect(device.boot()?, other, "it was to go back")?;
+            expect(device.boot()?, other, "it was to go back")
         }
         // Another image may be staged, which confirming does not change.
         Call::Confirm if matches!(state(booted)?, State::Staged(_)) => device.boot().map(|_| ()),

@@ -8,6 +8,7 @@ use sprag_testkit::mcuboot as model;
 
 use super::mcuboot::booted;
 use super::{Booted, Family, Slots};
+use crate::planted::PlantedRows;
 
 /// The rows of a slot whose states one row of the status partition holds.
 const SECTORS_MAX: u32 = 500;
@@ -44,7 +45,7 @@ pub(super) struct Cypress {
 }
 
 impl Family for Cypress {
-    type Boot = Control<'static, Region, Region, Region>;
+    type Boot = Control<'static, PlantedRows, Region, PlantedRows>;
     type Format = sprag::verify::McuBoot;
 
     fn name(&self) -> &'static str {
@@ -94,8 +95,9 @@ impl Family for Cypress {
             let units = Units { write_size, erase_size: EXTERNAL_SECTOR, erased };
             layout = layout.external(units, slots.secondary.range().start);
         }
-        let [primary, secondary, status] = [&slots.primary, &slots.secondary, &slots.state].map(Clone::clone);
-        Control::new(primary, secondary, status, layout, row)
+        let primary = PlantedRows::primary(slots.primary.clone(), slots.bug);
+        let status = PlantedRows::status(slots.state.clone(), slots.bug);
+        Control::new(primary, slots.secondary.clone(), status, layout, row)
     }
 
     fn boot(&self, slots: &Slots) -> Result<Booted, String> {
