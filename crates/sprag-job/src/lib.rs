@@ -32,16 +32,11 @@
 extern crate std;
 
 mod artifact;
-mod artifacts;
 #[cfg(feature = "aws")]
 pub mod aws;
-mod depth;
 mod dialect;
-mod digest;
 mod error;
-mod escape;
 mod field;
-mod identity;
 #[cfg(any(feature = "iotconnect", feature = "iotconnect-20"))]
 pub mod iotconnect;
 mod job;
@@ -51,31 +46,20 @@ mod location;
 pub mod ota_update;
 mod out;
 mod parse;
-mod path;
-mod protocols;
-mod publish;
+#[cfg(any(feature = "aws", feature = "iotconnect"))]
+mod progress;
 mod report;
 mod signature;
-mod status;
 mod text;
-#[cfg(any(feature = "aws", feature = "iotconnect"))]
-mod thinning;
-mod url;
 
-pub use artifact::Artifact;
-pub use artifacts::Artifacts;
-pub use depth::MAX_DEPTH;
+pub use artifact::{Artifact, Protocols};
 pub use dialect::Dialect;
-pub use digest::{Digest, DigestAlgorithm};
-pub use error::{ParseError, ParseErrorKind};
-pub use job::Job;
+pub use error::{ParseError, ParseErrorKind, Path};
+pub use job::{Artifacts, Job};
+pub use json::MAX_DEPTH;
 pub use location::{Location, LocationBytes, Scheme};
 pub use out::TooSmall;
 pub use parse::{detect, parse};
-pub use path::Path;
-pub use protocols::Protocols;
-pub use publish::{NoRoom, Publish};
-pub use report::report;
-pub use signature::{Signature, SignatureAlgorithm};
-pub use status::Status;
+pub use report::{NoRoom, Publish, Status, report};
+pub use signature::{Digest, DigestAlgorithm, Signature, SignatureAlgorithm};
 pub use text::{Bytes, Text};

@@ -1,9 +1,10 @@
-//! A JSON string where it lies.
+//! A JSON string where it lies, and the escapes in it (RFC 8259, section 7).
 
 use core::fmt::{self, Write};
 use core::iter::FusedIterator;
+use core::slice;
 
-use crate::escape;
+use crate::json::Span;
 use crate::out::{Out, TooSmall};
 
 /// A JSON string where it lies in the document, escapes and all.
@@ -20,7 +21,7 @@ use crate::out::{Out, TooSmall};
 /// # }
 /// # Ok::<(), sprag_job::ParseError<'static>>(())
 /// ```
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct Text<'a> {
     raw: &'a str,
 }
@@ -31,13 +32,18 @@ impl<'a> Text<'a> {
         Self { raw }
     }
 
+    /// What stands between the quotes of a value, if it is a string.
+    pub(crate) fn quoted(document: &'a str, value: Span) -> Option<Self> {
+        Some(Self { raw: document.get(value.start..value.end)?.strip_prefix('"')?.strip_suffix('"')? })
+    }
+
     /// What stands between the quotes of a string, if its escapes are sound.
-    #[cfg(all(feature = "aws-jobs", feature = "serde"))]
+    #[cfg(feature = "serde")]
     pub(crate) fn checked(raw: &'a str) -> Option<Self> {
         let mut rest = raw.as_bytes();
         while let Some((first, after)) = rest.split_first() {
             rest = match first {
-                b'\\' => rest.get(escape::decode(rest).ok()?.1..)?,
+                b'\\' => rest.get(decode(rest).ok()?.1..)?,
                 _ => after,
             };
         }
@@ -49,7 +55,7 @@ impl<'a> Text<'a> {
 
     /// The unescaped text as UTF-8, byte by byte, without a buffer.
     pub fn bytes(&self) -> Bytes<'a> {
-        Bytes { rest: self.raw.as_bytes(), pending: 0, left: 0 }
+        Bytes { run: [].iter(), rest: self.raw.as_bytes(), pending: 0, left: 0 }
     }
 
     /// The text itself, when there is no escape in it and it can be had without a copy.
@@ -84,17 +90,31 @@ impl<'a> Text<'a> {
 
     /// Whether it is `other`, when upper and lower case of ASCII letters count as one.
     pub fn eq_ignore_ascii_case(&self, other: &str) -> bool {
-        self.bytes().map(|byte| byte.to_ascii_lowercase()).eq(other.bytes().map(|byte| byte.to_ascii_lowercase()))
+        self.is(other, true)
+    }
+
+    /// Whether it is `other`, in any case perhaps.
+    #[inline(never)]
+    pub(crate) fn is(&self, other: &str, any_case: bool) -> bool {
+        let mut bytes = self.bytes();
+        for wanted in other.bytes() {
+            match bytes.next() {
+                Some(byte) if byte == wanted || any_case && byte.eq_ignore_ascii_case(&wanted) => {}
+                _ => return false,
+            }
+        }
+        bytes.next().is_none()
     }
 
     /// What follows `word`, in any case, and one space or more.
+    #[cfg(feature = "iotconnect-20")]
     pub(crate) fn after_word(&self, word: &str) -> Option<Self> {
         let mut rest = self.raw;
         let mut next = || -> Option<(char, &'a str)> {
             let here = rest;
             let first = here.chars().next()?;
             let (char, len) = match first {
-                '\\' => escape::decode(here.as_bytes()).ok()?,
+                '\\' => decode(here.as_bytes()).ok()?,
                 _ => (first, first.len_utf8()),
             };
             rest = here.get(len..)?;
@@ -128,7 +148,7 @@ impl<'a> Text<'a> {
         let mut rest = self.raw;
         while let Some(char) = rest.chars().next() {
             let (char, len) = match char {
-                '\\' => escape::decode(rest.as_bytes()).map_err(|_| fmt::Error)?,
+                '\\' => decode(rest.as_bytes()).map_err(|_| fmt::Error)?,
                 _ => (char, char.len_utf8()),
             };
             each(char)?;
@@ -175,7 +195,7 @@ impl Eq for Text<'_> {}
 
 impl PartialEq<str> for Text<'_> {
     fn eq(&self, other: &str) -> bool {
-        self.bytes().eq(other.bytes())
+        self.is(other, false)
     }
 }
 
@@ -188,23 +208,31 @@ impl PartialEq<&str> for Text<'_> {
 /// The unescaped bytes of a [`Text`], valid UTF-8 taken together. Made by [`Text::bytes`].
 #[derive(Debug, Clone)]
 pub struct Bytes<'a> {
+    /// What stands for itself, up to the next escape.
+    run: slice::Iter<'a, u8>,
     rest: &'a [u8],
-    /// The character of the last escape: `left` bytes, the next one lowest.
+    /// The character of the last escape: `left` bytes, the next one lowest. They come before the run.
     pending: u32,
     left: u8,
 }
 
-impl Iterator for Bytes<'_> {
-    type Item = u8;
+impl<'a> Bytes<'a> {
+    /// The bytes of a text that is not from a document: backslashes stand for themselves.
+    pub(crate) fn plain(text: &'a str) -> Self {
+        Self { run: text.as_bytes().iter(), rest: &[], pending: 0, left: 0 }
+    }
 
-    fn next(&mut self) -> Option<u8> {
+    /// The next byte of an escape, or the first one of a run.
+    #[inline(never)]
+    fn next_part(&mut self) -> Option<u8> {
         if self.left == 0 {
-            let (&first, rest) = self.rest.split_first()?;
-            if first != b'\\' {
-                self.rest = rest;
-                return Some(first);
+            let escape = self.rest.iter().position(|byte| *byte == b'\\').unwrap_or(self.rest.len());
+            let (run, rest) = self.rest.split_at_checked(escape)?;
+            (self.run, self.rest) = (run.iter(), rest);
+            if let Some(first) = self.run.next() {
+                return Some(*first);
             }
-            let (char, len) = escape::decode(self.rest).ok()?;
+            let (char, len) = decode(self.rest).ok()?;
             self.rest = self.rest.get(len..)?;
             let mut utf8 = [0; 4];
             self.left = u8::try_from(char.encode_utf8(&mut utf8).len()).ok()?;
@@ -215,15 +243,82 @@ impl Iterator for Bytes<'_> {
         self.left = self.left.saturating_sub(1);
         Some(byte)
     }
+}
+
+impl Iterator for Bytes<'_> {
+    type Item = u8;
+
+    #[inline]
+    fn next(&mut self) -> Option<u8> {
+        match self.run.next() {
+            Some(byte) => Some(*byte),
+            None => self.next_part(),
+        }
+    }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = usize::from(self.left);
+        let sure = self.run.len().saturating_add(usize::from(self.left));
         // No escape is shorter than what it stands for, and the longest for one byte has six.
-        (self.rest.len().div_ceil(6).saturating_add(left), self.rest.len().checked_add(left))
+        (self.rest.len().div_ceil(6).saturating_add(sure), self.rest.len().checked_add(sure))
     }
 }
 
 impl FusedIterator for Bytes<'_> {}
+
+/// Why an escape means nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// The text ends inside it.
+    CutShort,
+    /// Not an escape of JSON, or half a surrogate pair.
+    Invalid,
+}
+
+/// The character that the escape at the start of `text` stands for, and how many bytes it takes there.
+pub(crate) fn decode(text: &[u8]) -> Result<(char, usize), Broken> {
+    let char = match text.get(1).ok_or(Broken::CutShort)? {
+        b'"' => '"',
+        b'\\' => '\\',
+        b'/' => '/',
+        b'b' => '\u{8}',
+        b'f' => '\u{c}',
+        b'n' => '\n',
+        b'r' => '\r',
+        b't' => '\t',
+        b'u' => return unicode(text),
+        _ => return Err(Broken::Invalid),
+    };
+    Ok((char, 2))
+}
+
+fn unicode(text: &[u8]) -> Result<(char, usize), Broken> {
+    let first = unit(text)?;
+    if let Some(char) = char::from_u32(first) {
+        return Ok((char, 6));
+    }
+    // A surrogate, then: the high one carries the upper ten bits, the low one after it the lower ten.
+    let second = unit(text.get(6..).unwrap_or_default())?;
+    if (first & 0xfc00, second & 0xfc00) != (0xd800, 0xdc00) {
+        return Err(Broken::Invalid);
+    }
+    let char = char::from_u32(((first & 0x3ff) << 10 | second & 0x3ff).wrapping_add(0x1_0000));
+    Ok((char.ok_or(Broken::Invalid)?, 12))
+}
+
+/// The number in one `\u` escape.
+fn unit(text: &[u8]) -> Result<u32, Broken> {
+    let mut bytes = text.iter();
+    let mut next = || bytes.next().copied().ok_or(Broken::CutShort);
+    if next()? != b'\\' || next()? != b'u' {
+        return Err(Broken::Invalid);
+    }
+    let mut unit = 0;
+    for _ in 0..4 {
+        let digit = char::from(next()?).to_digit(16).ok_or(Broken::Invalid)?;
+        unit = unit << 4 | digit;
+    }
+    Ok(unit)
+}
 
 #[cfg(test)]
 mod tests {
@@ -247,13 +342,18 @@ mod tests {
     }
 
     #[test]
-    fn words_and_numbers_are_found_behind_escapes() {
+    #[cfg(feature = "iotconnect-20")]
+    fn words_are_found_behind_escapes() {
         for command in ["ota http://h", r"OTA  \u0068ttp://h", r"\u006fta\u0020\thttp://h"] {
             assert_eq!(Text::new(command).after_word("ota").unwrap(), "http://h", "{command}");
         }
         for command in ["", "ota", "ota ", "otahttp://h", "reboot now", r"\u0"] {
             assert_eq!(Text::new(command).after_word("ota"), None, "{command}");
         }
+    }
+
+    #[test]
+    fn numbers_are_found_behind_escapes() {
         assert_eq!(Text::new(r"4\u00343").decimal(), Some(443));
         for text in ["", "-1", "+1", "1.0", "1e3", " 1", "18446744073709551616"] {
             assert_eq!(Text::new(text).decimal(), None, "{text}");
@@ -282,5 +382,35 @@ mod tests {
             }
         }
         assert_eq!((bytes.next(), bytes.next()), (None, None));
+    }
+
+    #[test]
+    fn escapes_are_undone() {
+        for (text, char, len) in [
+            (r#"\""#, '"', 2),
+            (r"\/x", '/', 2),
+            (r"\b", '\u{8}', 2),
+            (r"\u0026", '&', 6),
+            (r"\u00E9", 'é', 6),
+            (r"\u0000", '\0', 6),
+            (r"\uFFFF", '\u{ffff}', 6),
+            (r"\ud83d\ude00", '\u{1f600}', 12),
+            (r"\uD800\uDC00", '\u{10000}', 12),
+            (r"\udbff\udfff", '\u{10ffff}', 12),
+        ] {
+            assert_eq!(decode(text.as_bytes()), Ok((char, len)), "{text}");
+        }
+    }
+
+    #[test]
+    fn broken_escapes_are_told_from_cut_ones() {
+        for text in [r"\", r"\u", r"\u00", r"\ud83d", r"\ud83d\", r"\ud83d\ude0"] {
+            assert_eq!(decode(text.as_bytes()), Err(Broken::CutShort), "{text}");
+        }
+        for text in
+            [r"\x", r"\'", r"\U0026", r"\u+026", r"\u002g", r"\ud83dx", r"\ud83d\n", r"\ud83d\u0041", r"\ude00x"]
+        {
+            assert_eq!(decode(text.as_bytes()), Err(Broken::Invalid), "{text}");
+        }
     }
 }

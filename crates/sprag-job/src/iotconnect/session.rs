@@ -1,18 +1,15 @@
 //! The device's side of IoTConnect, as a state machine without I/O.
 
-#[cfg(feature = "iotconnect-20")]
-use super::ack_20;
 use super::topics::Topics;
+#[cfg(feature = "iotconnect-20")]
+use super::v20;
 use crate::dialect::Dialect;
 use crate::error::{ParseError, ParseErrorKind as Kind};
-use crate::identity;
-use crate::job::Job;
+use crate::job::{self, Job};
 use crate::out::{Out, TooSmall, Words};
 use crate::parse::parse;
-use crate::publish::{NoRoom, Publish};
-use crate::report;
-use crate::status::Status;
-use crate::thinning::{Pace, Thinning, percent};
+use crate::progress::{Pace, Thinning, percent};
+use crate::report::{self, NoRoom, Publish, Status};
 
 /// What a message means.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +59,7 @@ pub struct IotConnect<'t, const SEEN: usize> {
     thin: Thinning,
     /// Whom acks of device message 2.0 name.
     #[cfg(feature = "iotconnect-20")]
-    device: Option<ack_20::Device<'t>>,
+    device: Option<v20::Device<'t>>,
 }
 
 impl<'t, const SEEN: usize> IotConnect<'t, SEEN> {
@@ -87,7 +84,7 @@ impl<'t, const SEEN: usize> IotConnect<'t, SEEN> {
     /// Names this device in acks of device message 2.0, as the service wants it there. Those of 2.1 go by their topic.
     #[cfg(feature = "iotconnect-20")]
     #[must_use]
-    pub fn device_20(mut self, device: ack_20::Device<'t>) -> Self {
+    pub fn device_20(mut self, device: v20::Device<'t>) -> Self {
         self.device = Some(device);
         self
     }
@@ -107,7 +104,7 @@ impl<'t, const SEEN: usize> IotConnect<'t, SEEN> {
     /// Forgets the OTA that was remembered last, unless it is the one of this [id](Job::id) and
     /// [identity](Job::identity): for one that was remembered before the reboot, but never begun.
     pub fn forget_newest_unless(&mut self, id: &str, identity: u64) {
-        if self.seen.first().is_some_and(|newest| *newest != identity::key(id, identity)) {
+        if self.seen.first().is_some_and(|newest| *newest != job::kept_key(id, identity)) {
             self.seen.rotate_left(1);
             if let Some(last) = self.seen.last_mut() {
                 *last = 0;
