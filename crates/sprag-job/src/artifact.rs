@@ -79,7 +79,7 @@ pub struct Artifact<'a> {
 }
 
 /// What only documents for AWS say of a file: where their dialects are left out, it takes neither RAM nor code.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(crate) struct ByAws<'a> {
     pub(crate) size: Option<u32>,
     pub(crate) digest: Option<Digest<'a>>,
@@ -88,6 +88,18 @@ pub(crate) struct ByAws<'a> {
     pub(crate) file_type: Option<u32>,
     pub(crate) file_id: Option<u32>,
     pub(crate) stream: Option<Text<'a>>,
+}
+
+impl ByAws<'_> {
+    pub(crate) const NONE: Self = Self {
+        size: None,
+        digest: None,
+        signature: None,
+        certificate: None,
+        file_type: None,
+        file_id: None,
+        stream: None,
+    };
 }
 
 impl fmt::Debug for Artifact<'_> {
@@ -115,55 +127,58 @@ impl Protocols {
 }
 
 /// Reads an item. Faults name the fields alone.
-pub(crate) fn read<'a>(job: &Job<'a>, item: &mut Reader<'_, 'a>) -> Artifact<'a> {
+pub(crate) fn read<'a>(job: &Job<'a>, item: &mut Reader<'_, 'a>, artifact: &mut Artifact<'a>) {
     match job.dialect {
         #[cfg(feature = "iotconnect")]
         Dialect::IotConnect21 => {
             item.object(0);
-            named(item, [Item::FileName, Item::Tg])
+            named(item, artifact, [Item::FileName, Item::Tg]);
         }
         #[cfg(feature = "iotconnect-20")]
-        Dialect::IotConnect20 => iotconnect::v20::artifact(item),
+        Dialect::IotConnect20 => iotconnect::v20::artifact(item, artifact),
         #[cfg(feature = "aws-jobs")]
-        Dialect::AwsJobs => aws::document::artifact(item),
+        Dialect::AwsJobs => aws::document::artifact(item, artifact),
         #[cfg(feature = "afr-ota")]
-        Dialect::AfrOta => aws::document::file(job, item),
+        Dialect::AfrOta => aws::document::file(job, item, artifact),
         #[cfg(feature = "ota-update")]
-        Dialect::OtaUpdate => ota_update::artifact(item),
+        Dialect::OtaUpdate => ota_update::artifact(item, artifact),
     }
 }
 
 /// Reads an item that has a `url`, and perhaps a name and a tag.
 #[cfg(any(feature = "iotconnect", feature = "iotconnect-20", feature = "aws-jobs"))]
 #[inline(never)]
-pub(crate) fn named<'a>(item: &mut Reader<'_, 'a>, [name, tag]: [Item; 2]) -> Artifact<'a> {
-    let mut artifact = Artifact::nowhere(item, Item::Url as u8, Protocols::HTTP);
+pub(crate) fn named<'a>(item: &mut Reader<'_, 'a>, artifact: &mut Artifact<'a>, [name, tag]: [Item; 2]) {
+    artifact.place(item, Item::Url as u8);
     artifact.name = item.optional_text(name as u8);
     artifact.tag = item.optional_text(tag as u8);
     artifact.location = Some(Location::Url(item.url(Item::Url as u8)));
-    artifact
 }
 
 impl<'a> Artifact<'a> {
-    /// One that has no URL yet; it should be in this field.
-    pub(crate) fn nowhere(item: &Reader<'_, 'a>, place: u8, protocols: Protocols) -> Self {
-        Self {
-            location: None,
-            name: None,
-            tag: None,
-            protocols,
-            #[cfg(feature = "aws")]
-            by_aws: ByAws::default(),
-            path: Path::field(item.path(place)),
-            offset: item.offset(place),
-        }
+    /// One of which nothing is known.
+    pub(crate) const NONE: Self = Self {
+        location: None,
+        name: None,
+        tag: None,
+        protocols: Protocols::HTTP,
+        #[cfg(feature = "aws")]
+        by_aws: ByAws::NONE,
+        path: Path::DOCUMENT,
+        offset: 0,
+    };
+
+    /// Its URL is, or should be, in this field.
+    pub(crate) fn place(&mut self, item: &Reader<'_, 'a>, node: u8) {
+        self.path = Path::field(item.path(node));
+        self.offset = item.offset(node);
     }
 
     fn by_aws(&self) -> ByAws<'a> {
         #[cfg(feature = "aws")]
         return self.by_aws;
         #[cfg(not(feature = "aws"))]
-        ByAws::default()
+        ByAws::NONE
     }
 
     /// Its URL, when the document has it in one text: `http://` or `https://`, a host, and then printable ASCII of any

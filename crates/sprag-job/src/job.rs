@@ -17,9 +17,8 @@ use crate::text::Text;
 pub struct Job<'a> {
     pub(crate) dialect: Dialect,
     pub(crate) head: Head<'a>,
-    /// Read by somebody else, in the place of the list.
-    #[cfg(feature = "serde")]
-    pub(crate) given: Option<Artifact<'a>>,
+    /// The first artifact, which most often is the only one.
+    pub(crate) first: Artifact<'a>,
 }
 
 /// What a document says of the job as a whole.
@@ -88,8 +87,8 @@ impl<'a> Draft<'a> {
     /// The artifacts are in this list, which must have some.
     pub(crate) fn list(&mut self, reader: &mut Reader<'_, 'a>, node: u8) {
         self.sole(reader, node);
+        self.head.list.start = reader.list(node).start.wrapping_add(1);
         self.head.is_list = true;
-        reader.list(node);
     }
 
     /// The artifact is this one.
@@ -116,15 +115,15 @@ impl<'a> Draft<'a> {
         let Some(dialect) = self.dialect else {
             return Err(ParseError::new(Kind::UnknownDialect, Path::DOCUMENT, 0));
         };
-        let job = Job {
-            dialect,
-            head: self.head,
-            #[cfg(feature = "serde")]
-            given: None,
-        };
-        let mut artifacts = job.artifacts();
-        while let Some(artifact) = artifacts.try_next() {
-            artifact.map_err(|error| self.about(error))?;
+        let mut job = Job { dialect, head: self.head, first: Artifact::NONE };
+        let mut artifacts = Artifacts { job, at: self.head.list.start, index: 0 };
+        let mut artifact = Artifact::NONE;
+        while let Some(result) = artifacts.try_next(&mut artifact) {
+            result.map_err(|error| self.about(error))?;
+            if artifacts.index == 1 {
+                job.first = artifact;
+                job.head.list.start = artifacts.at;
+            }
         }
         Ok(job)
     }
@@ -177,7 +176,7 @@ impl<'a> Job<'a> {
     /// What is to be downloaded, in the document's order: one artifact or more, without an upper limit. Each call walks
     /// over them anew; nothing is stored.
     pub fn artifacts(&self) -> Artifacts<'a> {
-        Artifacts { job: *self, at: None, index: 0 }
+        Artifacts { job: *self, at: self.head.list.start, index: 0 }
     }
 
     /// What stays the same when the cloud sends the same update again: FNV-1a, 64 bits, over the dialect and
@@ -321,8 +320,9 @@ pub(crate) fn offset(document: &str, text: Text<'_>) -> Option<usize> {
 #[derive(Clone)]
 pub struct Artifacts<'a> {
     job: Job<'a>,
-    /// Behind the one before.
-    at: Option<usize>,
+    /// Where the next one is looked for.
+    at: usize,
+    /// How many have come.
     index: usize,
 }
 
@@ -333,27 +333,22 @@ impl fmt::Debug for Artifacts<'_> {
 }
 
 impl<'a> Artifacts<'a> {
-    /// The next one, or why it is none.
+    /// Reads the next one, or says why it is none.
     #[inline(never)]
-    fn try_next(&mut self) -> Option<Result<Artifact<'a>, ParseError<'a>>> {
-        #[cfg(feature = "serde")]
-        if let Some(artifact) = self.job.given {
-            return self.at.replace(0).is_none().then_some(Ok(artifact));
-        }
-        let Head { document, list, list_path, is_list, .. } = self.job.head;
-        if !is_list && self.at.is_some() {
+    fn try_next(&mut self, artifact: &mut Artifact<'a>) -> Option<Result<(), ParseError<'a>>> {
+        let Head { document, list_path, is_list, .. } = self.job.head;
+        if !is_list && self.index > 0 {
             return None;
         }
-        let mut at = self.at.unwrap_or(list.start.wrapping_add(usize::from(is_list)));
         let mut spans = [Span::NONE; Item::COUNT];
-        json::next_element(document, &mut at, &artifact::ITEM, &mut spans)?;
-        self.at = Some(at);
+        json::next_element(document, &mut self.at, &artifact::ITEM, &mut spans)?;
         let index = is_list.then_some(self.index);
         self.index = self.index.wrapping_add(1);
         let mut item = Reader::new(document, &artifact::ITEM, &spans);
-        let mut artifact = artifact::read(&self.job, &mut item);
+        *artifact = Artifact::NONE;
+        artifact::read(&self.job, &mut item, artifact);
         artifact.path = artifact.path.of_item(list_path, index);
-        Some(item.finish(artifact).map_err(|error| error.in_item(list_path, index)))
+        Some(item.finish(()).map_err(|error| error.in_item(list_path, index)))
     }
 }
 
@@ -361,8 +356,14 @@ impl<'a> Iterator for Artifacts<'a> {
     type Item = Artifact<'a>;
 
     fn next(&mut self) -> Option<Artifact<'a>> {
-        // Each has been found sound when the job was read.
-        self.try_next()?.ok()
+        let mut artifact = self.job.first;
+        if self.index == 0 {
+            self.index = 1;
+        } else {
+            // Each has been found sound when the job was read.
+            self.try_next(&mut artifact)?.ok()?;
+        }
+        Some(artifact)
     }
 }
 

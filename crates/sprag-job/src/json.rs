@@ -10,7 +10,7 @@
 //! its own.
 
 use crate::error::{ParseError, ParseErrorKind as Kind, Path};
-use crate::text::{self, Broken, Text};
+use crate::text::{self, Text};
 
 /// How many objects and arrays may be open at once, in any part of a document: one bit of a word for each.
 ///
@@ -171,7 +171,7 @@ pub(crate) fn document<'a>(
     let mark = if text.as_bytes().starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
     let mut scanner = Scanner::new(text, mark, table, spans);
     scanner.space();
-    let fault = if scanner.value() {
+    let (kind, offset) = if scanner.value() {
         let end = scanner.at;
         let rest = bytes.get(end..).unwrap_or_default();
         let Some(at) = rest.iter().position(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0)) else {
@@ -179,11 +179,19 @@ pub(crate) fn document<'a>(
         };
         (Kind::Syntax { expected: "the end of the document" }, end.saturating_add(at))
     } else {
-        let fault = (scanner.fault, scanner.at);
-        // The text was cut where it stops being UTF-8: that is the fault, then.
-        if matches!(fault.0, Kind::CutShort) { broken.unwrap_or(fault) } else { fault }
+        let kind = match scanner.fault {
+            // The text was cut where it stops being UTF-8: that is the fault, then.
+            Fault::CutShort => Kind::CutShort,
+            Fault::Expected(expected) => Kind::Syntax { expected },
+            Fault::Escape => Kind::BadEscape,
+            Fault::Depth => Kind::TooDeep { limit: MAX_DEPTH },
+        };
+        match broken {
+            Some(fault) if matches!(kind, Kind::CutShort) => fault,
+            _ => (kind, scanner.at),
+        }
     };
-    (text, Err(ParseError::new(fault.0, Path::DOCUMENT, fault.1)))
+    (text, Err(ParseError::new(kind, Path::DOCUMENT, offset)))
 }
 
 /// The next element of an array that has been checked, scanned into a table. `at` is behind the opening bracket at first.
@@ -216,9 +224,18 @@ pub(crate) fn next_member<'a>(text: &'a str, at: &mut usize) -> Option<(Text<'a>
 
 /// Returns whether there is something in an object or array that has been checked.
 pub(crate) fn has_items(text: &str, container: Span) -> bool {
-    let mut scanner = Scanner::new(text, container.start.saturating_add(1), &[], &mut []);
-    scanner.space();
-    !matches!(scanner.peek(), None | Some(b'}' | b']'))
+    let inside = text.as_bytes().get(container.start.wrapping_add(1)..).unwrap_or_default();
+    let first = inside.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
+    !matches!(first, None | Some(b'}' | b']'))
+}
+
+/// What is wrong with a text.
+#[derive(Clone, Copy)]
+enum Fault {
+    CutShort,
+    Expected(&'static str),
+    Escape,
+    Depth,
 }
 
 /// Checks a value, with everything in it, and writes the places of the table's fields to `spans`. Of a key that is there
@@ -230,7 +247,7 @@ struct Scanner<'t, 'a> {
     text: &'a str,
     /// A place in the text, which only ever moves forward; in the end, that of the fault.
     at: usize,
-    fault: Kind,
+    fault: Fault,
     table: &'t [Node<'t>],
     spans: &'t mut [Span],
     /// The kinds of the containers that are open, a bit each, the innermost lowest.
@@ -249,7 +266,7 @@ impl<'t, 'a> Scanner<'t, 'a> {
         Self {
             text,
             at,
-            fault: Kind::CutShort,
+            fault: Fault::CutShort,
             table,
             spans,
             objects: 0,
@@ -327,7 +344,7 @@ impl<'t, 'a> Scanner<'t, 'a> {
 
     fn open(&mut self, object: bool) -> bool {
         if usize::from(self.depth) >= MAX_DEPTH {
-            return self.broken(Kind::TooDeep { limit: MAX_DEPTH });
+            return self.broken(Fault::Depth);
         }
         let is_known = object && self.depth == self.known && self.member != NO_NODE;
         self.objects = self.objects << 1 | u64::from(object);
@@ -424,7 +441,7 @@ impl<'t, 'a> Scanner<'t, 'a> {
     }
 
     /// `false`, for this reason.
-    fn broken(&mut self, fault: Kind) -> bool {
+    fn broken(&mut self, fault: Fault) -> bool {
         self.fault = fault;
         false
     }
@@ -432,7 +449,7 @@ impl<'t, 'a> Scanner<'t, 'a> {
     /// `false`, because something else should stand here.
     #[inline(never)]
     fn unexpected(&mut self, expected: &'static str) -> bool {
-        self.broken(if self.at < self.text.len() { Kind::Syntax { expected } } else { Kind::CutShort })
+        self.broken(if self.at < self.text.len() { Fault::Expected(expected) } else { Fault::CutShort })
     }
 
     #[inline(never)]
@@ -448,15 +465,15 @@ impl<'t, 'a> Scanner<'t, 'a> {
                     self.at = at.wrapping_add(1);
                     return true;
                 }
-                Some(b'\\') => match text::decode(bytes.get(at..).unwrap_or_default()) {
-                    Ok((_, len)) => at = at.wrapping_add(len),
-                    Err(Broken::Invalid) => {
-                        self.at = at;
-                        return self.broken(Kind::BadEscape);
-                    }
-                    Err(Broken::CutShort) => {
+                Some(b'\\') => match text::decode(bytes, at) {
+                    (char, len) if char <= text::CHAR_MAX => at = at.wrapping_add(len),
+                    (text::CUT_SHORT, _) => {
                         self.at = bytes.len();
-                        return self.broken(Kind::CutShort);
+                        return self.broken(Fault::CutShort);
+                    }
+                    _ => {
+                        self.at = at;
+                        return self.broken(Fault::Escape);
                     }
                 },
                 None | Some(0..0x20) => {

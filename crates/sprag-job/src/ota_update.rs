@@ -84,7 +84,7 @@ impl Job<'_> {
 }
 
 /// The one file of a job.
-pub(crate) fn artifact<'a>(item: &mut Reader<'_, 'a>) -> Artifact<'a> {
+pub(crate) fn artifact<'a>(item: &mut Reader<'_, 'a>, artifact: &mut Artifact<'a>) {
     let place = Item::Connection as u8;
     require_scheme(item, place);
     let scheme = scheme(item, place).unwrap_or(Scheme::Http);
@@ -101,8 +101,10 @@ pub(crate) fn artifact<'a>(item: &mut Reader<'_, 'a>) -> Artifact<'a> {
     if !path.bytes().all(|byte| byte.is_ascii_graphic()) {
         item.fault(file, Kind::BadUrl { expected: "printable ASCII without spaces" });
     }
-    let location = Some(Location::Parts { scheme, host, port, path });
-    Artifact { location, name, ..Artifact::nowhere(item, place, Protocols { http: !mqtt, mqtt }) }
+    artifact.place(item, place);
+    artifact.location = Some(Location::Parts { scheme, host, port, path });
+    artifact.name = name;
+    artifact.protocols = Protocols { http: !mqtt, mqtt };
 }
 
 /// A string, since ota-update itself takes no number.

@@ -40,11 +40,13 @@ impl<'a> Text<'a> {
     /// What stands between the quotes of a string, if its escapes are sound.
     #[cfg(feature = "serde")]
     pub(crate) fn checked(raw: &'a str) -> Option<Self> {
-        let mut rest = raw.as_bytes();
-        while let Some((first, after)) = rest.split_first() {
-            rest = match first {
-                b'\\' => rest.get(decode(rest).ok()?.1..)?,
-                _ => after,
+        let bytes = raw.as_bytes();
+        let mut at = 0usize;
+        while let Some(byte) = bytes.get(at) {
+            at = match (byte, decode(bytes, at)) {
+                (b'\\', (char, len)) if char <= CHAR_MAX => at.wrapping_add(len),
+                (b'\\', _) => return None,
+                _ => at.wrapping_add(1),
             };
         }
         Some(Self { raw })
@@ -114,7 +116,7 @@ impl<'a> Text<'a> {
             let here = rest;
             let first = here.chars().next()?;
             let (char, len) = match first {
-                '\\' => decode(here.as_bytes()).ok()?,
+                '\\' => decoded(here)?,
                 _ => (first, first.len_utf8()),
             };
             rest = here.get(len..)?;
@@ -148,7 +150,7 @@ impl<'a> Text<'a> {
         let mut rest = self.raw;
         while let Some(char) = rest.chars().next() {
             let (char, len) = match char {
-                '\\' => decode(rest.as_bytes()).map_err(|_| fmt::Error)?,
+                '\\' => decoded(rest).ok_or(fmt::Error)?,
                 _ => (char, char.len_utf8()),
             };
             each(char)?;
@@ -232,11 +234,11 @@ impl<'a> Bytes<'a> {
             if let Some(first) = self.run.next() {
                 return Some(*first);
             }
-            let (char, len) = decode(self.rest).ok()?;
-            self.rest = self.rest.get(len..)?;
+            let (char, len) = decode(self.rest, 0);
             let mut utf8 = [0; 4];
-            self.left = u8::try_from(char.encode_utf8(&mut utf8).len()).ok()?;
+            self.left = u8::try_from(char::from_u32(char)?.encode_utf8(&mut utf8).len()).ok()?;
             self.pending = u32::from_le_bytes(utf8);
+            self.rest = self.rest.get(len..)?;
         }
         let [byte, ..] = self.pending.to_le_bytes();
         self.pending >>= 8;
@@ -265,59 +267,69 @@ impl Iterator for Bytes<'_> {
 
 impl FusedIterator for Bytes<'_> {}
 
-/// Why an escape means nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Broken {
-    /// The text ends inside it.
-    CutShort,
-    /// Not an escape of JSON, or half a surrogate pair.
-    Invalid,
+/// The character that the escape at the start of `text` stands for, and its length.
+fn decoded(text: &str) -> Option<(char, usize)> {
+    let (char, len) = decode(text.as_bytes(), 0);
+    Some((char::from_u32(char)?, len))
 }
 
-/// The character that the escape at the start of `text` stands for, and how many bytes it takes there.
-pub(crate) fn decode(text: &[u8]) -> Result<(char, usize), Broken> {
-    let char = match text.get(1).ok_or(Broken::CutShort)? {
-        b'"' => '"',
-        b'\\' => '\\',
-        b'/' => '/',
-        b'b' => '\u{8}',
-        b'f' => '\u{c}',
-        b'n' => '\n',
-        b'r' => '\r',
-        b't' => '\t',
-        b'u' => return unicode(text),
-        _ => return Err(Broken::Invalid),
+/// The last character that there is.
+pub(crate) const CHAR_MAX: u32 = char::MAX as u32;
+/// In the place of a character: the text ends inside of its escape.
+pub(crate) const CUT_SHORT: u32 = u32::MAX;
+/// In the place of a character: not an escape of JSON, or half a surrogate pair.
+const INVALID: u32 = CUT_SHORT - 1;
+
+/// The character that the escape at `at` stands for, and how many bytes it takes there.
+#[inline(never)]
+pub(crate) fn decode(text: &[u8], at: usize) -> (u32, usize) {
+    let char = match text.get(at.wrapping_add(1)) {
+        Some(char @ (b'"' | b'\\' | b'/')) => *char,
+        Some(b'b') => 8,
+        Some(b'f') => 12,
+        Some(b'n') => b'\n',
+        Some(b'r') => b'\r',
+        Some(b't') => b'\t',
+        Some(b'u') => return unicode(text, at),
+        Some(_) => return (INVALID, 0),
+        None => return (CUT_SHORT, 0),
     };
-    Ok((char, 2))
+    (char.into(), 2)
 }
 
-fn unicode(text: &[u8]) -> Result<(char, usize), Broken> {
-    let first = unit(text)?;
-    if let Some(char) = char::from_u32(first) {
-        return Ok((char, 6));
+fn unicode(text: &[u8], at: usize) -> (u32, usize) {
+    let first = unit(text, at);
+    if first & 0xffff_f800 != 0xd800 {
+        return (first, 6);
     }
     // A surrogate, then: the high one carries the upper ten bits, the low one after it the lower ten.
-    let second = unit(text.get(6..).unwrap_or_default())?;
-    if (first & 0xfc00, second & 0xfc00) != (0xd800, 0xdc00) {
-        return Err(Broken::Invalid);
+    let second = unit(text, at.wrapping_add(6));
+    if second == CUT_SHORT {
+        return (CUT_SHORT, 0);
     }
-    let char = char::from_u32(((first & 0x3ff) << 10 | second & 0x3ff).wrapping_add(0x1_0000));
-    Ok((char.ok_or(Broken::Invalid)?, 12))
+    if (first & 0xfc00, second & 0xffff_fc00) != (0xd800, 0xdc00) {
+        return (INVALID, 0);
+    }
+    (((first & 0x3ff) << 10 | second & 0x3ff).wrapping_add(0x1_0000), 12)
 }
 
-/// The number in one `\u` escape.
-fn unit(text: &[u8]) -> Result<u32, Broken> {
-    let mut bytes = text.iter();
-    let mut next = || bytes.next().copied().ok_or(Broken::CutShort);
-    if next()? != b'\\' || next()? != b'u' {
-        return Err(Broken::Invalid);
-    }
+/// The number in the `\u` escape at `at`.
+#[inline(never)]
+fn unit(text: &[u8], at: usize) -> u32 {
     let mut unit = 0;
-    for _ in 0..4 {
-        let digit = char::from(next()?).to_digit(16).ok_or(Broken::Invalid)?;
+    for index in 0..6 {
+        let Some(byte) = text.get(at.wrapping_add(index)) else { return CUT_SHORT };
+        let digit = match (index, byte) {
+            (0, b'\\') | (1, b'u') => 0,
+            (0 | 1, _) => return INVALID,
+            _ => match char::from(*byte).to_digit(16) {
+                Some(digit) => digit,
+                None => return INVALID,
+            },
+        };
         unit = unit << 4 | digit;
     }
-    Ok(unit)
+    unit
 }
 
 #[cfg(test)]
@@ -398,19 +410,19 @@ mod tests {
             (r"\uD800\uDC00", '\u{10000}', 12),
             (r"\udbff\udfff", '\u{10ffff}', 12),
         ] {
-            assert_eq!(decode(text.as_bytes()), Ok((char, len)), "{text}");
+            assert_eq!(decode(text.as_bytes(), 0), (char.into(), len), "{text}");
         }
     }
 
     #[test]
     fn broken_escapes_are_told_from_cut_ones() {
         for text in [r"\", r"\u", r"\u00", r"\ud83d", r"\ud83d\", r"\ud83d\ude0"] {
-            assert_eq!(decode(text.as_bytes()), Err(Broken::CutShort), "{text}");
+            assert_eq!(decode(text.as_bytes(), 0).0, CUT_SHORT, "{text}");
         }
         for text in
             [r"\x", r"\'", r"\U0026", r"\u+026", r"\u002g", r"\ud83dx", r"\ud83d\n", r"\ud83d\u0041", r"\ude00x"]
         {
-            assert_eq!(decode(text.as_bytes()), Err(Broken::Invalid), "{text}");
+            assert_eq!(decode(text.as_bytes(), 0).0, INVALID, "{text}");
         }
     }
 }

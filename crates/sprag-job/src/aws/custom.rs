@@ -369,7 +369,7 @@ impl<'a> Custom<'a> {
             name: place.optional("name", self.name)?,
             tag: None,
             protocols: Protocols::HTTP,
-            by_aws: ByAws { size: self.size, digest, signature, ..ByAws::default() },
+            by_aws: ByAws { size: self.size, digest, signature, ..ByAws::NONE },
             path,
             offset,
         };
@@ -377,7 +377,7 @@ impl<'a> Custom<'a> {
         (head.object_path, head.object) = document.place();
         head.version = place.optional("version", self.version)?;
         head.hardware = place.optional("hardware", self.hardware)?;
-        Ok(Job { dialect: Dialect::AwsJobs, head, given: Some(artifact) })
+        Ok(Job { dialect: Dialect::AwsJobs, head, first: artifact })
     }
 }
 

@@ -276,9 +276,9 @@ impl<'a> Document<'a> {
 
 /// `artifact` of the crate's own document, or an entry of `files`.
 #[cfg(feature = "aws-jobs")]
-pub(crate) fn artifact<'a>(item: &mut Reader<'_, 'a>) -> Artifact<'a> {
+pub(crate) fn artifact<'a>(item: &mut Reader<'_, 'a>, artifact: &mut Artifact<'a>) {
     item.object(0);
-    let mut artifact = artifact::named(item, [Item::Name, Item::Tag]);
+    artifact::named(item, artifact, [Item::Name, Item::Tag]);
     let sha256 = Item::Sha256 as u8;
     if let Some(hex) = item.optional_text(sha256) {
         artifact.by_aws.digest = Digest::sha256(hex);
@@ -289,7 +289,6 @@ pub(crate) fn artifact<'a>(item: &mut Reader<'_, 'a>) -> Artifact<'a> {
     artifact.by_aws.size = item.optional_u32(Item::Size as u8);
     artifact.by_aws.signature = own_signature(item);
     artifact.by_aws.file_type = item.optional_u32(Item::FileType as u8);
-    artifact
 }
 
 #[cfg(feature = "aws-jobs")]
@@ -315,7 +314,7 @@ fn own_signature<'a>(item: &mut Reader<'_, 'a>) -> Option<Signature<'a>> {
 
 /// An entry of `afr_ota.files`.
 #[cfg(feature = "afr-ota")]
-pub(crate) fn file<'a>(job: &Job<'a>, item: &mut Reader<'_, 'a>) -> Artifact<'a> {
+pub(crate) fn file<'a>(job: &Job<'a>, item: &mut Reader<'_, 'a>, artifact: &mut Artifact<'a>) {
     item.object(0);
     let url = Item::UpdateDataUrl as u8;
     let location = if item.is_there(url) { Some(Location::Url(item.url(url))) } else { None };
@@ -326,7 +325,8 @@ pub(crate) fn file<'a>(job: &Job<'a>, item: &mut Reader<'_, 'a>) -> Artifact<'a>
     if !(protocols.http && has.http || protocols.mqtt && has.mqtt) {
         item.fault(url, Kind::Missing);
     }
-    let mut artifact = Artifact::nowhere(item, url, protocols);
+    artifact.place(item, url);
+    artifact.protocols = protocols;
     artifact.location = location;
     artifact.name = item.optional_text(Item::FilePath as u8);
     artifact.by_aws.size = item.optional_u32(Item::FileSize as u8);
@@ -335,7 +335,6 @@ pub(crate) fn file<'a>(job: &Job<'a>, item: &mut Reader<'_, 'a>) -> Artifact<'a>
     artifact.by_aws.file_type = item.optional_u32(Item::FileType as u8);
     artifact.by_aws.file_id = item.optional_u32(Item::FileId as u8);
     artifact.by_aws.stream = stream;
-    artifact
 }
 
 /// The `sig-…` of a file. An unsigned one says `"sig--":null`; "N/A" has been seen.

@@ -8,7 +8,7 @@
 //! SDKs hand on the inner object alone. In the oldest form `urls` has strings, or there is none and `command` is
 //! `ota https://…`. Gateways find the tag of the child device in `tag` of an entry.
 
-use crate::artifact::{self, Artifact, Item, Protocols};
+use crate::artifact::{self, Artifact, Item};
 use crate::dialect::Dialect;
 use crate::error::ParseErrorKind as Kind;
 use crate::field::Reader;
@@ -90,9 +90,9 @@ pub(crate) fn read<'a>(reader: &mut Reader<'_, 'a>, draft: &mut Draft<'a>) -> bo
 }
 
 /// An entry of `urls`, an object or a string, or the command itself.
-pub(crate) fn artifact<'a>(item: &mut Reader<'_, 'a>) -> Artifact<'a> {
+pub(crate) fn artifact<'a>(item: &mut Reader<'_, 'a>, artifact: &mut Artifact<'a>) {
     if item.is_object(0) {
-        return artifact::named(item, [Item::FileName, Item::Tag]);
+        return artifact::named(item, artifact, [Item::FileName, Item::Tag]);
     }
     if item.as_text(0).is_none() {
         item.wrong(0, "an object or a string");
@@ -100,7 +100,8 @@ pub(crate) fn artifact<'a>(item: &mut Reader<'_, 'a>) -> Artifact<'a> {
     let text = item.text(0);
     let url = text.after_word("ota").unwrap_or(text);
     item.url_in(0, url);
-    Artifact { location: Some(Location::Url(url)), ..Artifact::nowhere(item, 0, Protocols::HTTP) }
+    artifact.place(item, 0);
+    artifact.location = Some(Location::Url(url));
 }
 
 /// Who sends an ack of device message 2.0, and when: what the service wants to know beside the job.
