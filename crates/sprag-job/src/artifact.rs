@@ -9,7 +9,7 @@ use crate::error::{ParseError, ParseErrorKind as Kind, Path};
 use crate::field::Reader;
 #[cfg(feature = "iotconnect-20")]
 use crate::iotconnect;
-use crate::job::Job;
+use crate::job::Head;
 use crate::json::fields;
 use crate::location::Location;
 #[cfg(feature = "ota-update")]
@@ -127,8 +127,13 @@ impl Protocols {
 }
 
 /// Reads an item. Faults name the fields alone.
-pub(crate) fn read<'a>(job: &Job<'a>, item: &mut Reader<'_, 'a>, artifact: &mut Artifact<'a>) {
-    match job.dialect {
+pub(crate) fn read<'a>(
+    dialect: Dialect,
+    head: &Head<'a>,
+    item: &mut Reader<'_, 'a>,
+    artifact: &mut Artifact<'a>,
+) {
+    match dialect {
         #[cfg(feature = "iotconnect")]
         Dialect::IotConnect21 => {
             item.object(0);
@@ -139,7 +144,7 @@ pub(crate) fn read<'a>(job: &Job<'a>, item: &mut Reader<'_, 'a>, artifact: &mut 
         #[cfg(feature = "aws-jobs")]
         Dialect::AwsJobs => aws::document::artifact(item, artifact),
         #[cfg(feature = "afr-ota")]
-        Dialect::AfrOta => aws::document::file(job, item, artifact),
+        Dialect::AfrOta => aws::document::file(head, item, artifact),
         #[cfg(feature = "ota-update")]
         Dialect::OtaUpdate => ota_update::artifact(item, artifact),
     }

@@ -75,8 +75,8 @@ pub enum ParseErrorKind {
     /// same thing. Not a fault, and no error of this kind has an [`id`](ParseError::id): hand it on or leave it alone.
     NotAnOta {
         /// Its `ct` (IoTConnect device message 2.1) or the number in its `cmdType` (2.0). `None` for a document that is in
-        /// none of the dialects.
-        ct: Option<i64>,
+        /// none of the dialects, and for a number of more than 32 bits, which neither message has.
+        ct: Option<i32>,
     },
     /// The cloud's answer that there is nothing to do: AWS's empty queue, IoTConnect's pending OTA without an OTA, an
     /// ota-update message other than `Update Available`. Not a fault.

@@ -15,15 +15,21 @@ pub(crate) struct Reader<'t, 'a> {
     pub(crate) text: &'a str,
     table: &'static [Node<'static>],
     spans: &'t [Span],
-    fault: Option<Fault>,
+    pub(crate) fault: Option<Fault>,
 }
 
 /// What is wrong with which field, and where.
 #[derive(Clone, Copy)]
-struct Fault {
+pub(crate) struct Fault {
     kind: Kind,
     path: &'static str,
     offset: usize,
+}
+
+impl Fault {
+    pub(crate) fn error<'a>(self) -> ParseError<'a> {
+        ParseError::new(self.kind, Path::field(self.path), self.offset)
+    }
 }
 
 impl<'t, 'a> Reader<'t, 'a> {
@@ -60,7 +66,7 @@ impl<'t, 'a> Reader<'t, 'a> {
     pub(crate) fn finish<T>(&self, read: T) -> Result<T, ParseError<'a>> {
         match self.fault {
             None => Ok(read),
-            Some(Fault { kind, path, offset }) => Err(ParseError::new(kind, Path::field(path), offset)),
+            Some(fault) => Err(fault.error()),
         }
     }
 
@@ -77,7 +83,7 @@ impl<'t, 'a> Reader<'t, 'a> {
     /// Where a field's value lies; empty where there is none.
     #[inline(never)]
     pub(crate) fn span(&self, node: u8) -> Span {
-        let span = self.spans.get(usize::from(node)).copied().unwrap_or(Span::NONE);
+        let span = json::found(self.table, self.spans, node);
         // A list has no absent items, and a document is what it is: only a member may be null.
         if node > 0 && self.first_of(span) == Some(b'n') { Span::NONE } else { span }
     }
@@ -109,6 +115,7 @@ impl<'t, 'a> Reader<'t, 'a> {
         self.table.get(usize::from(node))
     }
 
+    #[inline(never)]
     pub(crate) fn path(&self, node: u8) -> &'static str {
         self.node(node).map_or("", |node| node.path)
     }
@@ -225,10 +232,11 @@ impl<'t, 'a> Reader<'t, 'a> {
     #[cfg(feature = "iotconnect")]
     pub(crate) fn as_integer(&self, node: u8) -> Option<i64> {
         let number = self.number(node)?;
-        match number.raw().strip_prefix('-') {
-            None => number.decimal()?.try_into().ok(),
-            Some(digits) => 0i64.checked_sub_unsigned(Text::new(digits).decimal()?),
+        // A minus sign is one byte.
+        if self.first(node) != Some(b'-') {
+            return number.decimal()?.try_into().ok();
         }
+        0i64.checked_sub_unsigned(Text::new(number.raw().get(1..)?).decimal()?)
     }
 
     /// A number of 32 bits without a sign; some producers write it as a string.

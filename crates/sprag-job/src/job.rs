@@ -6,7 +6,7 @@ use core::iter::FusedIterator;
 use crate::artifact::{self, Artifact, Item, Protocols};
 use crate::dialect::Dialect;
 use crate::error::{ParseError, ParseErrorKind as Kind, Path};
-use crate::field::Reader;
+use crate::field::{Fault, Reader};
 use crate::json::{self, Span};
 use crate::out::{TooSmall, Words};
 use crate::report::{self, Status};
@@ -111,21 +111,49 @@ impl<'a> Draft<'a> {
 
     /// The job, once each of its artifacts is sound.
     #[inline(never)]
-    pub(crate) fn job(&self) -> Result<Job<'a>, ParseError<'a>> {
+    pub(crate) fn job(&mut self) -> Result<Job<'a>, ParseError<'a>> {
         let Some(dialect) = self.dialect else {
             return Err(ParseError::new(Kind::UnknownDialect, Path::DOCUMENT, 0));
         };
         let mut job = Job { dialect, head: self.head, first: Artifact::NONE };
-        let mut artifacts = Artifacts { job, at: self.head.list.start, index: 0 };
         let mut artifact = Artifact::NONE;
-        while let Some(result) = artifacts.try_next(&mut artifact) {
-            result.map_err(|error| self.about(error))?;
-            if artifacts.index == 1 {
-                job.first = artifact;
-                job.head.list.start = artifacts.at;
+        let (mut at, mut index) = (job.head.list.start, 0usize);
+        while let Some(fault) = job.head.read_next(dialect, &mut at, index, &mut artifact) {
+            if let Some(fault) = fault {
+                let index = job.head.is_list.then_some(index);
+                return Err(fault.error().in_item(job.head.list_path, index));
             }
+            if index == 0 {
+                job.first = artifact;
+                job.head.list.start = at;
+            }
+            index = index.wrapping_add(1);
         }
         Ok(job)
+    }
+}
+
+impl<'a> Head<'a> {
+    /// Reads the artifact of this number, whose place is looked for at `at`, and says what is wrong with it; `None` when
+    /// there is none.
+    #[inline(never)]
+    fn read_next(
+        &self,
+        dialect: Dialect,
+        at: &mut usize,
+        index: usize,
+        artifact: &mut Artifact<'a>,
+    ) -> Option<Option<Fault>> {
+        if !self.is_list && index > 0 {
+            return None;
+        }
+        let mut spans = [Span::NONE; Item::COUNT];
+        json::next_element(self.document, at, &artifact::ITEM, &mut spans)?;
+        let mut item = Reader::new(self.document, &artifact::ITEM, &spans);
+        *artifact = Artifact::NONE;
+        artifact::read(dialect, self, &mut item, artifact);
+        artifact.path = artifact.path.of_item(self.list_path, self.is_list.then_some(index));
+        Some(item.fault)
     }
 }
 
@@ -332,37 +360,17 @@ impl fmt::Debug for Artifacts<'_> {
     }
 }
 
-impl<'a> Artifacts<'a> {
-    /// Reads the next one, or says why it is none.
-    #[inline(never)]
-    fn try_next(&mut self, artifact: &mut Artifact<'a>) -> Option<Result<(), ParseError<'a>>> {
-        let Head { document, list_path, is_list, .. } = self.job.head;
-        if !is_list && self.index > 0 {
-            return None;
-        }
-        let mut spans = [Span::NONE; Item::COUNT];
-        json::next_element(document, &mut self.at, &artifact::ITEM, &mut spans)?;
-        let index = is_list.then_some(self.index);
-        self.index = self.index.wrapping_add(1);
-        let mut item = Reader::new(document, &artifact::ITEM, &spans);
-        *artifact = Artifact::NONE;
-        artifact::read(&self.job, &mut item, artifact);
-        artifact.path = artifact.path.of_item(list_path, index);
-        Some(item.finish(()).map_err(|error| error.in_item(list_path, index)))
-    }
-}
-
 impl<'a> Iterator for Artifacts<'a> {
     type Item = Artifact<'a>;
 
     fn next(&mut self) -> Option<Artifact<'a>> {
-        let mut artifact = self.job.first;
-        if self.index == 0 {
-            self.index = 1;
-        } else {
+        let Job { dialect, head, first } = &self.job;
+        let mut artifact = *first;
+        if self.index > 0 {
             // Each has been found sound when the job was read.
-            self.try_next(&mut artifact)?.ok()?;
+            let None = head.read_next(*dialect, &mut self.at, self.index, &mut artifact)? else { return None };
         }
+        self.index = self.index.wrapping_add(1);
         Some(artifact)
     }
 }

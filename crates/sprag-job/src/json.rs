@@ -62,11 +62,12 @@ impl<'n> Node<'n> {
 
     /// Returns whether this is its key.
     fn has_key(&self, key: Text<'_>) -> bool {
-        let name = self.path.get(usize::from(self.key & !ANY_CASE)..).unwrap_or_default();
+        let start = usize::from(self.key & !ANY_CASE);
         // Nearly all keys differ in the first letter; a backslash may be any.
-        let first = |text: &str| text.as_bytes().first().map_or(0, |byte| byte | 0x20);
-        let found = first(key.raw());
-        (found == first(name) || found == b'\\' | 0x20) && key.is(name, self.key & ANY_CASE != 0)
+        let first = |text: &str, at| text.as_bytes().get(at).map_or(0, |byte| byte | 0x20);
+        let found = first(key.raw(), 0);
+        (found == first(self.path, start) || found == b'\\' | 0x20)
+            && key.is(self.path.get(start..).unwrap_or_default(), self.key & ANY_CASE != 0)
     }
 }
 
@@ -168,65 +169,103 @@ pub(crate) fn document<'a>(
         ),
     };
     // Windows tools put a byte order mark before it, which RFC 8259, section 8.1, lets a parser skip.
-    let mark = if text.as_bytes().starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
-    let mut scanner = Scanner::new(text, mark, table, spans);
-    scanner.space();
-    let (kind, offset) = if scanner.value() {
-        let end = scanner.at;
-        let rest = bytes.get(end..).unwrap_or_default();
-        let Some(at) = rest.iter().position(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0)) else {
-            return (text, Ok(()));
-        };
-        (Kind::Syntax { expected: "the end of the document" }, end.saturating_add(at))
-    } else {
-        let kind = match scanner.fault {
-            // The text was cut where it stops being UTF-8: that is the fault, then.
-            Fault::CutShort => Kind::CutShort,
-            Fault::Expected(expected) => Kind::Syntax { expected },
-            Fault::Escape => Kind::BadEscape,
-            Fault::Depth => Kind::TooDeep { limit: MAX_DEPTH },
-        };
-        match broken {
-            Some(fault) if matches!(kind, Kind::CutShort) => fault,
-            _ => (kind, scanner.at),
+    let mut at = if text.as_bytes().starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+    at = skip(text, at, b' ');
+    let kind = match scan(text, &mut at, table, spans) {
+        None => {
+            let rest = bytes.get(at..).unwrap_or_default();
+            let Some(more) = rest.iter().position(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0)) else {
+                return (text, Ok(()));
+            };
+            at = at.wrapping_add(more);
+            Kind::Syntax { expected: "the end of the document" }
         }
+        Some(Fault::CutShort) => {
+            // The text was cut where it stops being UTF-8: that is the fault, then.
+            let (kind, offset) = broken.unwrap_or((Kind::CutShort, at));
+            at = offset;
+            kind
+        }
+        Some(Fault::Expected(expected)) => Kind::Syntax { expected },
+        Some(Fault::Escape) => Kind::BadEscape,
+        Some(Fault::Depth) => Kind::TooDeep { limit: MAX_DEPTH },
     };
-    (text, Err(ParseError::new(kind, Path::DOCUMENT, offset)))
+    (text, Err(ParseError::new(kind, Path::DOCUMENT, at)))
+}
+
+/// Scans the value at `at`, which is behind it then, or where it is broken. Returns what is wrong.
+#[inline(never)]
+fn scan(text: &str, at: &mut usize, table: &[Node<'_>], spans: &mut [Span]) -> Option<Fault> {
+    let mut scanner = Scanner {
+        text,
+        at: *at,
+        fault: Fault::CutShort,
+        table,
+        spans,
+        objects: 0,
+        depth: 0,
+        known: 0,
+        here: NO_NODE,
+        member: 0,
+        start: *at,
+    };
+    let is_sound = scanner.value();
+    *at = scanner.at;
+    if is_sound { None } else { Some(scanner.fault) }
+}
+
+/// Steps over whitespace, and over one other byte that is let pass.
+#[inline(never)]
+fn skip(text: &str, mut at: usize, other: u8) -> usize {
+    while let Some(byte) = text.as_bytes().get(at) {
+        if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') && *byte != other {
+            break;
+        }
+        at = at.wrapping_add(1);
+    }
+    at
 }
 
 /// The next element of an array that has been checked, scanned into a table. `at` is behind the opening bracket at first.
 pub(crate) fn next_element(text: &str, at: &mut usize, table: &[Node<'_>], spans: &mut [Span]) -> Option<Span> {
-    let mut scanner = Scanner::new(text, *at, table, spans);
-    scanner.next_item();
-    let start = scanner.at;
-    if !scanner.value() {
+    *at = skip(text, *at, b',');
+    let start = *at;
+    if scan(text, at, table, spans).is_some() {
         return None;
     }
-    *at = scanner.at;
     Some(Span { start, end: *at })
 }
 
 /// The next member of an object that has been checked. `at` is behind the opening brace at first.
 #[cfg(feature = "aws")]
 pub(crate) fn next_member<'a>(text: &'a str, at: &mut usize) -> Option<(Text<'a>, Span)> {
-    let mut scanner = Scanner::new(text, *at, &[], &mut []);
-    scanner.next_item();
-    let start = scanner.at;
-    if !scanner.string("a key") {
-        return None;
+    let key = next_element(text, at, &[], &mut [])?;
+    *at = skip(text, *at, b':');
+    Some((Text::quoted(text, key)?, next_element(text, at, &[], &mut [])?))
+}
+
+/// The place of a field. Not that of one that was in an object whose key came again.
+#[inline(never)]
+pub(crate) fn found(table: &[Node<'_>], spans: &[Span], node: u8) -> Span {
+    let at = |node: u8| spans.get(usize::from(node)).copied().unwrap_or(Span::NONE);
+    let above = |node: u8| table.get(usize::from(node)).map_or(NO_NODE, |node| node.parent);
+    let mut inner = at(node);
+    let mut parent = above(node);
+    while parent != NO_NODE {
+        let outer = at(parent);
+        if inner.start <= outer.start || inner.start >= outer.end {
+            return Span::NONE;
+        }
+        inner = outer;
+        parent = above(parent);
     }
-    let key = Text::quoted(text, Span { start, end: scanner.at })?;
-    scanner.space();
-    scanner.eat(b':');
-    *at = scanner.at;
-    Some((key, next_element(text, at, &[], &mut [])?))
+    at(node)
 }
 
 /// Returns whether there is something in an object or array that has been checked.
 pub(crate) fn has_items(text: &str, container: Span) -> bool {
-    let inside = text.as_bytes().get(container.start.wrapping_add(1)..).unwrap_or_default();
-    let first = inside.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
-    !matches!(first, None | Some(b'}' | b']'))
+    let first = skip(text, container.start.wrapping_add(1), b' ');
+    !matches!(text.as_bytes().get(first), None | Some(b'}' | b']'))
 }
 
 /// What is wrong with a text.
@@ -239,7 +278,7 @@ enum Fault {
 }
 
 /// Checks a value, with everything in it, and writes the places of the table's fields to `spans`. Of a key that is there
-/// twice the last one counts.
+/// twice the last one counts; what was in the one before stays behind, and lies outside of the last: see [`found`].
 ///
 /// Up to a fault, what has been found stays: scalars and lists that were whole, and objects from their start to the end of
 /// the text.
@@ -261,25 +300,8 @@ struct Scanner<'t, 'a> {
     start: usize,
 }
 
-impl<'t, 'a> Scanner<'t, 'a> {
-    fn new(text: &'a str, at: usize, table: &'t [Node<'t>], spans: &'t mut [Span]) -> Self {
-        Self {
-            text,
-            at,
-            fault: Fault::CutShort,
-            table,
-            spans,
-            objects: 0,
-            depth: 0,
-            known: 0,
-            here: NO_NODE,
-            member: 0,
-            start: at,
-        }
-    }
-
+impl Scanner<'_, '_> {
     /// Scans the value that starts here; `false` at a fault.
-    #[inline(never)]
     fn value(&mut self) -> bool {
         let mut is_member = false;
         loop {
@@ -291,22 +313,22 @@ impl<'t, 'a> Scanner<'t, 'a> {
                 self.start = self.at;
             }
             let is_sound = match self.peek() {
-                Some(byte @ (b'{' | b'[')) => {
+                byte @ (b'{' | b'[') => {
                     let object = byte == b'{';
                     if !self.open(object) {
                         return false;
                     }
-                    if self.peek() != Some(close(object)) {
+                    if self.peek() != close(object) {
                         is_member = object;
                         continue;
                     }
                     true
                 }
-                Some(b'"') => self.string("a string"),
-                Some(b'-' | b'0'..=b'9') => self.number(),
-                Some(b't') => self.literal("true"),
-                Some(b'f') => self.literal("false"),
-                Some(b'n') => self.literal("null"),
+                b'"' => self.string("a string"),
+                b'-' | b'0'..=b'9' => self.number(),
+                b't' => self.literal("true"),
+                b'f' => self.literal("false"),
+                b'n' => self.literal("null"),
                 _ => self.unexpected("a value"),
             };
             if !is_sound {
@@ -390,12 +412,11 @@ impl<'t, 'a> Scanner<'t, 'a> {
         true
     }
 
-    /// Finds the member of the object here that has this key. One that was found before, and everything in it, is forgotten.
-    fn find(&mut self, key: Text<'_>) -> u8 {
+    /// Finds the member of the object here that has this key.
+    fn find(&self, key: Text<'_>) -> u8 {
         let mut found = self.table.get(usize::from(self.here)).map_or(NO_NODE, |node| node.child);
         while let Some(node) = self.table.get(usize::from(found)) {
             if node.has_key(key) {
-                self.forget(found);
                 break;
             }
             found = node.next;
@@ -403,41 +424,20 @@ impl<'t, 'a> Scanner<'t, 'a> {
         found
     }
 
-    fn forget(&mut self, member: u8) {
-        let Some(span) = self.spans.get_mut(usize::from(member)).filter(|span| !span.is_empty()) else { return };
-        *span = Span::NONE;
-        // Children come after their parents.
-        for (index, node) in self.table.iter().enumerate().skip(1) {
-            if self.spans.get(usize::from(node.parent)).is_some_and(|parent| parent.is_empty())
-                && let Some(span) = self.spans.get_mut(index)
-            {
-                *span = Span::NONE;
-            }
-        }
-    }
-
+    /// The byte here. At the end, NUL: that stands nowhere in JSON.
     #[inline]
-    fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
+    fn peek(&self) -> u8 {
+        self.text.as_bytes().get(self.at).copied().unwrap_or(0)
     }
 
     fn eat(&mut self, byte: u8) -> bool {
-        let is_there = self.peek() == Some(byte);
+        let is_there = self.peek() == byte;
         self.at = self.at.wrapping_add(usize::from(is_there));
         is_there
     }
 
     fn space(&mut self) {
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
-            self.at = self.at.wrapping_add(1);
-        }
-    }
-
-    /// Steps over what stands between one item of a checked container and the next.
-    fn next_item(&mut self) {
-        self.space();
-        self.eat(b',');
-        self.space();
+        self.at = skip(self.text, self.at, b' ');
     }
 
     /// `false`, for this reason.
@@ -490,18 +490,19 @@ impl<'t, 'a> Scanner<'t, 'a> {
         if !self.eat(b'0') && !self.digits() || self.eat(b'.') && !self.digits() {
             return false;
         }
-        if self.eat(b'e') || self.eat(b'E') {
-            let _sign = self.eat(b'+') || self.eat(b'-');
-            return self.digits();
+        if self.peek() | 0x20 != b'e' {
+            return true;
         }
-        true
+        self.at = self.at.wrapping_add(1);
+        let _sign = self.eat(b'+') || self.eat(b'-');
+        self.digits()
     }
 
     /// One digit or more.
     #[inline(never)]
     fn digits(&mut self) -> bool {
         let start = self.at;
-        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+        while self.peek().is_ascii_digit() {
             self.at = self.at.wrapping_add(1);
         }
         self.at != start || self.unexpected("a digit")
@@ -557,7 +558,10 @@ mod tests {
     fn found<'a>(json: &'a str) -> [&'a str; PATHS.len()] {
         let mut spans = [Span::NONE; PATHS.len()];
         let (_, _sound) = document(json.as_bytes(), &TABLE, &mut spans);
-        spans.map(|span| &json[span.start..span.end])
+        core::array::from_fn(|node| {
+            let Span { start, end } = super::found(&TABLE, &spans, node as u8);
+            &json[start..end]
+        })
     }
 
     #[test]

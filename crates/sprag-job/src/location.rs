@@ -235,8 +235,8 @@ impl PartsBytes<'_> {
     }
 }
 
-/// The start of every placeholder that AWS IoT replaces in a job document.
-const PLACEHOLDER: &str = "${aws:iot:";
+/// The start of every placeholder that AWS IoT replaces in a job document, behind its `$`.
+const PLACEHOLDER: &str = "{aws:iot:";
 /// The continuation of a placeholder for a presigned URL; `-v2` may follow.
 const PRESIGNED: &str = "s3-presigned-url";
 
@@ -257,45 +257,58 @@ pub(crate) fn placeholder(text: Text<'_>) -> Option<Placeholder> {
         return None;
     }
     let mut rest = text.bytes();
-    loop {
-        if let Some(name) = after(rest.clone(), PLACEHOLDER) {
-            let presigned = after(name, PRESIGNED).is_some();
+    while let Some(byte) = rest.next() {
+        if byte != b'$' {
+            continue;
+        }
+        let mut name = rest.clone();
+        if after(&mut name, PLACEHOLDER) {
+            let presigned = after(&mut name, PRESIGNED);
             return Some(if presigned { Placeholder::Presigned } else { Placeholder::Other });
         }
-        rest.next()?;
     }
+    None
 }
 
 /// Whether the text is a URL over TLS.
 pub(crate) fn is_https(url: Text<'_>) -> bool {
-    starts_with(url, "https://").is_some()
+    after(&mut url.bytes(), "https://")
 }
 
-fn starts_with<'a>(url: Text<'a>, start: &str) -> Option<Bytes<'a>> {
-    after(url.bytes(), start)
-}
-
-/// Returns the text behind `start`, in upper or lower case.
-fn after<'a>(mut rest: Bytes<'a>, start: &str) -> Option<Bytes<'a>> {
-    start.bytes().all(|wanted| rest.next().is_some_and(|byte| byte.eq_ignore_ascii_case(&wanted))).then_some(rest)
+/// Steps over `start`, in upper or lower case; `false` where something else stands there.
+#[inline(never)]
+fn after(rest: &mut Bytes<'_>, start: &str) -> bool {
+    start.bytes().all(|wanted| rest.next().is_some_and(|byte| byte.eq_ignore_ascii_case(&wanted)))
 }
 
 /// Checks the unescaped text.
 ///
 /// # Errors
 /// What was expected instead.
+#[inline(never)]
 pub(crate) fn check(url: Text<'_>) -> Result<(), &'static str> {
     // Anything else could smuggle a header line into the request; what is to be escaped has to come escaped.
     if !url.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err("printable ASCII without spaces");
     }
-    let rest = starts_with(url, "https://").or_else(|| starts_with(url, "http://"));
-    let mut rest = rest.ok_or("http:// or https://")?;
+    let mut rest = url.bytes();
+    if !after(&mut rest, "http") {
+        return Err(SCHEME);
+    }
+    let mut colon = rest.next();
+    if let Some(b's' | b'S') = colon {
+        colon = rest.next();
+    }
+    if colon != Some(b':') || !after(&mut rest, "//") {
+        return Err(SCHEME);
+    }
     match rest.next() {
         None | Some(b'/' | b'?' | b'#') => Err("a host"),
         Some(_) => Ok(()),
     }
 }
+
+const SCHEME: &str = "http:// or https://";
 
 #[cfg(all(test, feature = "ota-update"))]
 mod parts_tests {

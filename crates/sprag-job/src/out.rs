@@ -73,6 +73,7 @@ impl<'b> Out<'b> {
         Self { buffer, len: 0 }
     }
 
+    #[inline(never)]
     fn push(&mut self, byte: u8) {
         if let Some(place) = self.buffer.get_mut(self.len) {
             *place = byte;

@@ -187,10 +187,8 @@ pub fn parse(document: &[u8]) -> Result<Job<'_>, ParseError<'_>> {
     let (mut reader, sound) = Reader::document(document, &DOCUMENT, &mut spans);
     let mut draft = Draft::new(reader.text);
     read(&mut reader, &mut draft);
-    match sound.and_then(|()| reader.finish(())) {
-        Ok(()) => draft.job(),
-        Err(error) => Err(draft.about(error)),
-    }
+    let job = sound.and_then(|()| reader.finish(())).and_then(|()| draft.job());
+    job.map_err(|error| draft.about(error))
 }
 
 /// Tells the dialect of a document by its envelope, without regard to the job in it.

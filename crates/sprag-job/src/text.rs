@@ -34,7 +34,12 @@ impl<'a> Text<'a> {
 
     /// What stands between the quotes of a value, if it is a string.
     pub(crate) fn quoted(document: &'a str, value: Span) -> Option<Self> {
-        Some(Self { raw: document.get(value.start..value.end)?.strip_prefix('"')?.strip_suffix('"')? })
+        let bytes = document.as_bytes().get(value.start..value.end)?;
+        if let [b'"', .., b'"'] = bytes {
+            let raw = document.get(value.start.wrapping_add(1)..value.end.wrapping_sub(1))?;
+            return Some(Self { raw });
+        }
+        None
     }
 
     /// What stands between the quotes of a string, if its escapes are sound.
@@ -235,9 +240,16 @@ impl<'a> Bytes<'a> {
                 return Some(*first);
             }
             let (char, len) = decode(self.rest, 0);
-            let mut utf8 = [0; 4];
-            self.left = u8::try_from(char::from_u32(char)?.encode_utf8(&mut utf8).len()).ok()?;
-            self.pending = u32::from_le_bytes(utf8);
+            (self.pending, self.left) = match char {
+                0..0x80 => (char, 1),
+                0x80..0x800 => (0x80c0 | char >> 6 | tail(char) << 8, 2),
+                0x800..0x1_0000 => (0x80_80e0 | char >> 12 | tail(char >> 6) << 8 | tail(char) << 16, 3),
+                0x1_0000..=CHAR_MAX => {
+                    let upper = char >> 18 | tail(char >> 12) << 8;
+                    (0x8080_80f0 | upper | tail(char >> 6) << 16 | tail(char) << 24, 4)
+                }
+                _ => return None,
+            };
             self.rest = self.rest.get(len..)?;
         }
         let [byte, ..] = self.pending.to_le_bytes();
@@ -245,6 +257,11 @@ impl<'a> Bytes<'a> {
         self.left = self.left.saturating_sub(1);
         Some(byte)
     }
+}
+
+/// The six bits of a character that a further byte of UTF-8 has.
+fn tail(char: u32) -> u32 {
+    char & 0x3f
 }
 
 impl Iterator for Bytes<'_> {

@@ -27,7 +27,7 @@ use crate::artifact::{self, Artifact, Item, Protocols};
 use crate::dialect::Dialect;
 use crate::error::{ParseError, ParseErrorKind as Kind};
 use crate::field::Reader;
-use crate::job::{Draft, Job};
+use crate::job::{Draft, Head, Job};
 use crate::json::{self, Node, Span};
 use crate::location::Location;
 use crate::parse::{Key, unknown};
@@ -267,10 +267,8 @@ impl<'a> Document<'a> {
         if object.is_ok() {
             document(&mut reader, &mut draft, &KEPT);
         }
-        match object.and_then(|()| reader.finish(())) {
-            Ok(()) => draft.job(),
-            Err(error) => Err(draft.about(error)),
-        }
+        let job = object.and_then(|()| reader.finish(())).and_then(|()| draft.job());
+        job.map_err(|error| draft.about(error))
     }
 }
 
@@ -314,13 +312,13 @@ fn own_signature<'a>(item: &mut Reader<'_, 'a>) -> Option<Signature<'a>> {
 
 /// An entry of `afr_ota.files`.
 #[cfg(feature = "afr-ota")]
-pub(crate) fn file<'a>(job: &Job<'a>, item: &mut Reader<'_, 'a>, artifact: &mut Artifact<'a>) {
+pub(crate) fn file<'a>(head: &Head<'a>, item: &mut Reader<'_, 'a>, artifact: &mut Artifact<'a>) {
     item.object(0);
     let url = Item::UpdateDataUrl as u8;
     let location = if item.is_there(url) { Some(Location::Url(item.url(url))) } else { None };
-    let stream = job.head.extra;
+    let stream = head.extra;
     let has = Protocols { http: location.is_some(), mqtt: stream.is_some() };
-    let protocols = job.head.protocols.unwrap_or(has);
+    let protocols = head.protocols.unwrap_or(has);
     // One of the ways on offer must be open.
     if !(protocols.http && has.http || protocols.mqtt && has.mqtt) {
         item.fault(url, Kind::Missing);

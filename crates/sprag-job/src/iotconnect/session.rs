@@ -25,7 +25,7 @@ pub enum Event<'a> {
     /// The answer to [`pending`](IotConnect::pending): no OTA was missed.
     Idle,
     /// A command or another message, for the rest of the application: with its `ct`, where it is one of IoTConnect's.
-    Other(Option<i64>),
+    Other(Option<i32>),
     /// The payload makes no sense. It may name a job all the same: see [`ParseError::rejection`].
     Malformed(ParseError<'a>),
 }

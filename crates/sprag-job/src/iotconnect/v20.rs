@@ -59,8 +59,8 @@ pub(crate) fn read<'a>(reader: &mut Reader<'_, 'a>, draft: &mut Draft<'a>) -> bo
     draft.is(Dialect::IotConnect20);
     match number(word) {
         Some(OTA) => {}
-        ct @ Some(_) => {
-            reader.fault(kind, Kind::NotAnOta { ct });
+        Some(other) => {
+            reader.fault(kind, Kind::NotAnOta { ct: i32::try_from(other).ok() });
             return true;
         }
         None => {

@@ -90,8 +90,8 @@ pub(crate) fn read<'a>(reader: &mut Reader<'_, 'a>, draft: &mut Draft<'a>) -> bo
         match ct {
             Some(OTA) => {}
             // Its `ack` is not ours to send.
-            Some(_) => {
-                reader.fault(places.ct, Kind::NotAnOta { ct });
+            Some(other) => {
+                reader.fault(places.ct, Kind::NotAnOta { ct: i32::try_from(other).ok() });
                 return true;
             }
             None => {
