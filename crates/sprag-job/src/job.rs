@@ -17,8 +17,9 @@ use crate::text::Text;
 pub struct Job<'a> {
     pub(crate) dialect: Dialect,
     pub(crate) head: Head<'a>,
-    /// The first artifact, which most often is the only one.
+    /// The first artifact, which most often is the only one, and where the rest of the list starts.
     pub(crate) first: Artifact<'a>,
+    pub(crate) rest: usize,
 }
 
 /// What a document says of the job as a whole.
@@ -115,9 +116,10 @@ impl<'a> Draft<'a> {
         let Some(dialect) = self.dialect else {
             return Err(ParseError::new(Kind::UnknownDialect, Path::DOCUMENT, 0));
         };
-        let mut job = Job { dialect, head: self.head, first: Artifact::NONE };
+        let mut at = self.head.list.start;
+        let mut job = Job { dialect, head: self.head, first: Artifact::NONE, rest: at };
         let mut artifact = Artifact::NONE;
-        let (mut at, mut index) = (job.head.list.start, 0usize);
+        let mut index = 0usize;
         while let Some(fault) = job.head.read_next(dialect, &mut at, index, &mut artifact) {
             if let Some(fault) = fault {
                 let index = job.head.is_list.then_some(index);
@@ -125,7 +127,7 @@ impl<'a> Draft<'a> {
             }
             if index == 0 {
                 job.first = artifact;
-                job.head.list.start = at;
+                job.rest = at;
             }
             index = index.wrapping_add(1);
         }
@@ -137,7 +139,7 @@ impl<'a> Head<'a> {
     /// Reads the artifact of this number, whose place is looked for at `at`, and says what is wrong with it; `None` when
     /// there is none.
     #[inline(never)]
-    fn read_next(
+    pub(crate) fn read_next(
         &self,
         dialect: Dialect,
         at: &mut usize,
@@ -204,7 +206,7 @@ impl<'a> Job<'a> {
     /// What is to be downloaded, in the document's order: one artifact or more, without an upper limit. Each call walks
     /// over them anew; nothing is stored.
     pub fn artifacts(&self) -> Artifacts<'a> {
-        Artifacts { job: *self, at: self.head.list.start, index: 0 }
+        Artifacts { job: *self, at: self.rest, index: 0 }
     }
 
     /// What stays the same when the cloud sends the same update again: FNV-1a, 64 bits, over the dialect and
@@ -364,7 +366,7 @@ impl<'a> Iterator for Artifacts<'a> {
     type Item = Artifact<'a>;
 
     fn next(&mut self) -> Option<Artifact<'a>> {
-        let Job { dialect, head, first } = &self.job;
+        let Job { dialect, head, first, .. } = &self.job;
         let mut artifact = *first;
         if self.index > 0 {
             // Each has been found sound when the job was read.
@@ -388,6 +390,11 @@ fn key(id: Words<'_>) -> u64 {
 #[cfg(feature = "iotconnect")]
 pub(crate) fn kept_key(id: &str, identity: u64) -> u64 {
     if id.is_empty() { identity.max(1) } else { key(id.into()) }
+}
+
+/// FNV-1a, 32 bits, which tells two documents of one length apart.
+pub(crate) fn checksum(document: &str) -> u32 {
+    document.bytes().fold(0x811c_9dc5, |sum, byte| (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// FNV-1a, 64 bits, over fields that are kept apart.

@@ -50,6 +50,7 @@ mod parse;
 mod progress;
 mod report;
 mod signature;
+mod spans;
 mod text;
 
 pub use artifact::{Artifact, Protocols};
@@ -62,4 +63,5 @@ pub use out::TooSmall;
 pub use parse::{detect, parse};
 pub use report::{NoRoom, Publish, Status, report};
 pub use signature::{Digest, DigestAlgorithm, Signature, SignatureAlgorithm};
+pub use spans::JobSpans;
 pub use text::{Bytes, Text};

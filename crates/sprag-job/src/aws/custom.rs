@@ -377,7 +377,7 @@ impl<'a> Custom<'a> {
         (head.object_path, head.object) = document.place();
         head.version = place.optional("version", self.version)?;
         head.hardware = place.optional("hardware", self.hardware)?;
-        Ok(Job { dialect: Dialect::AwsJobs, head, first: artifact })
+        Ok(Job { dialect: Dialect::AwsJobs, head, first: artifact, rest: 0 })
     }
 }
 

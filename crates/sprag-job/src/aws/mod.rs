@@ -37,5 +37,5 @@ pub use event::{Event, Gone, SelfTest, Verdict};
 pub use execution::{
     Execution, ExecutionStatus, JOB_ID_MAX, JobId, PendingJob, PendingJobs, PendingList, execution, pending_jobs,
 };
-pub use request::{BadDetail, JobsError, THING_NAME_MAX, TOPIC_MAX, VALUE_MAX, check_value};
+pub use request::{BadDetail, JobsError, PAYLOAD_MAX, THING_NAME_MAX, TOPIC_MAX, VALUE_MAX, check_value};
 pub use session::{AwsJobs, ExpectedVersion, Saved, Settings};

@@ -13,6 +13,10 @@ pub const THING_NAME_MAX: usize = 128;
 /// The longest topic, in bytes: a buffer of this size always does.
 pub const TOPIC_MAX: usize = 226;
 
+/// The longest request whose texts (a reason, a version) take 256 bytes at most, escapes included, in bytes: a buffer of this
+/// size always does for the reasons of these crates.
+pub const PAYLOAD_MAX: usize = 512;
+
 /// What to subscribe to: 7 filters, where the broker allows 8 in one SUBSCRIBE.
 pub(crate) const FILTERS: [&str; 7] = [
     "notify-next",
@@ -331,6 +335,17 @@ mod tests {
         let mut out = [0; TOPIC_MAX];
         assert!(write_topic(&thing, &job, "/update", &mut out).is_ok());
         assert!(write_topic(&thing, &job, "/update/accepted", &mut out).unwrap().len() <= TOPIC_MAX);
+    }
+
+    #[test]
+    fn the_longest_request_fits() {
+        let settings = Settings { step_timeout_minutes: Some(u16::MAX), ..Settings::default() };
+        let (reason, version) = ("x".repeat(200), "v".repeat(56));
+        for status in [Status::Downloading, Status::Rejected] {
+            let details = [("reason", reason.as_str()), ("self_test", "accepted"), ("updatedBy", version.as_str())];
+            let longest = Update { status, details, version: Some(u64::MAX), token: u32::MAX };
+            assert!(update(&settings, &longest, &mut [0; PAYLOAD_MAX]).is_ok());
+        }
     }
 
     #[test]

@@ -84,9 +84,9 @@ pub struct Saved {
 /// [`Event::Gone`](super::Event::Gone). Jobs done before come no second time, whatever is delivered twice.
 ///
 /// ```
-/// use sprag_job::aws::{AwsJobs, Event, Settings, Verdict};
+/// use sprag_job::aws::{AwsJobs, Event, PAYLOAD_MAX, Settings, TOPIC_MAX, Verdict};
 ///
-/// let (mut topic, mut payload) = ([0; 226], [0; 512]);
+/// let (mut topic, mut payload) = ([0; TOPIC_MAX], [0; PAYLOAD_MAX]);
 /// let mut jobs = AwsJobs::new("pump-7", Settings::default())?;
 /// jobs.connected();
 /// let request = jobs.next_request(&mut topic, &mut payload)?.unwrap();

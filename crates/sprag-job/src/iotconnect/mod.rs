@@ -11,7 +11,7 @@ pub(crate) mod v20;
 pub(crate) mod v21;
 
 #[cfg(feature = "iotconnect")]
-pub use session::{Event, IotConnect};
+pub use session::{Event, IotConnect, PAYLOAD_MAX};
 #[cfg(feature = "iotconnect")]
 pub use topics::{Identity, Topics, identity};
 #[cfg(feature = "iotconnect-20")]

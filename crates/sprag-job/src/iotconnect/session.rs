@@ -11,6 +11,10 @@ use crate::parse::parse;
 use crate::progress::{Pace, Thinning, percent};
 use crate::report::{self, NoRoom, Publish, Status};
 
+/// The longest ack of device message 2.1, in bytes, whose id and message take 200 bytes together at most, escapes included: a
+/// GUID has 36. One of 2.0 names its sender as well.
+pub const PAYLOAD_MAX: usize = 256;
+
 /// What a message means.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
@@ -34,10 +38,10 @@ pub enum Event<'a> {
 /// remembers the ids, for the service repeats itself.
 ///
 /// ```
-/// use sprag_job::{Status, iotconnect::{Event, IotConnect, Topics}};
+/// use sprag_job::{Status, iotconnect::{Event, IotConnect, PAYLOAD_MAX, Topics}};
 ///
 /// let mut cloud = IotConnect::<8>::new(Topics::Aws { client_id: "pump-7" });
-/// let (mut topic, mut payload) = ([0; 128], [0; 256]);
+/// let (mut topic, mut payload) = ([0; 128], [0; PAYLOAD_MAX]);
 /// assert_eq!(cloud.topics().command(&mut topic).unwrap(), "iot/pump-7/cmd");
 ///
 /// let message = br#"{"v":"2.1","ct":1,"ack":"0a1b","urls":[{"url":"https://h/a"}]}"#;
