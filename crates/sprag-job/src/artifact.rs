@@ -127,12 +127,7 @@ impl Protocols {
 }
 
 /// Reads an item. Faults name the fields alone.
-pub(crate) fn read<'a>(
-    dialect: Dialect,
-    head: &Head<'a>,
-    item: &mut Reader<'_, 'a>,
-    artifact: &mut Artifact<'a>,
-) {
+pub(crate) fn read<'a>(dialect: Dialect, head: &Head<'a>, item: &mut Reader<'_, 'a>, artifact: &mut Artifact<'a>) {
     match dialect {
         #[cfg(feature = "iotconnect")]
         Dialect::IotConnect21 => {
