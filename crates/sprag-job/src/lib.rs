@@ -22,9 +22,9 @@
     allow(dead_code, unreachable_code, unused_imports, unused_variables, clippy::match_single_binding)
 )]
 // The examples of the front page need the dialects they show.
-#![cfg_attr(all(feature = "iotconnect", feature = "aws-jobs"), doc = include_str!("../README.md"))]
+#![cfg_attr(all(feature = "iotconnect", feature = "serde"), doc = include_str!("../README.md"))]
 #![cfg_attr(
-    not(all(feature = "iotconnect", feature = "aws-jobs")),
+    not(all(feature = "iotconnect", feature = "serde")),
     doc = "OTA job documents in, status reports out: see the README."
 )]
 
