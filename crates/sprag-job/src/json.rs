@@ -60,13 +60,12 @@ impl<'n> Node<'n> {
         [Self { child: 1, ..Self::NONE }, Self { path: key, parent: 0, ..Self::NONE }]
     }
 
-    /// Returns whether this is its key.
-    fn has_key(&self, key: Text<'_>) -> bool {
+    /// Returns whether this is its key, which starts with that letter, in lower case.
+    fn has_key(&self, first: u8, key: Text<'_>) -> bool {
         let start = usize::from(self.key & !ANY_CASE);
+        let own = self.path.as_bytes().get(start).map_or(0, |byte| byte | 0x20);
         // Nearly all keys differ in the first letter; a backslash may be any.
-        let first = |text: &str, at| text.as_bytes().get(at).map_or(0, |byte| byte | 0x20);
-        let found = first(key.raw(), 0);
-        (found == first(self.path, start) || found == b'\\' | 0x20)
+        (first == own || first == b'\\' | 0x20)
             && key.is(self.path.get(start..).unwrap_or_default(), self.key & ANY_CASE != 0)
     }
 }
@@ -415,8 +414,9 @@ impl Scanner<'_, '_> {
     /// Finds the member of the object here that has this key.
     fn find(&self, key: Text<'_>) -> u8 {
         let mut found = self.table.get(usize::from(self.here)).map_or(NO_NODE, |node| node.child);
+        let first = key.raw().as_bytes().first().map_or(0, |byte| byte | 0x20);
         while let Some(node) = self.table.get(usize::from(found)) {
-            if node.has_key(key) {
+            if node.has_key(first, key) {
                 break;
             }
             found = node.next;

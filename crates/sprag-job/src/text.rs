@@ -103,6 +103,10 @@ impl<'a> Text<'a> {
     /// Whether it is `other`, in any case perhaps.
     #[inline(never)]
     pub(crate) fn is(&self, other: &str, any_case: bool) -> bool {
+        // What is shorter than the other is so with its escapes undone, too.
+        if self.raw.len() < other.len() {
+            return false;
+        }
         let mut bytes = self.bytes();
         for wanted in other.bytes() {
             match bytes.next() {
