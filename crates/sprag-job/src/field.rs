@@ -81,7 +81,6 @@ impl<'t, 'a> Reader<'t, 'a> {
     }
 
     /// Where a field's value lies; empty where there is none.
-    #[inline(never)]
     pub(crate) fn span(&self, node: u8) -> Span {
         let span = json::found(self.table, self.spans, node);
         // A list has no absent items, and a document is what it is: only a member may be null.

@@ -193,7 +193,6 @@ pub(crate) fn document<'a>(
 }
 
 /// Scans the value at `at`, which is behind it then, or where it is broken. Returns what is wrong.
-#[inline(never)]
 fn scan(text: &str, at: &mut usize, table: &[Node<'_>], spans: &mut [Span]) -> Option<Fault> {
     let mut scanner = Scanner {
         text,
@@ -214,7 +213,6 @@ fn scan(text: &str, at: &mut usize, table: &[Node<'_>], spans: &mut [Span]) -> O
 }
 
 /// Steps over whitespace, and over one other byte that is let pass.
-#[inline(never)]
 fn skip(text: &str, mut at: usize, other: u8) -> usize {
     while let Some(byte) = text.as_bytes().get(at) {
         if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') && *byte != other {
@@ -244,7 +242,6 @@ pub(crate) fn next_member<'a>(text: &'a str, at: &mut usize) -> Option<(Text<'a>
 }
 
 /// The place of a field. Not that of one that was in an object whose key came again.
-#[inline(never)]
 pub(crate) fn found(table: &[Node<'_>], spans: &[Span], node: u8) -> Span {
     let at = |node: u8| spans.get(usize::from(node)).copied().unwrap_or(Span::NONE);
     let above = |node: u8| table.get(usize::from(node)).map_or(NO_NODE, |node| node.parent);
@@ -555,7 +552,7 @@ mod tests {
     const PATHS: &[&str] = &["", "a", "a.b", "a.b.c", "a.d", "~List"];
     static TABLE: [Node<'static>; PATHS.len()] = table(PATHS);
 
-    fn found<'a>(json: &'a str) -> [&'a str; PATHS.len()] {
+    fn found(json: &str) -> [&str; PATHS.len()] {
         let mut spans = [Span::NONE; PATHS.len()];
         let (_, _sound) = document(json.as_bytes(), &TABLE, &mut spans);
         core::array::from_fn(|node| {

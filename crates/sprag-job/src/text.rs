@@ -101,7 +101,6 @@ impl<'a> Text<'a> {
     }
 
     /// Whether it is `other`, in any case perhaps.
-    #[inline(never)]
     pub(crate) fn is(&self, other: &str, any_case: bool) -> bool {
         // What is shorter than the other is so with its escapes undone, too.
         if self.raw.len() < other.len() {
@@ -234,7 +233,6 @@ impl<'a> Bytes<'a> {
     }
 
     /// The next byte of an escape, or the first one of a run.
-    #[inline(never)]
     fn next_part(&mut self) -> Option<u8> {
         if self.left == 0 {
             let escape = self.rest.iter().position(|byte| *byte == b'\\').unwrap_or(self.rest.len());
