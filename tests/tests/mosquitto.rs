@@ -6,16 +6,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
-use sprag::fetch::Scheme;
 use sprag::job::aws::{AwsJobs as Conversation, Settings};
 use sprag::job::iotconnect::IotConnect as IotConversation;
-use sprag::mqtt::{Account, AwsCloud, Cloud, Event, IotConnectCloud};
+use sprag::mqtt::{Account, AwsCloud, Cloud, Event, IotConnectCloud, MqttVersion};
 use sprag_cli::device::{Device, Happening, SelfTest};
 use sprag_cli::net::HostConnector;
 use sprag_cli::online;
 use sprag_cli::s3::Disturbance;
 use sprag_testkit::aws_jobs::Service;
-use sprag_tests::bench::{Bench, NEW, OLD, job, version};
+use sprag_tests::bench::{Bench, NEW, OLD, job};
 use sprag_tests::cloud::aws::AwsJobs;
 use sprag_tests::cloud::iotconnect::IotConnect;
 use sprag_tests::mosquitto::Mosquitto;
@@ -29,16 +28,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 async fn live<K: Cloud>(
     bench: &Bench,
     device: &Device,
-    (broker, client_id): (&Mosquitto, &str),
+    (broker, client_id, version): (&Mosquitto, &str, MqttVersion),
     sockets: &HostConnector,
     cloud: impl FnMut() -> K,
     done: impl Future<Output = ()>,
     on: &mut dyn FnMut(Happening),
 ) {
     let s3 = HostConnector::trusting_pem(bench.server.ca_pem().unwrap()).unwrap();
-    let account = Account { scheme: Scheme::Https, host: "localhost", port: broker.port, client_id, login: None };
-    let mut outgoing = [0; 256];
-    let mut dialled = online::broker(sockets, account, &mut outgoing);
+    let account = Account::tls("localhost", client_id).port(broker.port);
+    let mut memory = vec![0; online::BROKER_MEMORY];
+    let mut dialled = online::broker(sockets, account, &mut memory).version(version);
     tokio::select! {
         Err(error) = online::serve(device, &mut dialled, &s3, online::limits(), cloud, on) => panic!("{error:#}"),
         () = done => {}
@@ -60,6 +59,7 @@ struct Fleet {
     broker: Mosquitto,
     aws: AwsJobs,
     sockets: HostConnector,
+    version: MqttVersion,
 }
 
 impl Fleet {
@@ -78,7 +78,7 @@ impl Fleet {
         jobs.iter().for_each(|id| service.create(id));
         let aws = AwsJobs::new(THING, broker.options("aws").unwrap(), service).await;
         let sockets = broker.connector(THING).unwrap();
-        Self { bench, broker, aws, sockets }
+        Self { bench, broker, aws, sockets, version: MqttVersion::V5 }
     }
 
     /// Runs the device until every job has ended, and a moment longer.
@@ -88,7 +88,7 @@ impl Fleet {
             tokio::time::sleep(Duration::from_millis(500)).await;
         };
         let device = self.bench.device().unwrap();
-        live(&self.bench, &device, (&self.broker, THING), &self.sockets, conversation, done, on).await;
+        live(&self.bench, &device, (&self.broker, THING, self.version), &self.sockets, conversation, done, on).await;
     }
 
     fn runs(&self) -> sprag_testkit::image::Version {
@@ -98,7 +98,16 @@ impl Fleet {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_of_aws_from_the_queue_to_its_end() {
-    let fleet = Fleet::new(&["first", "second"]).await;
+    job_of_aws(MqttVersion::V5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_of_aws_over_mqtt_3() {
+    job_of_aws(MqttVersion::V3_1_1).await;
+}
+
+async fn job_of_aws(version: MqttVersion) {
+    let fleet = Fleet { version, ..Fleet::new(&["first", "second"]).await };
     fleet.run(&mut |_| {}).await;
     // The second brings what runs by now: it is done, with nothing staged.
     assert_eq!(
@@ -117,6 +126,15 @@ async fn a_job_of_aws_from_the_queue_to_its_end() {
 /// The broker is killed and comes back, once at each step of a job.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_broker_restarts_in_the_middle_of_a_job() {
+    broker_restarts(MqttVersion::V5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_broker_restarts_in_the_middle_of_a_job_over_mqtt_3() {
+    broker_restarts(MqttVersion::V3_1_1).await;
+}
+
+async fn broker_restarts(version: MqttVersion) {
     type Moment = fn(&Happening) -> bool;
     let moments: [(&str, Moment); 6] = [
         ("connected", |happening| matches!(happening, Happening::Cloud(Event::Connected))),
@@ -130,7 +148,7 @@ async fn the_broker_restarts_in_the_middle_of_a_job() {
         ("again", |happening| matches!(happening, Happening::Cloud(Event::Connected))),
     ];
     for (name, moment) in moments {
-        let mut fleet = Fleet::new(&["a"]).await;
+        let mut fleet = Fleet { version, ..Fleet::new(&["a"]).await };
         let device = fleet.bench.device().unwrap();
         let (mut seen, restarted) = (0, tokio::sync::Notify::new());
         // "again" is the connection after the reset.
@@ -143,12 +161,12 @@ async fn the_broker_restarts_in_the_middle_of_a_job() {
                 }
             }
         };
-        let Fleet { bench, broker, aws, sockets } = &mut fleet;
+        let Fleet { bench, broker, aws, sockets, version } = &mut fleet;
         let (port, broker) = (broker.port, std::cell::RefCell::new(broker));
         let s3 = HostConnector::trusting_pem(bench.server.ca_pem().unwrap()).unwrap();
-        let account = Account { scheme: Scheme::Https, host: "localhost", port, client_id: THING, login: None };
-        let mut outgoing = [0; 256];
-        let mut dialled = online::broker(sockets, account, &mut outgoing);
+        let account = Account::tls("localhost", THING).port(port);
+        let mut memory = vec![0; online::BROKER_MEMORY];
+        let mut dialled = online::broker(sockets, account, &mut memory).version(*version);
         let serve = online::serve(&device, &mut dialled, &s3, online::limits(), conversation, &mut on);
         let disturb = async {
             restarted.notified().await;
@@ -221,7 +239,8 @@ async fn what_the_service_ends_is_stopped() {
             tokio::time::sleep(Duration::from_millis(300)).await;
         };
         let device = fleet.bench.device().unwrap();
-        live(&fleet.bench, &device, (&fleet.broker, THING), &fleet.sockets, conversation, done, &mut on).await;
+        live(&fleet.bench, &device, (&fleet.broker, THING, fleet.version), &fleet.sockets, conversation, done, &mut on)
+            .await;
         assert_eq!(fleet.aws.finals("a"), Vec::<String>::new(), "{status}");
         if status != "deleted" {
             assert_eq!(fleet.aws.with(|service| service.job("a").unwrap().status), status);
@@ -250,8 +269,17 @@ async fn a_self_test_that_hangs_is_told() {
 /// IoTConnect's conversation over the same broker, restarted in the middle.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_ota_of_iotconnect() {
+    ota_of_iotconnect(MqttVersion::V5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ota_of_iotconnect_over_mqtt_3() {
+    ota_of_iotconnect(MqttVersion::V3_1_1).await;
+}
+
+async fn ota_of_iotconnect(version: MqttVersion) {
     let bench = Bench::new(2).await.unwrap();
-    let url = bench.publish(bench.image(version(1, 1), SIZE)).await.unwrap();
+    let url = bench.publish(bench.image(NEW, SIZE)).await.unwrap();
     let broker = Mosquitto::start().unwrap();
     let sockets = broker.connector(THING).unwrap();
     let cloud = IotConnect::with(THING, broker.options("iotconnect").unwrap()).await;
@@ -264,7 +292,7 @@ async fn an_ota_of_iotconnect() {
         }
     };
     let talk = || IotConnectCloud::<8>::new(IotConversation::new(cloud.topics()));
-    live(&bench, &device, (&broker, THING), &sockets, talk, reported.notified(), &mut on).await;
+    live(&bench, &device, (&broker, THING, version), &sockets, talk, reported.notified(), &mut on).await;
     cloud.ended().await;
     let finals: Vec<_> = cloud.acks().into_iter().filter(|ack| !ack.contains(r#""st":2"#)).collect();
     assert_eq!(finals, [sprag_tests::bench::ack(3, "1.1.0 runs and is confirmed")]);
@@ -288,6 +316,6 @@ async fn nobody_comes_in_without_a_certificate() {
     };
     let device = fleet.bench.device().unwrap();
     let sockets = fleet.broker.anonymous().unwrap();
-    live(&fleet.bench, &device, (&fleet.broker, THING), &sockets, conversation, done, &mut on).await;
+    live(&fleet.bench, &device, (&fleet.broker, THING, fleet.version), &sockets, conversation, done, &mut on).await;
     assert_eq!(fleet.aws.asked("start-next"), 0);
 }
