@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime};
 use serde_json::json;
 use sprag::job::aws::{AwsJobs as Conversation, Settings};
 use sprag::job::iotconnect::IotConnect as IotConversation;
-use sprag::mqtt::{Account, AwsCloud, Cloud, Event, IotConnectCloud, MqttVersion};
+use sprag::mqtt::{
+    Account, AwsCloud, Broker, Client, Cloud, Event, Incoming, IotConnectCloud, MqttBroker, MqttVersion,
+};
 use sprag_cli::device::{Device, Happening, SelfTest};
 use sprag_cli::net::HostConnector;
 use sprag_cli::online;
@@ -297,6 +299,47 @@ async fn ota_of_iotconnect(version: MqttVersion) {
     let finals: Vec<_> = cloud.acks().into_iter().filter(|ack| !ack.contains(r#""st":2"#)).collect();
     assert_eq!(finals, [sprag_tests::bench::ack(3, "1.1.0 runs and is confirmed")]);
     assert_eq!(device.reset().unwrap().running, NEW);
+}
+
+/// A message that is larger than the device's memory: kept back by the broker where MQTT 5 lets it know the size, else skipped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_larger_than_the_memory_is_never_cut_short() {
+    let mosquitto = Mosquitto::start().unwrap();
+    let sockets = mosquitto.connector(THING).unwrap();
+    let account = Account::tls("localhost", THING).port(mosquitto.port);
+    for version in [MqttVersion::V5, MqttVersion::V3_1_1] {
+        let (mut incoming, mut outgoing) = ([0; 1024], [0; 256]);
+        let mut broker = MqttBroker::new(&sockets, account, &mut incoming, &mut outgoing).version(version);
+        let mut client = broker.connect().await.unwrap();
+        client.subscribe("t/#").await.unwrap();
+        // All three go through the outgoing memory, or around it: 200 bytes, 3,000 and as much as fits.
+        let properties = usize::from(version == MqttVersion::V5);
+        let fits = 1024 - 3 - 2 - "t/fits".len() - 2 - properties;
+        for (topic, length) in [("t/small", 200), ("t/large", 3_000), ("t/fits", fits)] {
+            client.publish(topic, &vec![b'x'; length]).await.unwrap();
+        }
+        let (mut arrived, mut acknowledged) = (Vec::new(), 0);
+        while acknowledged < 4 || !arrived.contains(&("t/fits".to_owned(), fits)) {
+            let receive = async {
+                client.ready().await.unwrap();
+                client.receive().await.unwrap()
+            };
+            match tokio::time::timeout(PATIENCE, receive).await.unwrap() {
+                Incoming::Message { topic, payload } => {
+                    assert!(payload.iter().all(|byte| *byte == b'x'));
+                    arrived.push((topic.to_owned(), payload.len()));
+                }
+                Incoming::TooLarge { needed } => arrived.push(("too large".to_owned(), needed)),
+                Incoming::Acknowledged => acknowledged += 1,
+                Incoming::Alive => {}
+            }
+        }
+        let mut expected = vec![("t/small".to_owned(), 200), ("t/fits".to_owned(), fits)];
+        if version == MqttVersion::V3_1_1 {
+            expected.insert(1, ("too large".to_owned(), 3_000 + 3 + 2 + "t/large".len() + 2));
+        }
+        assert_eq!(arrived, expected, "{version:?}");
+    }
 }
 
 /// Without a certificate the broker does not let a device in; it keeps asking, with growing waits.
