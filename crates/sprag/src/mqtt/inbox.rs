@@ -61,9 +61,11 @@ impl<'m> Inbox<'m> {
 
     /// Forgets what was given out.
     pub(super) fn release(&mut self) {
-        let taken = core::mem::take(&mut self.taken).min(self.length);
+        let taken = core::mem::take(&mut self.taken);
+        let arrived = self.memory.get_mut(..self.length).unwrap_or_default();
+        let taken = taken.min(arrived.len());
         if taken > 0 {
-            self.memory.copy_within(taken..self.length, 0);
+            arrived.copy_within(taken.., 0);
             self.length = self.length.saturating_sub(taken);
         }
     }
