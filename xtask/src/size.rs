@@ -57,6 +57,7 @@ const ROWS: &[Row] = &[
     (MINIMAL, "update-minimal,key-elsewhere"),
     ("sprag: the same with `salty`", "update,key-salty"),
     ("sprag: the same with `p256`", "update,key-p256"),
+    (MQTT_CLIENT, "mqtt"),
     ("beside it, `reqwless` into embassy-boot's updater: no job, no resuming, no verifying, no report", "peer"),
 ];
 
@@ -74,7 +75,9 @@ const COMPACT_SHA2: &str = r#"--cfg sha2_backend="soft" --cfg sha2_backend_soft=
 const BUDGETS: &[(&str, &str, Option<&str>, u64)] = &[
     ("six crates, every feature of the row", SIX_CRATES, None, 42_000),
     ("six crates, minimal profile", MINIMAL, None, 34_000),
+    ("MQTT client", MQTT_CLIENT, None, 15_000),
     ("TLS with RSA and P-384, on top of HTTP", "sprag-fetch: HTTP and TLS 1.3", Some(HTTP), 95_000),
+    ("MQTT client, TCP", MQTT_CLIENT, None, 15_000),
 ];
 /// The limits for the firmware of the NUCLEO-H563ZI, in bytes of flash and of static RAM.
 const FIRMWARE_BUDGETS: [(&str, u64); 2] = [("H563 firmware, flash", 290_000), ("H563 firmware, static RAM", 72_000)];
@@ -82,6 +85,7 @@ const FIRMWARE_BUDGETS: [(&str, u64); 2] = [("H563 firmware, flash", 290_000), (
 const SIX_CRATES: &str = "sprag: `iotconnect-2.1`, HTTP, MCUboot's swaps, a key's arithmetic elsewhere";
 const MINIMAL: &str = "sprag: the same, minimal profile";
 const HTTP: &str = "sprag-fetch: HTTP";
+const MQTT_CLIENT: &str = "sprag: the MQTT client over TCP, MQTT 3.1.1 and 5";
 
 /// Sizes by target and row.
 type Sizes = BTreeMap<(String, String), Sections>;

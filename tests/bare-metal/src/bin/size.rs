@@ -38,6 +38,9 @@ mod journal;
 #[cfg(feature = "key")]
 #[path = "size/key.rs"]
 mod key;
+#[cfg(feature = "mqtt")]
+#[path = "size/mqtt.rs"]
+mod mqtt;
 #[cfg(feature = "peer")]
 #[path = "size/peer.rs"]
 mod peer;
@@ -116,6 +119,8 @@ extern "C" fn _start() -> ! {
     flash::run(input, out);
     #[cfg(any(feature = "journal", feature = "sequential-storage"))]
     journal::run(input, out);
+    #[cfg(feature = "mqtt")]
+    mqtt::run(input, out);
     #[cfg(feature = "peer")]
     peer::run(input, out);
     #[cfg(feature = "verify")]
