@@ -36,7 +36,9 @@ const ROWS: &[Row] = &[
          job-aws-conversation,job-display",
     ),
     ("sprag-fetch: HTTP", "fetch"),
+    ("sprag-fetch: HTTP, minimal profile", "fetch-minimal"),
     ("sprag-fetch: HTTP and TLS 1.3", "fetch-tls"),
+    ("sprag-fetch: HTTP and TLS 1.3, P-256 alone", "fetch-tls-p256"),
     ("beside it, `edge-http`: HTTP, no resuming", "edge"),
     ("sprag-flash: slot writer and journal", "flash"),
     ("sprag-flash: the journal alone, one `put` and one `get`", "journal"),
@@ -79,6 +81,20 @@ pub(crate) struct Args {
     /// Say what has changed against the baseline
     #[arg(long)]
     compare: bool,
+    /// Measure only the rows whose name contains this
+    #[arg(long, value_name = "TEXT", conflicts_with = "save")]
+    rows: Option<String>,
+    /// Measure only the targets whose name contains this
+    #[arg(long, value_name = "TEXT", conflicts_with = "save")]
+    target: Option<String>,
+}
+
+impl Args {
+    /// Returns whether this row of this target is to be measured.
+    fn wants(&self, target: &str, row: &str) -> bool {
+        let contains = |name: &str, text: &Option<String>| text.as_ref().is_none_or(|text| name.contains(text));
+        contains(target, &self.target) && contains(row, &self.rows)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -94,12 +110,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         (_, true) => Baseline::Compare,
         _ => Baseline::Leave,
     };
-    measure(&Workspace::find(), baseline)?;
+    measure_rows(&Workspace::find(), baseline, |target, row| args.wants(target, row))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Measures, prints a table for each target and returns what is worth a line in the summary.
+/// Measures everything, prints a table for each target and returns what is worth a line in the summary.
 pub(crate) fn measure(workspace: &Workspace, baseline: Baseline) -> Result<String> {
+    measure_rows(workspace, baseline, |_, _| true)
+}
+
+fn measure_rows(workspace: &Workspace, baseline: Baseline, wants: impl Fn(&str, &str) -> bool) -> Result<String> {
     let file = workspace.root.join("tests/bare-metal/size.tsv");
     let known = match baseline {
         Baseline::Compare => {
@@ -109,13 +129,18 @@ pub(crate) fn measure(workspace: &Workspace, baseline: Baseline) -> Result<Strin
     };
     let mut targets = Vec::new();
     for (target, own) in TARGETS {
+        let rows: Vec<Row> = ROWS.iter().chain(own).copied().filter(|(what, _)| wants(target, what)).collect();
+        if rows.is_empty() {
+            continue;
+        }
         let found = BareMetal::find_or_install(workspace, target).with_context(|| toolchain::none_for(target))?;
-        targets.push((target, found, ROWS.iter().chain(own)));
+        targets.push((target, found, rows));
     }
+    let programs: usize = targets.iter().map(|(.., rows)| rows.len()).sum();
     // Linking such a program keeps one core busy, and each target has a folder of its own: both at a time.
     let sizes: Vec<Result<Vec<Sections>>> = thread::scope(|scope| {
         let sizes_of = |found, rows| scope.spawn(move || sizes(workspace, found, rows));
-        let threads: Vec<_> = targets.iter().map(|(_, found, rows)| sizes_of(found, rows.clone())).collect();
+        let threads: Vec<_> = targets.iter().map(|(_, found, rows)| sizes_of(found, rows)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| bail!("it could not be measured"))).collect()
     });
 
@@ -125,10 +150,10 @@ pub(crate) fn measure(workspace: &Workspace, baseline: Baseline) -> Result<Strin
         let changed = if baseline == Baseline::Compare { " change |" } else { "" };
         println!("| what | `.text` | `.rodata` | `.data` | `.bss` |{changed}");
         println!("|---|---:|---:|---:|---:|{}", if changed.is_empty() { "" } else { "---:|" });
-        for ((what, _), size) in rows.zip(sizes?) {
+        for ((what, _), size) in rows.into_iter().zip(sizes?) {
             let Sections { text, rodata, data, bss } = size;
             print!("| {what} | {text} | {rodata} | {data} | {bss} |");
-            if let Some(before) = known.get(&(target.to_owned(), (*what).to_owned())) {
+            if let Some(before) = known.get(&(target.to_owned(), what.to_owned())) {
                 let (now, then) = (size.flash(), before.flash());
                 print!(" {:+} |", now as i64 - then as i64);
                 if now * 100 > then * (100 + TOLERATED_PERCENT) {
@@ -146,18 +171,15 @@ pub(crate) fn measure(workspace: &Workspace, baseline: Baseline) -> Result<Strin
         fs::write(&file, saved)?;
     }
     Ok(match grown.as_slice() {
-        [] => {
-            let programs: usize = TARGETS.iter().map(|(_, own)| ROWS.len() + own.len()).sum();
-            format!("{programs} programs, none grown by more than {TOLERATED_PERCENT} %")
-        }
+        [] => format!("{programs} programs, none grown by more than {TOLERATED_PERCENT} %"),
         grown => format!("GROWN: {}", grown.join(", ")),
     })
 }
 
 /// What each of the rows adds to the empty program.
-fn sizes(workspace: &Workspace, found: &BareMetal, rows: impl Iterator<Item = &'static Row>) -> Result<Vec<Sections>> {
+fn sizes(workspace: &Workspace, found: &BareMetal, rows: &[Row]) -> Result<Vec<Sections>> {
     let empty = sections(workspace, found, "")?;
-    rows.map(|(_, features)| Ok(sections(workspace, found, features)? - empty)).collect()
+    rows.iter().map(|(_, features)| Ok(sections(workspace, found, features)? - empty)).collect()
 }
 
 /// The sections of a program that count, in bytes.

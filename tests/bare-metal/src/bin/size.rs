@@ -17,7 +17,7 @@ mod edge;
 #[cfg(feature = "esp-hal-ota")]
 #[path = "size/esp_hal_ota.rs"]
 mod esp_hal_ota;
-#[cfg(feature = "fetch")]
+#[cfg(feature = "fetch-minimal")]
 #[path = "size/fetch.rs"]
 mod fetch;
 #[cfg(feature = "flash")]
@@ -41,7 +41,7 @@ mod key;
 #[cfg(feature = "peer")]
 #[path = "size/peer.rs"]
 mod peer;
-#[cfg(feature = "update")]
+#[cfg(feature = "update-minimal")]
 #[path = "size/update.rs"]
 mod update;
 #[cfg(feature = "verify")]
@@ -75,7 +75,7 @@ extern "C" fn _start() -> ! {
     edge::run(input, out);
     #[cfg(feature = "esp-hal-ota")]
     esp_hal_ota::run(input, out);
-    #[cfg(feature = "fetch")]
+    #[cfg(feature = "fetch-minimal")]
     fetch::run(input, out);
     #[cfg(feature = "flash")]
     flash::run(input, out);
@@ -85,7 +85,7 @@ extern "C" fn _start() -> ! {
     peer::run(input, out);
     #[cfg(feature = "verify")]
     verify::run(input, out);
-    #[cfg(feature = "update")]
+    #[cfg(feature = "update-minimal")]
     update::run(input, out);
     black_box((input, out));
     loop {}
