@@ -37,7 +37,9 @@ const ROWS: &[Row] = &[
          job-aws-conversation,job-display",
     ),
     (HTTP, "fetch"),
-    ("sprag-fetch: HTTP and TLS 1.3", "fetch-tls"),
+    ("sprag-fetch: HTTP, minimal profile", "fetch-minimal"),
+    (TLS, "fetch-tls"),
+    (TLS_P256, "fetch-tls-p256"),
     ("beside it, `edge-http`: HTTP, no resuming", "edge"),
     ("sprag-flash: slot writer and journal", "flash"),
     ("sprag-flash: the journal alone, one `put` and one `get`", "journal"),
@@ -76,7 +78,8 @@ const BUDGETS: &[(&str, &str, Option<&str>, u64)] = &[
     ("six crates, every feature of the row", SIX_CRATES, None, 42_000),
     ("six crates, minimal profile", MINIMAL, None, 34_000),
     ("MQTT client", MQTT_CLIENT, None, 15_000),
-    ("TLS with RSA and P-384, on top of HTTP", "sprag-fetch: HTTP and TLS 1.3", Some(HTTP), 95_000),
+    ("TLS with P-256 alone, on top of HTTP", TLS_P256, Some(HTTP), 70_000),
+    ("TLS with RSA and P-384, on top of HTTP", TLS, Some(HTTP), 95_000),
     ("MQTT client, TCP", MQTT_CLIENT, None, 15_000),
 ];
 /// The limits for the firmware of the NUCLEO-H563ZI, in bytes of flash and of static RAM.
@@ -84,6 +87,8 @@ const FIRMWARE_BUDGETS: [(&str, u64); 2] = [("H563 firmware, flash", 290_000), (
 
 const SIX_CRATES: &str = "sprag: `iotconnect-2.1`, HTTP, MCUboot's swaps, a key's arithmetic elsewhere";
 const MINIMAL: &str = "sprag: the same, minimal profile";
+const TLS: &str = "sprag-fetch: HTTP and TLS 1.3";
+const TLS_P256: &str = "sprag-fetch: HTTP and TLS 1.3, P-256 alone";
 const HTTP: &str = "sprag-fetch: HTTP";
 const MQTT_CLIENT: &str = "sprag: the MQTT client over TCP, MQTT 3.1.1 and 5";
 

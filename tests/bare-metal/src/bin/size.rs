@@ -17,7 +17,7 @@ mod edge;
 #[cfg(feature = "esp-hal-ota")]
 #[path = "size/esp_hal_ota.rs"]
 mod esp_hal_ota;
-#[cfg(feature = "fetch")]
+#[cfg(feature = "fetch-minimal")]
 #[path = "size/fetch.rs"]
 mod fetch;
 #[cfg(feature = "flash")]
@@ -113,7 +113,7 @@ extern "C" fn _start() -> ! {
     edge::run(input, out);
     #[cfg(feature = "esp-hal-ota")]
     esp_hal_ota::run(input, out);
-    #[cfg(feature = "fetch")]
+    #[cfg(feature = "fetch-minimal")]
     fetch::run(input, out);
     #[cfg(feature = "flash")]
     flash::run(input, out);
