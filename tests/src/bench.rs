@@ -165,15 +165,9 @@ impl Bench {
     pub async fn run(&mut self, device: &Device, tell: &mut impl FnMut(&Happening)) -> anyhow::Result<End> {
         let connector = HostConnector::trusting_pem(self.server.ca_pem().context("the server has no certificate")?)?;
         let host = self.broker.ip().to_string();
-        let account = Account {
-            scheme: sprag::fetch::Scheme::Http,
-            host: &host,
-            port: self.broker.port(),
-            client_id: self.cloud.device(),
-            login: None,
-        };
-        let mut outgoing = [0; 256];
-        let mut broker = online::broker(&connector, account, &mut outgoing);
+        let account = Account::plain(&host, self.cloud.device()).port(self.broker.port());
+        let mut memory = vec![0; online::BROKER_MEMORY];
+        let mut broker = online::broker(&connector, account, &mut memory);
         let conversation = || IotConnectCloud::<8>::new(Conversation::new(self.cloud.topics()));
 
         let before = device.updater_erases();

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
-use sprag::fetch::Scheme;
 use sprag::job::aws::{AwsJobs as Conversation, Settings};
 use sprag::job::iotconnect::IotConnect as IotConversation;
-use sprag::mqtt::{Account, AwsCloud, Cloud, Event, IotConnectCloud};
+use sprag::mqtt::{
+    Account, AwsCloud, Broker, Client, Cloud, Event, Incoming, IotConnectCloud, MqttBroker, MqttVersion,
+};
 use sprag_cli::device::{Device, Happening, SelfTest};
 use sprag_cli::net::HostConnector;
 use sprag_cli::online;
 use sprag_cli::s3::Disturbance;
 use sprag_testkit::aws_jobs::Service;
-use sprag_tests::bench::{Bench, NEW, OLD, job, version};
+use sprag_tests::bench::{Bench, NEW, OLD, job};
 use sprag_tests::cloud::aws::AwsJobs;
 use sprag_tests::cloud::iotconnect::IotConnect;
 use sprag_tests::mosquitto::Mosquitto;
@@ -29,16 +30,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 async fn live<K: Cloud>(
     bench: &Bench,
     device: &Device,
-    (broker, client_id): (&Mosquitto, &str),
+    (broker, client_id, version): (&Mosquitto, &str, MqttVersion),
     sockets: &HostConnector,
     cloud: impl FnMut() -> K,
     done: impl Future<Output = ()>,
     on: &mut dyn FnMut(Happening),
 ) {
     let s3 = HostConnector::trusting_pem(bench.server.ca_pem().unwrap()).unwrap();
-    let account = Account { scheme: Scheme::Https, host: "localhost", port: broker.port, client_id, login: None };
-    let mut outgoing = [0; 256];
-    let mut dialled = online::broker(sockets, account, &mut outgoing);
+    let account = Account::tls("localhost", client_id).port(broker.port);
+    let mut memory = vec![0; online::BROKER_MEMORY];
+    let mut dialled = online::broker(sockets, account, &mut memory).version(version);
     tokio::select! {
         Err(error) = online::serve(device, &mut dialled, &s3, online::limits(), cloud, on) => panic!("{error:#}"),
         () = done => {}
@@ -60,6 +61,7 @@ struct Fleet {
     broker: Mosquitto,
     aws: AwsJobs,
     sockets: HostConnector,
+    version: MqttVersion,
 }
 
 impl Fleet {
@@ -78,7 +80,7 @@ impl Fleet {
         jobs.iter().for_each(|id| service.create(id));
         let aws = AwsJobs::new(THING, broker.options("aws").unwrap(), service).await;
         let sockets = broker.connector(THING).unwrap();
-        Self { bench, broker, aws, sockets }
+        Self { bench, broker, aws, sockets, version: MqttVersion::V5 }
     }
 
     /// Runs the device until every job has ended, and a moment longer.
@@ -88,7 +90,7 @@ impl Fleet {
             tokio::time::sleep(Duration::from_millis(500)).await;
         };
         let device = self.bench.device().unwrap();
-        live(&self.bench, &device, (&self.broker, THING), &self.sockets, conversation, done, on).await;
+        live(&self.bench, &device, (&self.broker, THING, self.version), &self.sockets, conversation, done, on).await;
     }
 
     fn runs(&self) -> sprag_testkit::image::Version {
@@ -98,7 +100,16 @@ impl Fleet {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_of_aws_from_the_queue_to_its_end() {
-    let fleet = Fleet::new(&["first", "second"]).await;
+    job_of_aws(MqttVersion::V5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_of_aws_over_mqtt_3() {
+    job_of_aws(MqttVersion::V3_1_1).await;
+}
+
+async fn job_of_aws(version: MqttVersion) {
+    let fleet = Fleet { version, ..Fleet::new(&["first", "second"]).await };
     fleet.run(&mut |_| {}).await;
     // The second brings what runs by now: it is done, with nothing staged.
     assert_eq!(
@@ -117,6 +128,15 @@ async fn a_job_of_aws_from_the_queue_to_its_end() {
 /// The broker is killed and comes back, once at each step of a job.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_broker_restarts_in_the_middle_of_a_job() {
+    broker_restarts(MqttVersion::V5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_broker_restarts_in_the_middle_of_a_job_over_mqtt_3() {
+    broker_restarts(MqttVersion::V3_1_1).await;
+}
+
+async fn broker_restarts(version: MqttVersion) {
     type Moment = fn(&Happening) -> bool;
     let moments: [(&str, Moment); 6] = [
         ("connected", |happening| matches!(happening, Happening::Cloud(Event::Connected))),
@@ -130,7 +150,7 @@ async fn the_broker_restarts_in_the_middle_of_a_job() {
         ("again", |happening| matches!(happening, Happening::Cloud(Event::Connected))),
     ];
     for (name, moment) in moments {
-        let mut fleet = Fleet::new(&["a"]).await;
+        let mut fleet = Fleet { version, ..Fleet::new(&["a"]).await };
         let device = fleet.bench.device().unwrap();
         let (mut seen, restarted) = (0, tokio::sync::Notify::new());
         // "again" is the connection after the reset.
@@ -143,12 +163,12 @@ async fn the_broker_restarts_in_the_middle_of_a_job() {
                 }
             }
         };
-        let Fleet { bench, broker, aws, sockets } = &mut fleet;
+        let Fleet { bench, broker, aws, sockets, version } = &mut fleet;
         let (port, broker) = (broker.port, std::cell::RefCell::new(broker));
         let s3 = HostConnector::trusting_pem(bench.server.ca_pem().unwrap()).unwrap();
-        let account = Account { scheme: Scheme::Https, host: "localhost", port, client_id: THING, login: None };
-        let mut outgoing = [0; 256];
-        let mut dialled = online::broker(sockets, account, &mut outgoing);
+        let account = Account::tls("localhost", THING).port(port);
+        let mut memory = vec![0; online::BROKER_MEMORY];
+        let mut dialled = online::broker(sockets, account, &mut memory).version(*version);
         let serve = online::serve(&device, &mut dialled, &s3, online::limits(), conversation, &mut on);
         let disturb = async {
             restarted.notified().await;
@@ -221,7 +241,8 @@ async fn what_the_service_ends_is_stopped() {
             tokio::time::sleep(Duration::from_millis(300)).await;
         };
         let device = fleet.bench.device().unwrap();
-        live(&fleet.bench, &device, (&fleet.broker, THING), &fleet.sockets, conversation, done, &mut on).await;
+        live(&fleet.bench, &device, (&fleet.broker, THING, fleet.version), &fleet.sockets, conversation, done, &mut on)
+            .await;
         assert_eq!(fleet.aws.finals("a"), Vec::<String>::new(), "{status}");
         if status != "deleted" {
             assert_eq!(fleet.aws.with(|service| service.job("a").unwrap().status), status);
@@ -250,8 +271,17 @@ async fn a_self_test_that_hangs_is_told() {
 /// IoTConnect's conversation over the same broker, restarted in the middle.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_ota_of_iotconnect() {
+    ota_of_iotconnect(MqttVersion::V5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ota_of_iotconnect_over_mqtt_3() {
+    ota_of_iotconnect(MqttVersion::V3_1_1).await;
+}
+
+async fn ota_of_iotconnect(version: MqttVersion) {
     let bench = Bench::new(2).await.unwrap();
-    let url = bench.publish(bench.image(version(1, 1), SIZE)).await.unwrap();
+    let url = bench.publish(bench.image(NEW, SIZE)).await.unwrap();
     let broker = Mosquitto::start().unwrap();
     let sockets = broker.connector(THING).unwrap();
     let cloud = IotConnect::with(THING, broker.options("iotconnect").unwrap()).await;
@@ -264,11 +294,52 @@ async fn an_ota_of_iotconnect() {
         }
     };
     let talk = || IotConnectCloud::<8>::new(IotConversation::new(cloud.topics()));
-    live(&bench, &device, (&broker, THING), &sockets, talk, reported.notified(), &mut on).await;
+    live(&bench, &device, (&broker, THING, version), &sockets, talk, reported.notified(), &mut on).await;
     cloud.ended().await;
     let finals: Vec<_> = cloud.acks().into_iter().filter(|ack| !ack.contains(r#""st":2"#)).collect();
     assert_eq!(finals, [sprag_tests::bench::ack(3, "1.1.0 runs and is confirmed")]);
     assert_eq!(device.reset().unwrap().running, NEW);
+}
+
+/// A message that is larger than the device's memory: kept back by the broker where MQTT 5 lets it know the size, else skipped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_larger_than_the_memory_is_never_cut_short() {
+    let mosquitto = Mosquitto::start().unwrap();
+    let sockets = mosquitto.connector(THING).unwrap();
+    let account = Account::tls("localhost", THING).port(mosquitto.port);
+    for version in [MqttVersion::V5, MqttVersion::V3_1_1] {
+        let (mut incoming, mut outgoing) = ([0; 1024], [0; 256]);
+        let mut broker = MqttBroker::new(&sockets, account, &mut incoming, &mut outgoing).version(version);
+        let mut client = broker.connect().await.unwrap();
+        client.subscribe("t/#").await.unwrap();
+        // All three go through the outgoing memory, or around it: 200 bytes, 3,000 and as much as fits.
+        let properties = usize::from(version == MqttVersion::V5);
+        let fits = 1024 - 3 - 2 - "t/fits".len() - 2 - properties;
+        for (topic, length) in [("t/small", 200), ("t/large", 3_000), ("t/fits", fits)] {
+            client.publish(topic, &vec![b'x'; length]).await.unwrap();
+        }
+        let (mut arrived, mut acknowledged) = (Vec::new(), 0);
+        while acknowledged < 4 || !arrived.contains(&("t/fits".to_owned(), fits)) {
+            let receive = async {
+                client.ready().await.unwrap();
+                client.receive().await.unwrap()
+            };
+            match tokio::time::timeout(PATIENCE, receive).await.unwrap() {
+                Incoming::Message { topic, payload } => {
+                    assert!(payload.iter().all(|byte| *byte == b'x'));
+                    arrived.push((topic.to_owned(), payload.len()));
+                }
+                Incoming::TooLarge { needed } => arrived.push(("too large".to_owned(), needed)),
+                Incoming::Acknowledged => acknowledged += 1,
+                Incoming::Alive => {}
+            }
+        }
+        let mut expected = vec![("t/small".to_owned(), 200), ("t/fits".to_owned(), fits)];
+        if version == MqttVersion::V3_1_1 {
+            expected.insert(1, ("too large".to_owned(), 3_000 + 3 + 2 + "t/large".len() + 2));
+        }
+        assert_eq!(arrived, expected, "{version:?}");
+    }
 }
 
 /// Without a certificate the broker does not let a device in; it keeps asking, with growing waits.
@@ -288,6 +359,6 @@ async fn nobody_comes_in_without_a_certificate() {
     };
     let device = fleet.bench.device().unwrap();
     let sockets = fleet.broker.anonymous().unwrap();
-    live(&fleet.bench, &device, (&fleet.broker, THING), &sockets, conversation, done, &mut on).await;
+    live(&fleet.bench, &device, (&fleet.broker, THING, fleet.version), &sockets, conversation, done, &mut on).await;
     assert_eq!(fleet.aws.asked("start-next"), 0);
 }

@@ -21,7 +21,7 @@ const TARGET: &str = "thumbv7em-none-eabihf";
 /// What `tests/bare-metal` is to hold: layers 0 to 2, and a handler that keeps panics apart.
 const FEATURES: &str = "panics,job-iotconnect-21,job-iotconnect-20,job-aws-jobs,job-afr-ota,job-ota-update,\
     job-iotconnect-conversation,job-aws-conversation,job-display,fetch,flash,verify-mcuboot,verify-esp-idf,verify-raw,\
-    boot-mcuboot,boot-xip,boot-cypress,boot-esp-idf,boot-embassy,update,key-elsewhere";
+    boot-mcuboot,boot-xip,boot-cypress,boot-esp-idf,boot-embassy,update,key-elsewhere,mqtt";
 
 /// Functions stay apart, and calls direct: no folding of equal ones, no outlining of equal pieces.
 const FLAGS: &str = "-Clink-arg=--icf=none -Cllvm-args=-enable-machine-outliner=never";

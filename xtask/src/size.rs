@@ -37,7 +37,9 @@ const ROWS: &[Row] = &[
          job-aws-conversation,job-display",
     ),
     (HTTP, "fetch"),
-    ("sprag-fetch: HTTP and TLS 1.3", "fetch-tls"),
+    ("sprag-fetch: HTTP, minimal profile", "fetch-minimal"),
+    (TLS, "fetch-tls"),
+    (TLS_P256, "fetch-tls-p256"),
     ("beside it, `edge-http`: HTTP, no resuming", "edge"),
     ("sprag-flash: slot writer and journal", "flash"),
     ("sprag-flash: the journal alone, one `put` and one `get`", "journal"),
@@ -54,8 +56,10 @@ const ROWS: &[Row] = &[
     ("sprag-boot: ESP-IDF", "boot-esp-idf"),
     ("sprag-boot: embassy-boot", "boot-embassy"),
     (SIX_CRATES, "update,key-elsewhere"),
+    (MINIMAL, "update-minimal,key-elsewhere"),
     ("sprag: the same with `salty`", "update,key-salty"),
     ("sprag: the same with `p256`", "update,key-p256"),
+    (MQTT_CLIENT, "mqtt"),
     ("beside it, `reqwless` into embassy-boot's updater: no job, no resuming, no verifying, no report", "peer"),
 ];
 
@@ -71,14 +75,22 @@ const COMPACT_SHA2: &str = r#"--cfg sha2_backend="soft" --cfg sha2_backend_soft=
 
 /// The limits for `.text` on a Cortex-M4, in bytes: a name, the row, the row that is subtracted from it, and the limit.
 const BUDGETS: &[(&str, &str, Option<&str>, u64)] = &[
-    ("six crates, HTTP, MCUboot's swaps", SIX_CRATES, None, 42_000),
-    ("TLS with RSA and P-384, on top of HTTP", "sprag-fetch: HTTP and TLS 1.3", Some(HTTP), 95_000),
+    ("six crates, every feature of the row", SIX_CRATES, None, 42_000),
+    ("six crates, minimal profile", MINIMAL, None, 34_000),
+    ("MQTT client", MQTT_CLIENT, None, 15_000),
+    ("TLS with P-256 alone, on top of HTTP", TLS_P256, Some(HTTP), 70_000),
+    ("TLS with RSA and P-384, on top of HTTP", TLS, Some(HTTP), 95_000),
+    ("MQTT client, TCP", MQTT_CLIENT, None, 15_000),
 ];
 /// The limits for the firmware of the NUCLEO-H563ZI, in bytes of flash and of static RAM.
 const FIRMWARE_BUDGETS: [(&str, u64); 2] = [("H563 firmware, flash", 290_000), ("H563 firmware, static RAM", 72_000)];
 
 const SIX_CRATES: &str = "sprag: `iotconnect-2.1`, HTTP, MCUboot's swaps, a key's arithmetic elsewhere";
+const MINIMAL: &str = "sprag: the same, minimal profile";
+const TLS: &str = "sprag-fetch: HTTP and TLS 1.3";
+const TLS_P256: &str = "sprag-fetch: HTTP and TLS 1.3, P-256 alone";
 const HTTP: &str = "sprag-fetch: HTTP";
+const MQTT_CLIENT: &str = "sprag: the MQTT client over TCP, MQTT 3.1.1 and 5";
 
 /// Sizes by target and row.
 type Sizes = BTreeMap<(String, String), Sections>;
@@ -94,6 +106,9 @@ pub(crate) struct Args {
     /// Say what has changed against the baseline
     #[arg(long)]
     compare: bool,
+    /// Measure only the rows whose features contain this text
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["save", "json"])]
+    row: Option<String>,
     /// Build the firmware of the NUCLEO-H563ZI as well, and print a JSON object as the last line: the sizes of all rows, and each
     /// budget with its name, `bytes` and `budget`
     #[arg(long)]
@@ -114,7 +129,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         _ => Baseline::Leave,
     };
     let workspace = Workspace::find();
-    let (note, sizes) = measure_all(&workspace, baseline)?;
+    let (note, sizes) = measure_all(&workspace, baseline, args.row.as_deref().unwrap_or_default())?;
     if let Some(grown) = note.strip_prefix("GROWN: ") {
         println!("grown by more than {TOLERATED_PERCENT} %: {grown}");
     }
@@ -151,11 +166,11 @@ fn json(sizes: &Sizes, firmware: Sections) -> Result<String> {
 
 /// Measures, prints a table for each target and returns what is worth a line in the summary.
 pub(crate) fn measure(workspace: &Workspace, baseline: Baseline) -> Result<String> {
-    measure_all(workspace, baseline).map(|(note, _)| note)
+    measure_all(workspace, baseline, "").map(|(note, _)| note)
 }
 
-/// As [`measure`], and the size of each row by target and name.
-fn measure_all(workspace: &Workspace, baseline: Baseline) -> Result<(String, Sizes)> {
+/// As [`measure`], for the rows whose features contain `part`; and the size of each by target and name.
+fn measure_all(workspace: &Workspace, baseline: Baseline, part: &str) -> Result<(String, Sizes)> {
     let file = workspace.root.join("tests/bare-metal/size.tsv");
     let known = match baseline {
         Baseline::Compare => {
@@ -166,7 +181,7 @@ fn measure_all(workspace: &Workspace, baseline: Baseline) -> Result<(String, Siz
     let mut targets = Vec::new();
     for (target, own) in TARGETS {
         let found = BareMetal::find_or_install(workspace, target).with_context(|| toolchain::none_for(target))?;
-        targets.push((target, found, ROWS.iter().chain(own)));
+        targets.push((target, found, ROWS.iter().chain(own).filter(|(_, features)| features.contains(part))));
     }
     // Linking such a program keeps one core busy, and each target has a folder of its own: both at a time.
     let sizes: Vec<Result<Vec<Sections>>> = thread::scope(|scope| {

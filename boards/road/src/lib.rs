@@ -4,9 +4,9 @@
 //! A board gives what only it can know, [`Board`]; what names a site or is a secret comes from the environment of the build,
 //! [`Settings`]. Everything that the road remembers lies in the flash, so that a reset at any point is no harm.
 #![no_std]
+#![forbid(unsafe_code)]
 
 mod cloud;
-mod memory;
 mod pem;
 mod random;
 mod settings;
@@ -26,13 +26,12 @@ use sprag::Updater;
 use sprag::boot::BootControl;
 use sprag::fetch::{Fetcher, READ_BUFFER_FULL, RetryPolicy, Tls, TlsConnector, Trust, WRITE_BUFFER_MIN};
 use sprag::flash::{FlashGeometry, Journal, Sectors, SlotWriter};
-use sprag::mqtt::{self, Agent, Cloud, Event, Limits, Reset, RustMqtt};
+use sprag::mqtt::{self, Agent, Cloud, Event, Limits, MqttBroker, Reset};
 use sprag::verify::{Format, Policy, Version};
 
 pub use cloud::{aws, iotconnect};
 pub use settings::{BadSetting, Broker, Device, PublicKey, Settings, Wifi};
 
-use memory::Memory;
 use random::Shared;
 
 /// How long a new image may take to show that it works: to pass its self-test, and to reach the broker. Without the broker
@@ -96,7 +95,7 @@ pub struct Buffers {
     record: [u8; 512],
     /// The longest job document that is taken.
     document: [u8; 4096],
-    /// One MQTT packet, taken apart.
+    /// The longest MQTT packet that is taken.
     message: [u8; 5120],
     outgoing: [u8; 256],
     topic: [u8; 256],
@@ -203,8 +202,7 @@ where
     let server_sessions = pin!(to_server.sessions(Shared(&random), read_server, &mut buffers.write_server));
 
     let connector = TlsConnector::new(&to_broker, broker_sessions);
-    let memory = Memory::new(&mut buffers.message);
-    let mut broker = RustMqtt::new(connector, settings.account(), memory, Memory::release, &mut buffers.outgoing);
+    let mut broker = MqttBroker::new(connector, settings.account(), &mut buffers.message, &mut buffers.outgoing);
 
     let retry = RetryPolicy { seed, ..RetryPolicy::default() };
     let fetch = Fetcher::new(TlsConnector::new(&to_server, server_sessions), board.delay.clone()).retry(retry);

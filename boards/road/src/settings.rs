@@ -164,7 +164,14 @@ impl Settings {
     /// How to come to the broker.
     pub fn account(&self) -> Account<'static> {
         let Broker { scheme, host, port } = self.broker;
-        Account { scheme, host, port, client_id: self.thing, login: self.login }
+        let account = match scheme {
+            Scheme::Https => Account::tls(host, self.thing),
+            Scheme::Http => Account::plain(host, self.thing),
+        };
+        match self.login {
+            Some((user_name, password)) => account.port(port).login(user_name, password),
+            None => account.port(port),
+        }
     }
 }
 

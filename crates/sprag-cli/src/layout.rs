@@ -169,7 +169,7 @@ impl Layout {
 /// `regions_end`.
 pub(crate) fn capacity_of(regions_end: u32, geometry: FlashGeometry, bytes: u64) -> anyhow::Result<u32> {
     ensure!(bytes >= regions_end.into(), "{bytes} bytes, but the layout's regions reach to {regions_end}");
-    let capacity = u32::try_from(bytes).context("more than 4 GiB")?;
+    let capacity = u32::try_from(bytes).ok().context("more than 4 GiB")?;
     let sector = geometry.erase_size;
     ensure!(capacity.is_multiple_of(sector), "no whole number of sectors of {sector} bytes");
     Ok(capacity)

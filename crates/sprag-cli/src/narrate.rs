@@ -126,6 +126,9 @@ impl<W: Write> Narrator<W> {
             sprag::Event::Fetch(sprag::fetch::Event::Refused { status, code }) => {
                 self.line(format!("  the server refuses the URL: {status} {code}").trim_end());
             }
+            sprag::Event::Fetch(sprag::fetch::Event::OtherRegion { region }) => {
+                self.line(&format!("  the bucket is in {region}: the URL must name that region"));
+            }
             sprag::Event::Fetch(sprag::fetch::Event::Retrying { reason, after_ms, .. }) if *after_ms > 0 => {
                 self.line(&format!("  {reason}: trying again in {after_ms} ms"));
             }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use embedded_hal_async::delay::DelayNs;
 use embedded_io_adapters::tokio_1::FromTokio;
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
@@ -250,18 +250,25 @@ fn store(pem: &str) -> anyhow::Result<RootCertStore> {
     Ok(roots)
 }
 
-/// The certificates in the PEM file `cacert`, at least one; without a file, those that the system trusts.
+/// The certificates in the file `cacert`, at least one, in PEM or one in DER; without a file, those that the system trusts.
 ///
 /// # Errors
 /// The file can't be read or holds no certificate.
 pub fn roots(cacert: Option<&Path>) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let Some(path) = cacert else { return Ok(rustls_native_certs::load_native_certs().certs) };
-    let pem = std::fs::read(path).with_context(|| format!("{}", path.display()))?;
-    let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
-    let certificates = certificates.with_context(|| format!("{}", path.display()))?;
-    if certificates.is_empty() {
-        bail!("{}: no PEM certificate in it", path.display());
+    let bytes = std::fs::read(path).with_context(|| format!("{}", path.display()))?;
+    certificates(&bytes).with_context(|| format!("{}", path.display()))
+}
+
+/// The certificates in a file's bytes: PEM, also behind a byte order mark, or one in DER.
+fn certificates(bytes: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    // An ASN.1 SEQUENCE with a length of two bytes.
+    if bytes.starts_with(&[0x30, 0x82]) {
+        return Ok(vec![CertificateDer::from(bytes.to_vec())]);
     }
+    let pem = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>()?;
+    ensure!(!certificates.is_empty(), "no certificate in PEM or DER in it");
     Ok(certificates)
 }
 
@@ -406,6 +413,29 @@ mod tests {
 
     fn addresses(list: &[&str]) -> Vec<SocketAddr> {
         list.iter().map(|address| SocketAddr::new(address.parse().expect("an address"), 1)).collect()
+    }
+
+    /// Every form in which people have their certificates gives all of them.
+    #[test]
+    fn certificates_are_read_in_each_form() {
+        let made: Vec<_> = ["a", "b"]
+            .map(|name| rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate").cert)
+            .into();
+        let pem: String = made.iter().map(rcgen::Certificate::pem).collect();
+        let der: Vec<_> = made.iter().map(|made| made.der().clone()).collect();
+        for (what, text) in [
+            ("plain", pem.clone()),
+            ("BOM", format!("\u{feff}{pem}")),
+            ("CRLF", pem.replace('\n', "\r\n")),
+            ("BOM and CRLF", format!("\u{feff}{}", pem.replace('\n', "\r\n"))),
+            ("text before", format!("\u{feff}# our servers\n{pem}")),
+        ] {
+            assert_eq!(certificates(text.as_bytes()).expect(what), der, "{what}");
+        }
+        assert_eq!(certificates(&der[0]).expect("DER"), der[..1]);
+        for none in [&b""[..], b"\xEF\xBB\xBF", b"no certificate"] {
+            certificates(none).unwrap_err();
+        }
     }
 
     #[test]

@@ -3,12 +3,10 @@
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::pending;
-use std::num::NonZeroU32;
 use std::time::Instant;
 
 use anyhow::{anyhow, bail};
-use rust_mqtt::buffer::AllocBuffer;
-use sprag::mqtt::{Account, Agent, Broker, Buffers, Cloud, Event, Limits, Reset, RustMqtt, Waits};
+use sprag::mqtt::{Account, Agent, Broker, Buffers, Cloud, Event, Limits, MqttBroker, Reset, Waits};
 use tokio::sync::Notify;
 
 use crate::device::{Device, Happening, SelfTest, version};
@@ -16,16 +14,18 @@ use crate::net::{HostConnector, TokioDelay};
 
 /// The longest job document that is taken.
 const DOCUMENT: usize = 32 * 1024;
-/// The longest packet, with the topic and all.
-const PACKET: NonZeroU32 = NonZeroU32::new(40 * 1024).unwrap();
+/// The memory of the MQTT client, in bytes: for the longest packet that is sent at once, and the longest that is taken.
+pub const BROKER_MEMORY: usize = OUTGOING + 40 * 1024;
+const OUTGOING: usize = 256;
 
-/// A broker that is dialled with `rust-mqtt`. `outgoing` is the buffer that packets are put together in.
+/// Returns a broker that is dialled through `connector`. `memory` has [`BROKER_MEMORY`] bytes.
 pub fn broker<'a>(
     connector: &'a HostConnector,
     account: Account<'a>,
-    outgoing: &'a mut [u8],
-) -> RustMqtt<'a, &'a HostConnector, AllocBuffer> {
-    RustMqtt::new(connector, account, AllocBuffer, |_| {}, outgoing).message_max(PACKET)
+    memory: &'a mut [u8],
+) -> MqttBroker<'a, &'a HostConnector> {
+    let (outgoing, incoming) = memory.split_at_mut(OUTGOING.min(memory.len()));
+    MqttBroker::new(connector, account, incoming, outgoing)
 }
 
 /// Limits for a host, whose broker is near: patience for seconds, not for minutes.

@@ -48,7 +48,8 @@ impl Tally {
             sprag::fetch::Event::Redirected { .. } => self.redirects += 1,
             sprag::fetch::Event::Refused { code, .. } => code.as_str().clone_into(&mut self.refusal),
             sprag::fetch::Event::OtherRegion { region } => {
-                self.refusal = format!("{} the bucket is in {region}", self.refusal).trim_start().to_owned();
+                let separator = if self.refusal.is_empty() { "" } else { ", " };
+                self.refusal += &format!("{separator}the bucket is in {region}");
             }
             sprag::fetch::Event::Skipping { bytes } => self.bytes += bytes,
             _ => {}

@@ -171,6 +171,21 @@ async fn every_scenario_ends_as_it_should() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// S3's redirect to another region is told with its code and the region.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_in_another_region_is_named() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let objects = BTreeMap::from([("v1/app.bin".to_owned(), bytes(7, 1_000))]);
+    let scenario = Scenario::named("wrong-region").expect("a scenario of that name");
+    let address = "127.0.0.1:0".parse().expect("an address");
+    let server = FaultServer::start(address, scenario, objects, |_| {}).await.expect("a port");
+    let mut command = sprag(["fetch", &server.url("v1/app.bin")]);
+    command.arg("-o").arg(dir.path().join("app.bin"));
+    let ran = tokio::task::spawn_blocking(move || Ran::of(&mut command)).await.expect("a run");
+    let said = "301 (PermanentRedirect, the bucket is in ";
+    assert!(ran.code == Some(1) && ran.stderr.contains(said), "{}", ran.stderr);
+}
+
 #[test]
 fn every_scenario_has_a_row_and_a_description() {
     let rows: BTreeSet<_> = ROWS.iter().map(|row| row.scenario).collect();

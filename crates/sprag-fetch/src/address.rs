@@ -1,13 +1,20 @@
 //! IP addresses in the place of a host name.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+#[cfg(feature = "ipv6")]
+use core::net::Ipv6Addr;
+use core::net::{IpAddr, Ipv4Addr};
 
-/// The address that a host is, if it is one and no name.
+/// Returns the address that a host is, if it is one and no name. Without the feature `ipv6`, it is no IPv6 address: no URL has
+/// one.
 pub(crate) fn parse(host: &str) -> Option<IpAddr> {
-    host.parse::<Ipv4Addr>().map(IpAddr::V4).ok().or_else(|| ipv6(host).map(IpAddr::V6))
+    let address = host.parse::<Ipv4Addr>().map(IpAddr::V4).ok();
+    #[cfg(feature = "ipv6")]
+    let address = address.or_else(|| ipv6(host).map(IpAddr::V6));
+    address
 }
 
 /// RFC 4291, section 2.2. `core` has a parser, whose own copies the compiler can't tell from some that panic.
+#[cfg(feature = "ipv6")]
 pub(crate) fn ipv6(text: &str) -> Option<Ipv6Addr> {
     if text == "::" {
         return Some(Ipv6Addr::UNSPECIFIED);
@@ -57,6 +64,7 @@ pub(crate) fn ipv6(text: &str) -> Option<Ipv6Addr> {
     Some(Ipv6Addr::from(address))
 }
 
+#[cfg(feature = "ipv6")]
 fn hexadecimal(digits: &[u8]) -> Option<u16> {
     let value = |sum: u16, digit: &u8| {
         let digit = char::from(*digit).to_digit(16).and_then(|digit| u16::try_from(digit).ok())?;
@@ -65,7 +73,7 @@ fn hexadecimal(digits: &[u8]) -> Option<u16> {
     digits.iter().try_fold(0, value).filter(|_| (1..=4).contains(&digits.len()))
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "ipv6"))]
 mod tests {
     extern crate std;
 

@@ -41,6 +41,11 @@ impl Chunked {
         Self { state: State::Size(0), size: 0, skipped: 0 }
     }
 
+    /// Returns the decoder of an answer's body, if it is in chunks.
+    pub(crate) fn of(is_chunked: bool) -> Option<Self> {
+        is_chunked.then(Self::new)
+    }
+
     /// Whether the last chunk and the trailer have been seen.
     pub(crate) fn is_done(&self) -> bool {
         self.state == State::Done

@@ -9,11 +9,12 @@ use embassy_futures::select::{Either, select};
 use embedded_hal_async::delay::DelayNs;
 use embedded_io_async::{Error as _, ErrorKind, Read, Write};
 
+use crate::buffer::move_to;
 use crate::chunked::{Chunked, Malformed};
 use crate::connector::Connector;
 use crate::error::{Error, Waiting};
 use crate::pace::Pace;
-use crate::redirect::{self, Redirect};
+use crate::redirect::Redirect;
 use crate::request::{ByteRange, Request};
 use crate::response::{CodeScanner, ErrorCode, Head, HeadParser, Region};
 use crate::retry::{Decision, Retry, RetryPolicy};
@@ -42,7 +43,8 @@ pub struct Limits {
     pub behind_ms: u32,
     /// The head of an answer, all header lines and interim answers included, in bytes.
     pub head_bytes: u32,
-    /// Redirects that are followed for one request; 0 for none. The next request begins at the first URL again.
+    /// Redirects that are followed for one request; 0 for none, as without the feature `redirects`. The next request begins at
+    /// the first URL again.
     pub redirects: u8,
 }
 
@@ -263,7 +265,7 @@ impl Body {
         let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(data);
         if skipped > 0 {
             self.skip = self.skip.saturating_sub(u64::try_from(skipped).unwrap_or(u64::MAX));
-            redirect::move_to(buf, skipped..data, 0);
+            move_to(buf, skipped..data, 0);
         }
         let data = data.saturating_sub(skipped);
         let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(data);
@@ -368,6 +370,9 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
                 }
                 Answer::Elsewhere { status, location } => (status, location),
             };
+            if cfg!(not(feature = "redirects")) {
+                return Err(AnswerError::RedirectsNotBuiltIn.into());
+            }
             if hops == self.settings.limits.redirects {
                 return Err(AnswerError::TooManyRedirects.into());
             }
@@ -475,13 +480,13 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
         let mut parser = HeadParser::new(limits.head_bytes);
         let body = receive_head(connection, self.delay, limits, &mut parser, scratch, events).await?;
 
-        let (head, location) = (parser.head(), parser.kept());
-        if matches!(head.status, 301 | 302 | 303 | 307 | 308) && location > 0 {
-            let location = kept..kept.saturating_add(location);
+        let head = parser.head();
+        if matches!(head.status, 301 | 302 | 303 | 307 | 308) && parser.has_location() {
+            let location = kept..kept.saturating_add(parser.kept());
             return Ok(Answer::Elsewhere { status: head.status, location });
         }
         let early = body.len();
-        redirect::move_to(buf, body.start.saturating_add(kept)..body.end.saturating_add(kept), 0);
+        move_to(buf, body.start.saturating_add(kept)..body.end.saturating_add(kept), 0);
         match self.session.accept(range, head, self.settings.range_ignored) {
             Ok(Span { skip, length, .. }) => {
                 if !self.session.is_pinned() {
@@ -490,7 +495,7 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
                 if skip > 0 {
                     events(Event::Skipping { bytes: skip });
                 }
-                let chunked = head.chunked.then(Chunked::new);
+                let chunked = Chunked::of(head.chunked);
                 // What was found elsewhere is not remembered: the next request goes to the first URL.
                 let close_after = head.close || redirect.is_elsewhere();
                 Ok(Answer::Body(Body { skip, left: length, chunked, close_after }, early))
@@ -598,7 +603,7 @@ async fn receive_code<T: Read, E>(
     let length = head.content_length.and_then(|length| u32::try_from(length).ok());
     let mut left = length.unwrap_or(ERROR_BODY_MAX).min(ERROR_BODY_MAX);
     let all = pin!(async {
-        let (mut scanner, mut chunked) = (CodeScanner::default(), head.chunked.then(Chunked::new));
+        let (mut scanner, mut chunked) = (CodeScanner::default(), Chunked::of(head.chunked));
         loop {
             let data = match &mut chunked {
                 Some(chunked) => chunked.decode(buf, count).map_err(|Malformed| AnswerError::Chunks)?,

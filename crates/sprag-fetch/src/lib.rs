@@ -14,8 +14,11 @@
 
 mod address;
 mod backoff;
+mod buffer;
+#[cfg_attr(not(feature = "chunked"), path = "chunked/none.rs")]
 mod chunked;
 mod connector;
+#[cfg(feature = "retry-after-date")]
 mod date;
 mod download;
 mod error;
@@ -24,6 +27,7 @@ mod error;
 pub mod fuzzing;
 mod image;
 mod pace;
+#[cfg_attr(not(feature = "redirects"), path = "redirect/none.rs")]
 mod redirect;
 mod request;
 mod response;

@@ -2,6 +2,7 @@
 
 use core::ops::Range;
 
+use crate::buffer::move_to;
 use crate::session::AnswerError;
 use crate::url::{self, HOST_MAX, Scheme, Url, check_bytes};
 
@@ -227,15 +228,6 @@ pub(crate) mod judge {
             }
         }
         output.concat()
-    }
-}
-
-/// Moves a part of the buffer towards its front.
-pub(crate) fn move_to(buf: &mut [u8], part: Range<usize>, at: usize) {
-    if let Some(room) = buf.get_mut(at..part.end)
-        && let Some(start) = part.start.checked_sub(at).filter(|start| *start <= room.len())
-    {
-        room.copy_within(start.., 0);
     }
 }
 

@@ -148,6 +148,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(feature = "ipv6"), ignore = "needs the feature `ipv6`")]
     fn what_is_asked_for_and_of_whom() {
         let open = ByteRange { first: 0, last: None };
         for (url, expected) in [

@@ -5,6 +5,7 @@
 use core::fmt;
 use core::num::NonZeroU32;
 
+#[cfg(feature = "retry-after-date")]
 use crate::date;
 
 /// The longest ETag that is kept, quotes included: room for a SHA-256 in hex with a prefix. S3's are at most 42 bytes long,
@@ -92,6 +93,7 @@ enum Header {
     ContentEncoding,
     ContentLength,
     ContentRange,
+    #[cfg(feature = "retry-after-date")]
     Date,
     Etag,
     Location,
@@ -101,11 +103,12 @@ enum Header {
 
 impl Header {
     fn named(name: &[u8]) -> Option<Self> {
-        const KNOWN: [(&str, Header); 10] = [
+        const KNOWN: &[(&str, Header)] = &[
             ("connection", Header::Connection),
             ("content-encoding", Header::ContentEncoding),
             ("content-length", Header::ContentLength),
             ("content-range", Header::ContentRange),
+            #[cfg(feature = "retry-after-date")]
             ("date", Header::Date),
             ("etag", Header::Etag),
             ("location", Header::Location),
@@ -144,10 +147,14 @@ pub(crate) struct HeadParser {
     http_1_0: bool,
     keep_alive: bool,
     kept: usize,
+    has_location: bool,
     /// There was white space behind what is kept.
     gap: bool,
-    /// `Date`, and `Retry-After` where it is one, in seconds since 1970.
+    /// `Date`, in seconds since 1970.
+    #[cfg(feature = "retry-after-date")]
     now: Option<u32>,
+    /// `Retry-After` where it is a date, in seconds since 1970.
+    #[cfg(feature = "retry-after-date")]
     retry_at: Option<u32>,
     left: u32,
 }
@@ -163,8 +170,11 @@ impl HeadParser {
             http_1_0: false,
             keep_alive: false,
             kept: 0,
+            has_location: false,
             gap: false,
+            #[cfg(feature = "retry-after-date")]
             now: None,
+            #[cfg(feature = "retry-after-date")]
             retry_at: None,
             left: limit,
         }
@@ -178,7 +188,7 @@ impl HeadParser {
         for at in self.kept..end {
             let Some(&byte) = buf.get(at) else { break };
             self.left = self.left.checked_sub(1).ok_or(HeadError::TooLong)?;
-            if matches!(self.state, State::Value(Header::Location)) {
+            if cfg!(feature = "redirects") && matches!(self.state, State::Value(Header::Location)) {
                 if matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
                     self.gap = self.kept > 0;
                 } else if let Some(place) = buf.get_mut(self.kept) {
@@ -194,6 +204,7 @@ impl HeadParser {
                 }
                 self.head.close |= self.http_1_0 && !self.keep_alive;
                 // By the server's own clock: there is no other.
+                #[cfg(feature = "retry-after-date")]
                 if let (Some(now), Some(retry_at)) = (self.now, self.retry_at) {
                     self.head.retry_after = NonZeroU32::new(retry_at.saturating_sub(now));
                 }
@@ -211,6 +222,11 @@ impl HeadParser {
     /// How many bytes of the value of `Location` stand at the front of the buffer: none are to be read over them.
     pub(crate) fn kept(&self) -> usize {
         self.kept
+    }
+
+    /// Returns whether there is a `Location` with a value.
+    pub(crate) fn has_location(&self) -> bool {
+        self.has_location
     }
 
     /// `true` when this byte ended the head.
@@ -245,7 +261,7 @@ impl HeadParser {
             (State::Name, _) => self.named(byte),
             (State::Value(header), b'\n') => State::LineEnd(Some(header)),
             // Moved to the front of the caller's buffer instead: see `feed`.
-            (State::Value(Header::Location), _) => State::Value(Header::Location),
+            (State::Value(Header::Location), _) if cfg!(feature = "redirects") => State::Value(Header::Location),
             (State::Value(header), _) => {
                 self.value_byte(byte);
                 State::Value(header)
@@ -320,7 +336,7 @@ impl HeadParser {
                     }
                 }
             }
-            Header::Location => {}
+            Header::Location => self.has_location = self.kept > 0 || too_long || !value.is_empty(),
             Header::ContentLength => once(&mut self.head.content_length, number(plain(value)?))?,
             Header::ContentRange => {
                 let (unit, range) = plain(value)?.split_first_chunk::<6>().ok_or(HeadError::Malformed)?;
@@ -348,11 +364,15 @@ impl HeadParser {
                 let region = core::str::from_utf8(value).ok().filter(|region| region.bytes().all(|byte| part(&byte)));
                 self.head.region = region.and_then(|region| Region::try_from(region).ok()).unwrap_or_default();
             }
+            #[cfg(feature = "retry-after-date")]
             Header::Date => self.now = date::seconds(value),
             Header::RetryAfter => {
                 self.head.retry_after =
                     number(value).and_then(|seconds| NonZeroU32::new(u32::try_from(seconds).unwrap_or(u32::MAX)));
-                self.retry_at = date::seconds(value);
+                #[cfg(feature = "retry-after-date")]
+                {
+                    self.retry_at = date::seconds(value);
+                }
             }
         }
         Ok(())
@@ -505,6 +525,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(feature = "retry-after-date"), ignore = "needs the feature `retry-after-date`")]
     fn agreeing_duplicates_and_other_forms_are_fine() {
         let (head, _) = parse(
             "HTTP/1.1 503 Slow Down\nRetry-After: 7\ncontent-length: 3\ncontent-length: 3\nConnection: Keep-Alive, Close\n\n",
@@ -667,6 +688,7 @@ mod tests {
 
     /// However its bytes arrive, the location ends up at the front of the buffer, and nothing else is read over it.
     #[test]
+    #[cfg_attr(not(feature = "redirects"), ignore = "needs the feature `redirects`")]
     fn the_location_is_moved_to_the_front() {
         let answer = "HTTP/1.1 307 Temporary Redirect\r\nX: y\r\nLocation:  https://h/a?b=1 \r\nETag: \"x\"\r\n\r\n";
         for piece in 1..answer.len() {

@@ -115,6 +115,9 @@ impl Session {
         if head.encoded {
             return Err(AnswerError::Encoded);
         }
+        if cfg!(not(feature = "chunked")) && head.chunked {
+            return Err(AnswerError::ChunkedNotBuiltIn);
+        }
         if let (Some(pinned), Some(now)) = (&self.etag, &head.etag)
             && pinned != now
         {
@@ -225,9 +228,13 @@ pub enum AnswerError {
     Encoded,
     /// The chunks of the body are malformed.
     Chunks,
+    /// The body comes in chunks, and this crate was built without its feature `chunked`.
+    ChunkedNotBuiltIn,
     /// The size of the object is not known, and the answer ends with the connection: whether it arrived whole could not be
     /// told.
     NoLength,
+    /// A redirect, and this crate was built without its feature `redirects`.
+    RedirectsNotBuiltIn,
     /// A redirect to something that can't be fetched from.
     BadRedirect,
     /// A redirect from `https` to `http`.
@@ -271,6 +278,8 @@ impl AnswerError {
             Self::WrongRange => "wrong-range",
             Self::Encoded => "body-encoded",
             Self::Chunks => "chunks-malformed",
+            Self::ChunkedNotBuiltIn => "chunked-not-built-in",
+            Self::RedirectsNotBuiltIn => "redirects-not-built-in",
             Self::BadRedirect => "redirect-malformed",
             Self::Downgrade => "redirect-to-http",
             Self::TooManyRedirects => "too-many-redirects",
@@ -301,6 +310,12 @@ impl fmt::Display for AnswerError {
                 f.write_str("the answer's body is compressed, or in another coding that is not undone here")
             }
             Self::Chunks => f.write_str("the chunks of the answer's body are malformed"),
+            Self::ChunkedNotBuiltIn => {
+                f.write_str("the answer's body comes in chunks, which this firmware can't read (feature `chunked`)")
+            }
+            Self::RedirectsNotBuiltIn => {
+                f.write_str("the server redirects, which this firmware does not follow (feature `redirects`)")
+            }
             Self::BadRedirect => f.write_str("the server redirects to something that can't be fetched from"),
             Self::Downgrade => f.write_str("the server redirects from https to http"),
             Self::TooManyRedirects => f.write_str("the server redirects again and again"),
@@ -392,6 +407,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(feature = "chunked"), ignore = "needs the feature `chunked`")]
     fn a_whole_object_is_good_from_its_first_byte_only() {
         let whole = |length| Head { status: 200, content_length: length, ..Head::default() };
         let asked = ByteRange { first: 0, last: Some(9) };

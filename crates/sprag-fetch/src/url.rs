@@ -2,12 +2,15 @@
 
 use core::fmt;
 use core::iter::Peekable;
+#[cfg(feature = "redirects")]
 use core::ops::Range;
 
+#[cfg(feature = "ipv6")]
 use crate::address;
 
 /// The longest host name that the domain name system can carry (RFC 1035, section 2.3.4).
 pub const HOST_MAX: usize = 253;
+#[cfg(any(test, feature = "ipv6"))]
 /// The longest IPv6 address as text: six groups, and an IPv4 address in the place of the last two.
 const IPV6_MAX: usize = 45;
 
@@ -110,6 +113,7 @@ impl<I: Iterator<Item = u8> + Clone> Url<I> {
     }
 }
 
+#[cfg(feature = "redirects")]
 impl<I: ExactSizeIterator> Url<I> {
     /// Where the host, as it stands there, lies in the text, when that ends at `end`.
     pub(crate) fn host_range(&self, end: usize) -> Range<usize> {
@@ -207,23 +211,18 @@ fn scheme(rest: &mut Cursor<'_>, base: Option<Scheme>) -> Result<Scheme, UrlErro
     Ok(base.unwrap_or(if secure { Scheme::Https } else { Scheme::Http }))
 }
 
-/// Steps over the host: how many bytes it has.
+/// Steps over the host and returns its length in bytes, brackets included.
 fn host_length(rest: &mut Cursor<'_>) -> Result<usize, UrlError> {
-    let bracketed = rest.peek() == Some(b'[');
-    if bracketed {
-        rest.next();
+    if rest.peek() == Some(b'[') {
+        return bracketed_length(rest);
     }
-    let (start, mut literal) = (rest.at, heapless::String::<IPV6_MAX>::new());
+    let start = rest.at;
     while let Some(byte) = rest.peek() {
-        let part = match byte {
-            b']' | b'/' | b'?' => break,
-            b':' if !bracketed => break,
-            b':' => true,
-            b'-' | b'.' | b'_' => !bracketed || byte == b'.',
-            _ => byte.is_ascii_alphanumeric(),
-        };
-        if !part || bracketed && literal.push(char::from(byte)).is_err() {
-            return rest.error(UrlErrorKind::Host);
+        match byte {
+            b':' | b'/' | b'?' => break,
+            b'-' | b'.' | b'_' => {}
+            _ if byte.is_ascii_alphanumeric() => {}
+            _ => return rest.error(UrlErrorKind::Host),
         }
         if rest.at.saturating_sub(start) == HOST_MAX {
             return rest.error(UrlErrorKind::HostTooLong);
@@ -231,10 +230,32 @@ fn host_length(rest: &mut Cursor<'_>) -> Result<usize, UrlError> {
         rest.next();
     }
     let length = rest.at.saturating_sub(start);
-    if bracketed && (rest.next() != Some(b']') || address::ipv6(&literal).is_none()) || length == 0 {
+    if length == 0 { rest.error(UrlErrorKind::Host) } else { Ok(length) }
+}
+
+/// Steps over an IPv6 address in brackets and returns its length in bytes.
+#[cfg(feature = "ipv6")]
+fn bracketed_length(rest: &mut Cursor<'_>) -> Result<usize, UrlError> {
+    rest.next();
+    let mut literal = heapless::String::<IPV6_MAX>::new();
+    while let Some(byte @ (b':' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z')) = rest.peek() {
+        if literal.push(char::from(byte)).is_err() {
+            return rest.error(UrlErrorKind::Host);
+        }
+        rest.next();
+    }
+    if rest.peek().is_some_and(|byte| !matches!(byte, b']' | b'/' | b'?')) {
         return rest.error(UrlErrorKind::Host);
     }
-    Ok(if bracketed { length.saturating_add(2) } else { length })
+    if rest.next() != Some(b']') || address::ipv6(&literal).is_none() {
+        return rest.error(UrlErrorKind::Host);
+    }
+    Ok(literal.len().saturating_add(2))
+}
+
+#[cfg(not(feature = "ipv6"))]
+fn bracketed_length(rest: &mut Cursor<'_>) -> Result<usize, UrlError> {
+    rest.error(UrlErrorKind::Ipv6NotBuiltIn)
 }
 
 fn port(rest: &mut Cursor<'_>) -> Result<Option<u16>, UrlError> {
@@ -282,6 +303,8 @@ pub enum UrlErrorKind {
     Host,
     /// The host is longer than [`HOST_MAX`] bytes.
     HostTooLong,
+    /// The host is an address in brackets, and this crate was built without its feature `ipv6`.
+    Ipv6NotBuiltIn,
     /// The port is not a number from 1 to 65535.
     Port,
     /// It has a fragment (`#…`).
@@ -303,6 +326,7 @@ impl UrlError {
             UrlErrorKind::UserInfo => "url-userinfo",
             UrlErrorKind::Host => "url-host",
             UrlErrorKind::HostTooLong => "url-host-too-long",
+            UrlErrorKind::Ipv6NotBuiltIn => "url-ipv6-not-built-in",
             UrlErrorKind::Port => "url-port",
             UrlErrorKind::Fragment => "url-fragment",
             UrlErrorKind::Byte => "url-byte",
@@ -317,6 +341,7 @@ impl fmt::Display for UrlError {
             UrlErrorKind::UserInfo => "the URL carries a user name",
             UrlErrorKind::Host => "the URL's host is missing or malformed",
             UrlErrorKind::HostTooLong => "the URL's host is longer than 253 bytes",
+            UrlErrorKind::Ipv6NotBuiltIn => "the URL's host is an IPv6 address (feature `ipv6`)",
             UrlErrorKind::Port => "the URL's port is not a number from 1 to 65535",
             UrlErrorKind::Fragment => "the URL has a fragment",
             UrlErrorKind::Byte => "the URL holds a byte that is not printable ASCII",
@@ -347,6 +372,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(feature = "ipv6"), ignore = "needs the feature `ipv6`")]
     fn splits_what_the_field_uses() {
         let good = [
             ("https://h/p?q=%2F%3D&x", Scheme::Https, "h", 443, "/p?q=%2F%3D&x", "h"),
@@ -378,6 +404,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(feature = "ipv6"), ignore = "needs the feature `ipv6`")]
     fn refuses_what_it_could_only_guess_at() {
         use UrlErrorKind::*;
         let bad = [
@@ -405,6 +432,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(feature = "ipv6"), ignore = "needs the feature `ipv6`")]
     fn an_error_says_where() {
         let longest = std::format!("https://[{}]/", "1".repeat(IPV6_MAX + 1));
         for (url, at) in [

@@ -96,6 +96,10 @@ fn cut_or_stalled_at_every_byte_the_object_arrives_whole() {
 
 /// The same in chunks of every size, and behind a redirect.
 #[test]
+#[cfg_attr(
+    not(all(feature = "chunked", feature = "redirects")),
+    ignore = "needs the features `chunked` and `redirects`"
+)]
 fn chunks_and_redirects_change_nothing() {
     let servers: [fn() -> HttpServer; 5] = [
         || HttpServer::new(object()).in_chunks_of(1),
@@ -142,6 +146,7 @@ fn a_server_that_ignores_ranges_is_refused_in_the_middle_or_read_from_its_beginn
 }
 
 #[test]
+#[cfg_attr(not(feature = "redirects"), ignore = "needs the feature `redirects`")]
 fn a_redirect_is_followed_but_never_remembered() {
     let server = HttpServer::new(object()).redirecting_to("http://elsewhere/there");
     let done = download(&server, 10, 64, Session::default());
@@ -154,6 +159,7 @@ fn a_redirect_is_followed_but_never_remembered() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "redirects"), ignore = "needs the feature `redirects`")]
 fn redirects_that_lead_nowhere_end() {
     let refused = |location: &str, buffer| {
         let server = HttpServer::new(object()).redirecting_to(location);
@@ -188,6 +194,7 @@ fn redirects_that_lead_nowhere_end() {
 /// Absolute, relative and absolute again, to a name and to an address: whom it asks for what, with any buffer that the longest
 /// of them fits into, and with the answers in pieces that end anywhere.
 #[test]
+#[cfg_attr(not(all(feature = "ipv6", feature = "redirects")), ignore = "needs the features `ipv6` and `redirects`")]
 fn redirects_lead_from_one_to_the_next() {
     const HOPS: [(&str, &str, &str); 5] = [
         ("/object?X-Amz-Signature=a%2Fb", "http://second.example:81/a?b=%2F", "host"),
@@ -251,6 +258,7 @@ fn a_refusal_is_told_in_the_services_own_word() {
 
 /// What was asked for through TLS is not taken in the clear.
 #[test]
+#[cfg_attr(not(feature = "redirects"), ignore = "needs the feature `redirects`")]
 fn a_redirect_out_of_tls_is_refused() {
     let server = HttpServer::new(object()).redirecting_to("http://elsewhere/there");
     let mut fetcher = Fetcher::new(AnyScheme(server.clone()), Timers);

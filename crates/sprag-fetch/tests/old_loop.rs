@@ -152,6 +152,7 @@ proptest! {
 
     /// "Redirects an error".
     #[test]
+    #[cfg_attr(not(feature = "redirects"), ignore = "needs the feature `redirects`")]
     fn no_redirect_is_an_error(status in prop::sample::select(vec![301, 302, 303, 307, 308]), hops in 1usize..5) {
         let object = object(50);
         let server = HttpServer::new(object.clone()).scripted(move |request| {

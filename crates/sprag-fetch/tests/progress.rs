@@ -63,6 +63,7 @@ fn server(manner: Manner, bytes: usize) -> HttpServer {
 
 /// A few bytes in each answer: less than a segment is no progress, more is, and so is all that was asked for.
 #[test]
+#[cfg_attr(not(feature = "chunked"), ignore = "needs the feature `chunked`")]
 fn a_few_bytes_at_a_time_end_in_bounds() {
     let manners = [Manner::Cut, Manner::Announced, Manner::Capped, Manner::Chunked, Manner::Redirected];
     for (manner, bytes) in manners.into_iter().flat_map(|manner| [1, 2, 100, 511, 512, 1000].map(|n| (manner, n))) {
@@ -197,6 +198,7 @@ fn the_floor_counts_bytes_of_the_object() {
 
 /// A link that is fast, and pieces that are as small as they can be: neither the chunks nor the buffer make it too slow.
 #[test]
+#[cfg_attr(not(feature = "chunked"), ignore = "needs the feature `chunked`")]
 fn small_chunks_and_small_buffers_are_not_slow() {
     for (chunk, buffer) in
         [1, 2, 7, 100, 5000].into_iter().flat_map(|chunk| [1, 2, 3, 64].map(|buffer| (chunk, buffer)))
@@ -213,6 +215,7 @@ fn small_chunks_and_small_buffers_are_not_slow() {
 
 /// The same server, when it is only slow for its chunks: what is said is that it is too slow.
 #[test]
+#[cfg_attr(not(feature = "chunked"), ignore = "needs the feature `chunked`")]
 fn what_is_too_slow_is_called_so() {
     let time = VirtualTime::new();
     let head =

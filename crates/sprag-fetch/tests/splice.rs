@@ -114,6 +114,7 @@ fn run(server: &HttpServer, range: u64, policy: RangeIgnored, session: Session) 
 
 /// Every pair of tags, every manner, every size of ranges: an object that changes in the middle is never taken for one.
 #[test]
+#[cfg_attr(not(feature = "chunked"), ignore = "needs the feature `chunked`")]
 fn an_object_that_changes_is_never_joined() {
     for (first, _) in TAGS {
         for (second, _) in TAGS.into_iter().filter(|(second, strong)| first != *second || !strong) {
@@ -138,6 +139,7 @@ fn an_object_that_changes_is_never_joined() {
 /// A tag that stays the same, and the object with it: the strong ones are gone on with, the others come in one answer or not
 /// at all, and say so.
 #[test]
+#[cfg_attr(not(feature = "chunked"), ignore = "needs the feature `chunked`")]
 fn an_object_that_stays_is_joined_by_strong_tags_only() {
     for ((tag, strong), manner) in TAGS.iter().flat_map(|tag| MANNERS.map(|manner| (*tag, manner))) {
         for range in [0, 600, 1000] {

@@ -42,6 +42,7 @@ fn chunks(size: usize) -> Vec<u8> {
 
 /// A body in chunks says with its last chunk that it is whole. Cut before it at any byte, it never counts as whole.
 #[test]
+#[cfg_attr(not(feature = "chunked"), ignore = "needs the feature `chunked`")]
 fn chunks_without_a_length_end_with_the_last() {
     for (tag, size) in ["", "ETag: \"a\"\r\n"].into_iter().flat_map(|tag| [1, 7, 36].map(|size| (tag, size))) {
         let head = format!("HTTP/1.1 200 OK\r\n{tag}Transfer-Encoding: chunked\r\n\r\n");
@@ -71,6 +72,7 @@ fn chunks_without_a_length_end_with_the_last() {
 
 /// Chunks that bring less, or more, than the job says.
 #[test]
+#[cfg_attr(not(feature = "chunked"), ignore = "needs the feature `chunked`")]
 fn chunks_and_a_size_that_contradict_each_other() {
     for size in 1..60u64 {
         let answer = [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".as_slice(), &chunks(7)].concat();
@@ -147,6 +149,7 @@ fn a_bucket_elsewhere_is_said() {
 
 /// Redirects of every form, one hop each: what is asked for then, and of whom.
 #[test]
+#[cfg_attr(not(feature = "redirects"), ignore = "needs the feature `redirects`")]
 fn references_of_every_form_are_followed() {
     for (location, target, host) in [
         ("plain", "/a/plain", "host:8"),

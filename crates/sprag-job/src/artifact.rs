@@ -2,14 +2,67 @@
 
 use core::fmt;
 
-use crate::digest::Digest;
-use crate::error::{ParseError, ParseErrorKind as Kind};
-use crate::field::Field;
+#[cfg(feature = "aws")]
+use crate::aws;
+use crate::dialect::Dialect;
+use crate::error::{ParseError, ParseErrorKind as Kind, Path};
+use crate::field::Reader;
+#[cfg(feature = "iotconnect-20")]
+use crate::iotconnect;
+use crate::job::Head;
+use crate::json::fields;
 use crate::location::Location;
-use crate::path::Path;
-use crate::protocols::Protocols;
-use crate::signature::Signature;
+#[cfg(feature = "ota-update")]
+use crate::ota_update;
+use crate::signature::{Digest, Signature};
 use crate::text::Text;
+
+fields! {
+    /// Every field that a dialect has in a list of artifacts, or in the one that could have been a list.
+    ITEM, Item:
+    #[cfg(any(feature = "iotconnect", feature = "iotconnect-20", feature = "aws-jobs"))]
+    Url = "url",
+    #[cfg(any(feature = "iotconnect", feature = "iotconnect-20"))]
+    FileName = "fileName",
+    #[cfg(feature = "iotconnect")]
+    Tg = "tg",
+    #[cfg(any(feature = "iotconnect-20", feature = "aws-jobs"))]
+    Tag = "tag",
+    #[cfg(feature = "aws-jobs")]
+    Name = "name",
+    #[cfg(feature = "aws-jobs")]
+    Size = "size",
+    #[cfg(feature = "aws-jobs")]
+    Sha256 = "sha256",
+    #[cfg(feature = "aws-jobs")]
+    Signature = "signature",
+    #[cfg(feature = "aws-jobs")]
+    SignatureAlgorithm = "signature.algorithm",
+    #[cfg(feature = "aws-jobs")]
+    SignatureValue = "signature.value",
+    #[cfg(any(feature = "aws-jobs", feature = "afr-ota"))]
+    FileType = "fileType",
+    #[cfg(feature = "afr-ota")]
+    UpdateDataUrl = "update_data_url",
+    #[cfg(feature = "afr-ota")]
+    FilePath = "filepath",
+    #[cfg(feature = "afr-ota")]
+    FileSize = "filesize",
+    #[cfg(feature = "afr-ota")]
+    CertFile = "certfile",
+    #[cfg(feature = "afr-ota")]
+    FileId = "fileid",
+    #[cfg(feature = "ota-update")]
+    Connection = "~Connection",
+    #[cfg(feature = "ota-update")]
+    Server = "~Server",
+    #[cfg(feature = "ota-update")]
+    Broker = "~Broker",
+    #[cfg(feature = "ota-update")]
+    Port = "~Port",
+    #[cfg(feature = "ota-update")]
+    File = "~File",
+}
 
 /// One file of a [`Job`](crate::Job). What a dialect does not say is `None`.
 #[derive(Clone, Copy)]
@@ -26,7 +79,7 @@ pub struct Artifact<'a> {
 }
 
 /// What only documents for AWS say of a file: where their dialects are left out, it takes neither RAM nor code.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(crate) struct ByAws<'a> {
     pub(crate) size: Option<u32>,
     pub(crate) digest: Option<Digest<'a>>,
@@ -37,6 +90,18 @@ pub(crate) struct ByAws<'a> {
     pub(crate) stream: Option<Text<'a>>,
 }
 
+impl ByAws<'_> {
+    pub(crate) const NONE: Self = Self {
+        size: None,
+        digest: None,
+        signature: None,
+        certificate: None,
+        file_type: None,
+        file_id: None,
+        stream: None,
+    };
+}
+
 impl fmt::Debug for Artifact<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Artifact");
@@ -45,31 +110,75 @@ impl fmt::Debug for Artifact<'_> {
     }
 }
 
-impl<'a> Artifact<'a> {
-    /// One that lies at a URL, of which nothing else is known.
-    pub(crate) fn at(url: Text<'a>, place: Field<'a>) -> Self {
-        Self { location: Some(Location::Url(url)), ..Self::nowhere(place, Protocols::HTTP) }
-    }
+/// The ways in which an artifact is offered: `protocols` of `afr_ota`, `Connection` of ota-update, else that of its
+/// URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub struct Protocols {
+    /// Over HTTP or HTTPS, from the artifact's [location](crate::Artifact::location).
+    pub http: bool,
+    /// Over MQTT: in AWS by the [stream](crate::Artifact::stream), in ota-update from the broker.
+    pub mqtt: bool,
+}
 
-    /// One that has no URL.
-    pub(crate) fn nowhere(place: Field<'a>, protocols: Protocols) -> Self {
-        Self {
-            location: None,
-            name: None,
-            tag: None,
-            protocols,
-            #[cfg(feature = "aws")]
-            by_aws: ByAws::default(),
-            path: place.path(),
-            offset: place.offset(),
+impl Protocols {
+    pub(crate) const HTTP: Self = Self { http: true, mqtt: false };
+}
+
+/// Reads an item. Faults name the fields alone.
+pub(crate) fn read<'a>(dialect: Dialect, head: &Head<'a>, item: &mut Reader<'_, 'a>, artifact: &mut Artifact<'a>) {
+    match dialect {
+        #[cfg(feature = "iotconnect")]
+        Dialect::IotConnect21 => {
+            item.object(0);
+            named(item, artifact, [Item::FileName, Item::Tg]);
         }
+        #[cfg(feature = "iotconnect-20")]
+        Dialect::IotConnect20 => iotconnect::v20::artifact(item, artifact),
+        #[cfg(feature = "aws-jobs")]
+        Dialect::AwsJobs => aws::document::artifact(item, artifact),
+        #[cfg(feature = "afr-ota")]
+        Dialect::AfrOta => aws::document::file(head, item, artifact),
+        #[cfg(feature = "ota-update")]
+        Dialect::OtaUpdate => ota_update::artifact(item, artifact),
+    }
+}
+
+/// Reads an item that has a `url`, and perhaps a name and a tag.
+#[cfg(any(feature = "iotconnect", feature = "iotconnect-20", feature = "aws-jobs"))]
+#[inline(never)]
+pub(crate) fn named<'a>(item: &mut Reader<'_, 'a>, artifact: &mut Artifact<'a>, [name, tag]: [Item; 2]) {
+    artifact.place(item, Item::Url as u8);
+    artifact.name = item.optional_text(name as u8);
+    artifact.tag = item.optional_text(tag as u8);
+    artifact.location = Some(Location::Url(item.url(Item::Url as u8)));
+}
+
+impl<'a> Artifact<'a> {
+    /// One of which nothing is known.
+    pub(crate) const NONE: Self = Self {
+        location: None,
+        name: None,
+        tag: None,
+        protocols: Protocols::HTTP,
+        #[cfg(feature = "aws")]
+        by_aws: ByAws::NONE,
+        path: Path::DOCUMENT,
+        offset: 0,
+    };
+
+    /// Its URL is, or should be, in this field.
+    pub(crate) fn place(&mut self, item: &Reader<'_, 'a>, node: u8) {
+        self.path = Path::field(item.path(node));
+        self.offset = item.offset(node);
     }
 
     fn by_aws(&self) -> ByAws<'a> {
         #[cfg(feature = "aws")]
         return self.by_aws;
         #[cfg(not(feature = "aws"))]
-        ByAws::default()
+        ByAws::NONE
     }
 
     /// Its URL, when the document has it in one text: `http://` or `https://`, a host, and then printable ASCII of any

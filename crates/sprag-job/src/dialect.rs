@@ -60,7 +60,7 @@ impl Dialect {
     /// Whether its jobs come as executions of AWS IoT Jobs.
     pub fn is_aws(&self) -> bool {
         #[cfg(feature = "aws")]
-        return crate::aws::documents::has(*self);
+        return crate::aws::document::has(*self);
         #[cfg(not(feature = "aws"))]
         false
     }

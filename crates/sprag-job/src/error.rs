@@ -1,13 +1,51 @@
-//! Why a document is not a job.
+//! Why a document is not a job: what is wrong, with which field, where.
 
 use core::fmt;
 
 use crate::dialect::Dialect;
 use crate::out::{TooSmall, Words};
-use crate::path::Path;
-use crate::report;
-use crate::status::Status;
+use crate::report::{self, Status};
 use crate::text::Text;
+
+/// The place of a field in a job document, shown as `urls[1].url` or `execution.jobDocument.afr_ota.files[0].filesize`;
+/// `document` is the document as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Path {
+    /// A list, or what could have been one, as seen from the root; empty for a field that is not in an item.
+    list: &'static str,
+    index: Option<usize>,
+    field: &'static str,
+}
+
+impl Path {
+    pub(crate) const DOCUMENT: Self = Self::field("");
+
+    /// A field, from the root or from an item; dots lead into objects.
+    pub(crate) const fn field(field: &'static str) -> Self {
+        Self { list: "", index: None, field }
+    }
+
+    /// The same field of an item: the one at `index` of a list, or the one item of what could have been a list.
+    pub(crate) const fn of_item(self, list: &'static str, index: Option<usize>) -> Self {
+        Self { list, index, ..self }
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.list)?;
+        if let Some(index) = self.index {
+            write!(f, "[{index}]")?;
+        }
+        match (self.list, self.field) {
+            ("", "") => f.write_str("document"),
+            (_, "") => Ok(()),
+            ("", field) => f.write_str(field),
+            (_, field) => write!(f, ".{field}"),
+        }
+    }
+}
 
 /// What is wrong with a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +75,8 @@ pub enum ParseErrorKind {
     /// same thing. Not a fault, and no error of this kind has an [`id`](ParseError::id): hand it on or leave it alone.
     NotAnOta {
         /// Its `ct` (IoTConnect device message 2.1) or the number in its `cmdType` (2.0). `None` for a document that is in
-        /// none of the dialects.
-        ct: Option<i64>,
+        /// none of the dialects, and for a number of more than 32 bits, which neither message has.
+        ct: Option<i32>,
     },
     /// The cloud's answer that there is nothing to do: AWS's empty queue, IoTConnect's pending OTA without an OTA, an
     /// ota-update message other than `Update Available`. Not a fault.
@@ -64,6 +102,9 @@ pub enum ParseErrorKind {
     Placeholder,
     /// A job that was delivered before: see [`Job::require_new`](crate::Job::require_new).
     Duplicate,
+    /// A job document of the user's own that is not what their struct wants: see `aws::custom_job`. Feature `serde`.
+    #[cfg(feature = "serde")]
+    Document(crate::aws::DocumentError),
     /// A URL over another scheme where [`Job::require_https`](crate::Job::require_https) was asked.
     NotHttps,
 }
@@ -87,6 +128,8 @@ impl ParseErrorKind {
             Self::PresignedPlaceholder => "presigned-placeholder",
             Self::Placeholder => "aws-placeholder",
             Self::Duplicate => "duplicate",
+            #[cfg(feature = "serde")]
+            Self::Document(error) => error.reason(),
             Self::NotHttps => "https-required",
         }
     }
@@ -111,6 +154,8 @@ impl fmt::Display for ParseErrorKind {
             Self::PresignedPlaceholder => f.write_str("AWS's placeholder for a presigned URL, not replaced"),
             Self::Placeholder => f.write_str("AWS's placeholder, not replaced"),
             Self::Duplicate => f.write_str("delivered before"),
+            #[cfg(feature = "serde")]
+            Self::Document(error) => error.fmt(f),
             Self::NotHttps => f.write_str("https is required"),
         }
     }
@@ -132,14 +177,9 @@ impl<'a> ParseError<'a> {
         Self { kind, path, offset, subject: None }
     }
 
-    /// Says where its field is, seen from further out.
-    pub(crate) fn seen(self, from: impl FnOnce(Path) -> Path) -> Self {
-        Self { path: from(self.path), ..self }
-    }
-
-    /// The same fault when the document lies in another, at `prefix`.
-    pub(crate) fn within(self, prefix: &'static str) -> Self {
-        self.seen(|path| path.within(prefix))
+    /// Says in which item its field is.
+    pub(crate) fn in_item(self, list: &'static str, index: Option<usize>) -> Self {
+        Self { path: self.path.of_item(list, index), ..self }
     }
 
     /// Says which job this is about.
@@ -261,5 +301,17 @@ mod tests {
             assert!(error.to_string().starts_with("document: ") && !error.to_string().contains('\n'));
             assert!(!error.is_retryable());
         }
+    }
+
+    #[test]
+    fn a_path_reads_like_a_program() {
+        let url = |index| Path::field("url").of_item("urls", index);
+        assert_eq!(Path::DOCUMENT.to_string(), "document");
+        assert_eq!(Path::field("sw").to_string(), "sw");
+        assert_eq!(Path::DOCUMENT.of_item("urls", Some(1)).to_string(), "urls[1]");
+        assert_eq!(url(Some(1)).to_string(), "urls[1].url");
+        assert_eq!(Path::field("signature.value").of_item("artifact", None).to_string(), "artifact.signature.value");
+        assert_eq!(Path::field("data.ver.sw").to_string(), "data.ver.sw");
+        assert_eq!(Path::field("url").of_item("data.urls", Some(0)).to_string(), "data.urls[0].url");
     }
 }

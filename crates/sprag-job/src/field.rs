@@ -1,208 +1,287 @@
-//! A field that a dialect asks for: there or not, of the right type or not, with its place for the error.
+//! The fields that a dialect asks for: there or not, of the right type or not, with their places for the error.
 
-use crate::error::{ParseError, ParseErrorKind as Kind};
-use crate::json::{self, Elements, Value};
-use crate::path::Path;
+use crate::error::{ParseError, ParseErrorKind as Kind, Path};
+use crate::json::{self, NO_NODE, Node, Span};
+use crate::location::{self, Placeholder};
 #[cfg(feature = "aws")]
 use crate::signature;
 use crate::text::Text;
-use crate::url;
 
-/// A field of an object. `null` is as good as absent.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Field<'a> {
-    value: Option<Value<'a>>,
-    /// From the dialect's document, or an item in it; dots lead into objects.
-    name: &'static str,
-    /// Where the object starts that should have it.
-    object: usize,
+/// Reads the fields of a table in a document that has been scanned.
+///
+/// A field is named by its place in the table; `null` is as good as absent. The first fault is kept, and what can't be read is
+/// empty from there on: so a dialect reads all that it asks for, and looks at the fault once.
+pub(crate) struct Reader<'t, 'a> {
+    pub(crate) text: &'a str,
+    table: &'static [Node<'static>],
+    spans: &'t [Span],
+    pub(crate) fault: Option<Fault>,
 }
 
-impl<'a> Field<'a> {
-    /// The object that a document is, which is JSON to its end.
-    pub(crate) fn document(bytes: &'a [u8]) -> Result<Value<'a>, ParseError<'a>> {
-        let (root, sound) = json::document(bytes);
+/// What is wrong with which field, and where.
+#[derive(Clone, Copy)]
+pub(crate) struct Fault {
+    kind: Kind,
+    path: &'static str,
+    offset: usize,
+}
+
+impl Fault {
+    pub(crate) fn error<'a>(self) -> ParseError<'a> {
+        ParseError::new(self.kind, Path::field(self.path), self.offset)
+    }
+}
+
+impl<'t, 'a> Reader<'t, 'a> {
+    /// Reads what a scanner found in a sound part of a document.
+    pub(crate) fn new(text: &'a str, table: &'static [Node<'static>], spans: &'t [Span]) -> Self {
+        Self { text, table, spans, fault: None }
+    }
+
+    /// Scans a document, as [`json::document`], and reads it.
+    pub(crate) fn document(
+        bytes: &'a [u8],
+        table: &'static [Node<'static>],
+        spans: &'t mut [Span],
+    ) -> (Self, Result<(), ParseError<'a>>) {
+        let (text, sound) = json::document(bytes, table, spans);
+        (Self::new(text, table, spans), sound)
+    }
+
+    /// Scans a document that must be sound, and an object.
+    #[cfg(any(feature = "aws", feature = "iotconnect"))]
+    pub(crate) fn object_of(
+        bytes: &'a [u8],
+        table: &'static [Node<'static>],
+        spans: &'t mut [Span],
+    ) -> Result<Self, ParseError<'a>> {
+        let (mut reader, sound) = Self::document(bytes, table, spans);
         sound?;
-        Self::at(root, "").object()
+        reader.object(0);
+        reader.finish(())?;
+        Ok(reader)
     }
 
-    /// Looks for the field that `name` ends in. The last of several counts, as in JavaScript and Python.
-    pub(crate) fn of(object: Value<'a>, name: &'static str) -> Self {
-        let [field] = Self::all(object, [name]);
-        field
-    }
-
-    /// Looks for several fields in one walk over the object.
-    pub(crate) fn all<const N: usize>(object: Value<'a>, names: [&'static str; N]) -> [Self; N] {
-        let mut fields = [Self::absent("", 0); N];
-        Self::find(object, &names, &mut fields, false);
-        fields
-    }
-
-    /// As [`of`](Self::of), in any case: `ManufacturerID` is `ManufacturerId`.
-    pub(crate) fn any_case(object: Value<'a>, name: &'static str) -> Self {
-        let mut field = Self::absent("", 0);
-        Self::find(object, &[name], core::slice::from_mut(&mut field), true);
-        field
-    }
-
-    fn find(object: Value<'a>, names: &[&'static str], fields: &mut [Self], any_case: bool) {
-        for (field, name) in fields.iter_mut().zip(names) {
-            *field = Self::absent(name, object.offset());
-        }
-        let Some(members) = object.members() else { return };
-        for (key, value) in members {
-            for field in &mut *fields {
-                let start = field.name.bytes().rposition(|byte| byte == b'.').map_or(0, |dot| dot.saturating_add(1));
-                let last = field.name.get(start..).unwrap_or_default();
-                if key == last || any_case && key.eq_ignore_ascii_case(last) {
-                    field.value = (!value.is_null()).then_some(value);
-                }
-            }
+    /// Returns what was read, unless there was a fault.
+    pub(crate) fn finish<T>(&self, read: T) -> Result<T, ParseError<'a>> {
+        match self.fault {
+            None => Ok(read),
+            Some(fault) => Err(fault.error()),
         }
     }
 
-    /// An item that has been found some other way, `null` included: a list has no absent items.
-    pub(crate) fn at(value: Value<'a>, name: &'static str) -> Self {
-        Self { value: Some(value), name, object: value.offset() }
+    /// Reads on as if there had been no fault.
+    pub(crate) fn afresh(&self) -> Self {
+        Self::new(self.text, self.table, self.spans)
     }
 
-    /// A field that is known not to be there.
-    pub(crate) fn absent(name: &'static str, object: usize) -> Self {
-        Self { value: None, name, object }
+    #[cfg(feature = "aws")]
+    pub(crate) fn is_sound(&self) -> bool {
+        self.fault.is_none()
     }
 
-    /// The other field, where this one is not there.
-    pub(crate) fn or(self, other: Self) -> Self {
-        if self.value.is_some() { self } else { other }
+    /// Where a field's value lies; empty where there is none.
+    pub(crate) fn span(&self, node: u8) -> Span {
+        let span = json::found(self.table, self.spans, node);
+        // A list has no absent items, and a document is what it is: only a member may be null.
+        if node > 0 && self.first_of(span) == Some(b'n') { Span::NONE } else { span }
     }
 
-    pub(crate) fn value(&self) -> Option<Value<'a>> {
-        self.value
+    /// Where a field's value lies, `null` included.
+    #[cfg(all(feature = "ota-update", feature = "aws-jobs"))]
+    pub(crate) fn found(&self, node: u8) -> Span {
+        self.spans.get(usize::from(node)).copied().unwrap_or(Span::NONE)
     }
 
-    /// The object that it is, if it is one.
-    pub(crate) fn as_object(&self) -> Option<Value<'a>> {
-        self.value.filter(|value| value.members().is_some())
+    fn first_of(&self, span: Span) -> Option<u8> {
+        if span.is_empty() { None } else { self.text.as_bytes().get(span.start).copied() }
     }
 
-    pub(crate) fn required(&self) -> Result<Value<'a>, ParseError<'a>> {
-        self.value.ok_or(self.fault(Kind::Missing))
+    /// The first byte of its value, which tells its type; `None` where there is none.
+    pub(crate) fn first(&self, node: u8) -> Option<u8> {
+        self.first_of(self.span(node))
     }
 
-    pub(crate) fn object(&self) -> Result<Value<'a>, ParseError<'a>> {
-        self.required()?;
-        self.as_object().ok_or(self.wrong("an object"))
+    pub(crate) fn is_there(&self, node: u8) -> bool {
+        !self.span(node).is_empty()
     }
 
-    pub(crate) fn name(&self) -> &'static str {
-        self.name
+    pub(crate) fn is_object(&self, node: u8) -> bool {
+        self.first(node) == Some(b'{')
     }
 
-    pub(crate) fn path(&self) -> Path {
-        Path::field(self.name)
+    fn node(&self, node: u8) -> Option<&'static Node<'static>> {
+        self.table.get(usize::from(node))
+    }
+
+    #[inline(never)]
+    pub(crate) fn path(&self, node: u8) -> &'static str {
+        self.node(node).map_or("", |node| node.path)
     }
 
     /// Where its value starts, or the object that lacks it.
-    pub(crate) fn offset(&self) -> usize {
-        self.value.map_or(self.object, |value| value.offset())
+    pub(crate) fn offset(&self, node: u8) -> usize {
+        match self.node(node).map_or(NO_NODE, |node| node.parent) {
+            parent if parent != NO_NODE && !self.is_there(node) => self.span(parent).start,
+            _ => self.span(node).start,
+        }
     }
 
-    /// A fault of the field, at its value.
-    pub(crate) fn fault(&self, kind: Kind) -> ParseError<'a> {
-        ParseError::new(kind, self.path(), self.offset())
+    /// Keeps a fault of the field, at its value.
+    #[inline(never)]
+    pub(crate) fn fault(&mut self, node: u8, kind: Kind) {
+        self.fault_at(kind, self.path(node), self.offset(node));
     }
 
-    pub(crate) fn wrong(&self, expected: &'static str) -> ParseError<'a> {
-        self.fault(Kind::WrongType { expected })
+    pub(crate) fn fault_at(&mut self, kind: Kind, path: &'static str, offset: usize) {
+        if self.fault.is_none() {
+            self.fault = Some(Fault { kind, path, offset });
+        }
     }
 
-    /// A string, or a number as it is written: producers disagree.
-    pub(crate) fn word(&self) -> Option<Text<'a>> {
-        let value = self.value?;
-        value.string().or_else(|| value.number().map(Text::new))
+    /// Keeps the fault of another reader.
+    #[cfg(feature = "aws")]
+    pub(crate) fn take_fault(&mut self, other: &Reader<'_, '_>) {
+        self.fault = self.fault.or(other.fault);
+    }
+
+    #[inline(never)]
+    pub(crate) fn wrong(&mut self, node: u8, expected: &'static str) {
+        let kind = if self.is_there(node) { Kind::WrongType { expected } } else { Kind::Missing };
+        self.fault(node, kind);
+    }
+
+    pub(crate) fn object(&mut self, node: u8) {
+        if !self.is_object(node) {
+            self.wrong(node, "an object");
+        }
     }
 
     /// The string that it is, if it is one.
-    pub(crate) fn as_text(&self) -> Option<Text<'a>> {
-        self.value?.string()
+    pub(crate) fn as_text(&self, node: u8) -> Option<Text<'a>> {
+        Text::quoted(self.text, self.span(node))
     }
 
-    pub(crate) fn optional_text(&self) -> Result<Option<Text<'a>>, ParseError<'a>> {
-        let Some(value) = self.value else {
-            return Ok(None);
-        };
-        let text = value.string().ok_or(self.wrong("a string"))?;
-        self.replaced(text).map(Some)
+    /// A number as it is written.
+    #[cfg(any(feature = "iotconnect", feature = "aws"))]
+    fn number(&self, node: u8) -> Option<Text<'a>> {
+        let span = self.span(node);
+        let is_number = matches!(self.first_of(span), Some(b'-' | b'0'..=b'9'));
+        if is_number { self.text.get(span.start..span.end).map(Text::new) } else { None }
     }
 
-    /// Refuses a text with a placeholder that AWS has not replaced.
-    fn replaced(&self, text: Text<'a>) -> Result<Text<'a>, ParseError<'a>> {
-        match url::placeholder(text) {
-            None => Ok(text),
-            Some(url::Placeholder::Presigned) => Err(self.fault(Kind::PresignedPlaceholder)),
-            Some(url::Placeholder::Other) => Err(self.fault(Kind::Placeholder)),
+    /// A string, or a number as it is written: producers disagree.
+    #[cfg(any(feature = "iotconnect", feature = "aws"))]
+    pub(crate) fn word(&self, node: u8) -> Option<Text<'a>> {
+        self.as_text(node).or_else(|| self.number(node))
+    }
+
+    #[inline(never)]
+    pub(crate) fn optional_text(&mut self, node: u8) -> Option<Text<'a>> {
+        if !self.is_there(node) {
+            return None;
         }
+        let Some(text) = self.as_text(node) else {
+            self.wrong(node, "a string");
+            return None;
+        };
+        // AWS was to replace these.
+        match location::placeholder(text) {
+            None => return Some(text),
+            Some(Placeholder::Presigned) => self.fault(node, Kind::PresignedPlaceholder),
+            Some(Placeholder::Other) => self.fault(node, Kind::Placeholder),
+        }
+        None
     }
 
     /// A string with something in it.
-    pub(crate) fn text(&self) -> Result<Text<'a>, ParseError<'a>> {
-        self.required()?;
-        match self.optional_text()? {
-            Some(text) if !text.is_empty() => Ok(text),
-            _ => Err(self.fault(Kind::Empty)),
+    #[inline(never)]
+    pub(crate) fn text(&mut self, node: u8) -> Text<'a> {
+        let text = self.optional_text(node);
+        if text.is_none_or(|text| text.is_empty()) {
+            let kind = if self.is_there(node) { Kind::Empty } else { Kind::Missing };
+            self.fault(node, kind);
         }
+        text.unwrap_or(Text::EMPTY)
     }
 
     /// A signature in base64.
-    #[cfg(feature = "aws")]
-    pub(crate) fn base64(&self) -> Result<Text<'a>, ParseError<'a>> {
-        let text = self.text()?;
-        if signature::is_base64(text) { Ok(text) } else { Err(self.wrong(signature::BASE64)) }
+    #[cfg(feature = "aws-jobs")]
+    pub(crate) fn base64(&mut self, node: u8) -> Text<'a> {
+        let text = self.text(node);
+        if !signature::is_base64(text) {
+            self.wrong(node, signature::BASE64);
+        }
+        text
     }
 
-    pub(crate) fn url(&self) -> Result<Text<'a>, ParseError<'a>> {
-        self.url_in(self.text()?)
+    pub(crate) fn url(&mut self, node: u8) -> Text<'a> {
+        let text = self.text(node);
+        self.url_in(node, text);
+        text
     }
 
-    /// The URL that `text`, a part of the field, must be.
-    pub(crate) fn url_in(&self, text: Text<'a>) -> Result<Text<'a>, ParseError<'a>> {
-        self.replaced(text)?;
-        url::check(text).map_err(|expected| self.fault(Kind::BadUrl { expected }))?;
-        Ok(text)
+    /// Checks the URL that `text`, a part of the field, must be.
+    pub(crate) fn url_in(&mut self, node: u8, text: Text<'a>) {
+        if let Err(expected) = location::check(text) {
+            self.fault(node, Kind::BadUrl { expected });
+        }
     }
 
-    pub(crate) fn integer(&self) -> Result<i64, ParseError<'a>> {
-        let number = self.required()?.number().and_then(|number| match number.strip_prefix('-') {
-            None => Text::new(number).decimal()?.try_into().ok(),
-            Some(digits) => 0i64.checked_sub_unsigned(Text::new(digits).decimal()?),
-        });
-        number.ok_or(self.wrong("a 64-bit integer"))
+    #[cfg(feature = "iotconnect")]
+    pub(crate) fn as_integer(&self, node: u8) -> Option<i64> {
+        let number = self.number(node)?;
+        // A minus sign is one byte.
+        if self.first(node) != Some(b'-') {
+            return number.decimal()?.try_into().ok();
+        }
+        0i64.checked_sub_unsigned(Text::new(number.raw().get(1..)?).decimal()?)
     }
 
     /// A number of 32 bits without a sign; some producers write it as a string.
-    pub(crate) fn optional_u32(&self) -> Result<Option<u32>, ParseError<'a>> {
+    #[cfg(feature = "aws")]
+    pub(crate) fn optional_u32(&mut self, node: u8) -> Option<u32> {
         const EXPECTED: &str = "an integer from 0 to 4294967295";
-        let number = self.optional_decimal(EXPECTED)?.map(u32::try_from).transpose();
-        number.map_err(|_| self.wrong(EXPECTED))
+        let number = self.optional_decimal(node, EXPECTED)?.try_into().ok();
+        if number.is_none() {
+            self.wrong(node, EXPECTED);
+        }
+        number
     }
 
     /// A number of 64 bits without a sign, or a string of it.
-    pub(crate) fn optional_u64(&self) -> Result<Option<u64>, ParseError<'a>> {
-        self.optional_decimal("an integer from 0 to 18446744073709551615")
+    #[cfg(feature = "aws")]
+    pub(crate) fn optional_u64(&mut self, node: u8) -> Option<u64> {
+        self.optional_decimal(node, "an integer from 0 to 18446744073709551615")
     }
 
-    fn optional_decimal(&self, expected: &'static str) -> Result<Option<u64>, ParseError<'a>> {
-        if self.value.is_none() {
-            return Ok(None);
+    #[cfg(feature = "aws")]
+    #[inline(never)]
+    fn optional_decimal(&mut self, node: u8, expected: &'static str) -> Option<u64> {
+        if !self.is_there(node) {
+            return None;
         }
-        self.word().and_then(|word| word.decimal()).map(Some).ok_or(self.wrong(expected))
+        let number = self.word(node).and_then(|word| word.decimal());
+        if number.is_none() {
+            self.wrong(node, expected);
+        }
+        number
+    }
+
+    pub(crate) fn array(&mut self, node: u8) -> Span {
+        if self.first(node) != Some(b'[') {
+            self.wrong(node, "an array");
+        }
+        self.span(node)
     }
 
     /// An array with something in it.
-    pub(crate) fn list(&self) -> Result<Elements<'a>, ParseError<'a>> {
-        let elements = self.required()?.elements().ok_or(self.wrong("an array"))?;
-        let mut first = elements;
-        if first.next().is_none() { Err(self.fault(Kind::Empty)) } else { Ok(elements) }
+    #[inline(never)]
+    pub(crate) fn list(&mut self, node: u8) -> Span {
+        let span = self.array(node);
+        if !json::has_items(self.text, span) {
+            self.fault(node, Kind::Empty);
+        }
+        span
     }
 }

@@ -22,9 +22,9 @@
     allow(dead_code, unreachable_code, unused_imports, unused_variables, clippy::match_single_binding)
 )]
 // The examples of the front page need the dialects they show.
-#![cfg_attr(all(feature = "iotconnect", feature = "aws-jobs"), doc = include_str!("../README.md"))]
+#![cfg_attr(all(feature = "iotconnect", feature = "serde"), doc = include_str!("../README.md"))]
 #![cfg_attr(
-    not(all(feature = "iotconnect", feature = "aws-jobs")),
+    not(all(feature = "iotconnect", feature = "serde")),
     doc = "OTA job documents in, status reports out: see the README."
 )]
 
@@ -32,16 +32,11 @@
 extern crate std;
 
 mod artifact;
-mod artifacts;
 #[cfg(feature = "aws")]
 pub mod aws;
-mod depth;
 mod dialect;
-mod digest;
 mod error;
-mod escape;
 mod field;
-mod identity;
 #[cfg(any(feature = "iotconnect", feature = "iotconnect-20"))]
 pub mod iotconnect;
 mod job;
@@ -51,31 +46,22 @@ mod location;
 pub mod ota_update;
 mod out;
 mod parse;
-mod path;
-mod protocols;
-mod publish;
+#[cfg(any(feature = "aws", feature = "iotconnect"))]
+mod progress;
 mod report;
 mod signature;
-mod status;
+mod spans;
 mod text;
-#[cfg(any(feature = "aws", feature = "iotconnect"))]
-mod thinning;
-mod url;
 
-pub use artifact::Artifact;
-pub use artifacts::Artifacts;
-pub use depth::MAX_DEPTH;
+pub use artifact::{Artifact, Protocols};
 pub use dialect::Dialect;
-pub use digest::{Digest, DigestAlgorithm};
-pub use error::{ParseError, ParseErrorKind};
-pub use job::Job;
+pub use error::{ParseError, ParseErrorKind, Path};
+pub use job::{Artifacts, Job};
+pub use json::MAX_DEPTH;
 pub use location::{Location, LocationBytes, Scheme};
 pub use out::TooSmall;
 pub use parse::{detect, parse};
-pub use path::Path;
-pub use protocols::Protocols;
-pub use publish::{NoRoom, Publish};
-pub use report::report;
-pub use signature::{Signature, SignatureAlgorithm};
-pub use status::Status;
+pub use report::{NoRoom, Publish, Status, report};
+pub use signature::{Digest, DigestAlgorithm, Signature, SignatureAlgorithm};
+pub use spans::JobSpans;
 pub use text::{Bytes, Text};

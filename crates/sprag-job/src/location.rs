@@ -1,10 +1,10 @@
-//! Where an artifact lies: a URL, in one text or in parts.
+//! Where an artifact lies: a URL, in one text or in parts, and whether it can be asked for over HTTP at all. The fetcher takes
+//! it apart.
 
 use core::fmt::{self, Write};
 use core::iter::FusedIterator;
 
 use crate::text::{Bytes, Text};
-use crate::url;
 
 /// How bytes are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -121,7 +121,7 @@ impl<'a> Location<'a> {
     /// Whether the bytes come over TLS.
     pub fn is_https(&self) -> bool {
         match self {
-            Self::Url(text) => url::is_https(*text),
+            Self::Url(text) => is_https(*text),
             #[cfg(feature = "ota-update")]
             Self::Parts { scheme, .. } => *scheme == Scheme::Https,
         }
@@ -235,8 +235,83 @@ impl PartsBytes<'_> {
     }
 }
 
+/// The start of every placeholder that AWS IoT replaces in a job document, behind its `$`.
+const PLACEHOLDER: &str = "{aws:iot:";
+/// The continuation of a placeholder for a presigned URL; `-v2` may follow.
+const PRESIGNED: &str = "s3-presigned-url";
+
+/// The kind of a placeholder that AWS has not replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Placeholder {
+    /// A presigned URL.
+    Presigned,
+    /// A job parameter, or the signature of a code-signing job.
+    Other,
+}
+
+/// Returns the kind of the first placeholder in the text.
+#[inline(never)]
+pub(crate) fn placeholder(text: Text<'_>) -> Option<Placeholder> {
+    // Most texts have neither a dollar sign nor an escape that may stand for one.
+    if !text.raw().bytes().any(|byte| matches!(byte, b'$' | b'\\')) {
+        return None;
+    }
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'$' {
+            continue;
+        }
+        let mut name = rest.clone();
+        if after(&mut name, PLACEHOLDER) {
+            let presigned = after(&mut name, PRESIGNED);
+            return Some(if presigned { Placeholder::Presigned } else { Placeholder::Other });
+        }
+    }
+    None
+}
+
+/// Whether the text is a URL over TLS.
+pub(crate) fn is_https(url: Text<'_>) -> bool {
+    after(&mut url.bytes(), "https://")
+}
+
+/// Steps over `start`, in upper or lower case; `false` where something else stands there.
+#[inline(never)]
+fn after(rest: &mut Bytes<'_>, start: &str) -> bool {
+    start.bytes().all(|wanted| rest.next().is_some_and(|byte| byte.eq_ignore_ascii_case(&wanted)))
+}
+
+/// Checks the unescaped text.
+///
+/// # Errors
+/// What was expected instead.
+#[inline(never)]
+pub(crate) fn check(url: Text<'_>) -> Result<(), &'static str> {
+    // Anything else could smuggle a header line into the request; what is to be escaped has to come escaped.
+    if !url.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("printable ASCII without spaces");
+    }
+    let mut rest = url.bytes();
+    if !after(&mut rest, "http") {
+        return Err(SCHEME);
+    }
+    let mut colon = rest.next();
+    if let Some(b's' | b'S') = colon {
+        colon = rest.next();
+    }
+    if colon != Some(b':') || !after(&mut rest, "//") {
+        return Err(SCHEME);
+    }
+    match rest.next() {
+        None | Some(b'/' | b'?' | b'#') => Err("a host"),
+        Some(_) => Ok(()),
+    }
+}
+
+const SCHEME: &str = "http:// or https://";
+
 #[cfg(all(test, feature = "ota-update"))]
-mod tests {
+mod parts_tests {
     use super::*;
     use std::string::ToString;
 
@@ -269,5 +344,45 @@ mod tests {
         for host in ["", "a b", r"h\n", "h/x", "u@h", "[]", "::1", "h:80"] {
             assert_eq!(here.served_by(host), here, "{host}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_told_from_other_texts() {
+        for good in ["http://h", "HTTPS://h/a?b=%2F#c", r"https:\/\/h", r"\u0068ttp://h", "http://[::1]:80/"] {
+            assert_eq!(check(Text::new(good)), Ok(()), "{good}");
+        }
+        for bad in ["", "http", "http:/h", "ftp://h", "https//h", " http://h", "mqtt://h"] {
+            assert!(check(Text::new(bad)).is_err(), "{bad}");
+        }
+        for bad in ["http://", "https:///a", "http://?a", "https://#"] {
+            assert_eq!(check(Text::new(bad)), Err("a host"), "{bad}");
+        }
+        for bad in ["http://h/a b", r"http://h/\r\nA:b", r"http://h/\u0000", "http://h/\u{7f}", "http://ü"] {
+            assert_eq!(check(Text::new(bad)), Err("printable ASCII without spaces"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_aws_did_not_replace_is_known() {
+        use Placeholder::{Other, Presigned};
+        for (text, found) in [
+            ("${aws:iot:s3-presigned-url:https://s3/b/k}", Some(Presigned)),
+            (r"$\u007baws:iot:s3-presigned-url-v2:https:\/\/s3}", Some(Presigned)),
+            ("https://h/$${aws:iot:s3-presigned-url", Some(Presigned)),
+            ("https://h/${aws:iot:parameter:v}", Some(Other)),
+            ("${aws:iot:code-sign-signature:s3://b/k}", Some(Other)),
+            ("${aws:iot:", Some(Other)),
+            ("${aws:iot", None),
+            ("$ {aws:iot:x}", None),
+            ("", None),
+        ] {
+            assert_eq!(placeholder(Text::new(text)), found, "{text}");
+        }
+        assert!(is_https(Text::new("HTTPS://h")) && !is_https(Text::new("http://h")));
     }
 }

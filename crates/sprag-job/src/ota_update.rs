@@ -9,119 +9,112 @@
 //! Names and fixed values are compared without regard to case. `Port` is a string; absent, it is the connection's
 //! default. An empty or absent `Server` (or `Broker`) is the host that served the job.
 
-use crate::artifact::Artifact;
-use crate::artifacts::{Scope, Source};
+use crate::artifact::{Artifact, Item, Protocols};
 use crate::dialect::Dialect;
-use crate::error::{ParseError, ParseErrorKind as Kind};
-use crate::field::Field;
-use crate::job::Job;
-use crate::json::Value;
+use crate::error::ParseErrorKind as Kind;
+use crate::field::Reader;
+use crate::job::{Draft, Job};
 use crate::location::{Location, Scheme, is_host};
 use crate::out::{Out, TooSmall, Words};
-use crate::protocols::Protocols;
-use crate::status::Status;
-use crate::text::Text;
+use crate::parse::Key;
+use crate::report::Status;
 
-fn field<'a>(root: Value<'a>, name: &'static str) -> Field<'a> {
-    Field::any_case(root, name)
-}
-
-pub(crate) fn is_ours(root: Value<'_>) -> bool {
-    let says = |wanted| field(root, "Message").as_text().is_some_and(|text| text.eq_ignore_ascii_case(wanted));
-    let has = |name| field(root, name).value().is_some();
-    says("Update Available") || says("No Update Available") || has("Message") && has("Connection")
-}
-
-/// Reads a sound document; `None` when it is not ota-update's.
+/// Reads a document; `false` when it is not ota-update's.
 #[inline(never)] // Else the stack of the caller holds that of every dialect.
-pub(crate) fn parse<'a>(root: Value<'a>) -> Option<Result<Job<'a>, ParseError<'a>>> {
-    is_ours(root).then(|| job(root).map_err(|error| error.about(subject(root))))
-}
-
-/// What the result of a job would name.
-pub(crate) fn subject<'a>(root: Value<'a>) -> Option<(Dialect, Text<'a>)> {
-    if !is_ours(root) || check(root).is_err() {
-        return None;
+pub(crate) fn read<'a>(reader: &mut Reader<'_, 'a>, draft: &mut Draft<'a>) -> bool {
+    let message = reader.as_text(Key::Message as u8);
+    let says = |wanted| message.is_some_and(|text| text.eq_ignore_ascii_case(wanted));
+    let is_update = says("Update Available");
+    let has_both = reader.is_there(Key::Message as u8) && reader.is_there(Key::Connection as u8);
+    if !(is_update || says("No Update Available") || has_both) {
+        return false;
     }
-    Some((Dialect::OtaUpdate, id(root).ok()?))
+    draft.is(Dialect::OtaUpdate);
+    if !is_update {
+        reader.text(Key::Message as u8);
+        reader.fault(Key::Message as u8, Kind::NothingPending);
+        return true;
+    }
+    let mqtt = scheme(reader, Key::Connection as u8) == Some(Scheme::Mqtt);
+    let id = if mqtt { Key::UniqueTopicName as u8 } else { Key::File as u8 };
+    // Whatever else is wrong, this is what the result names.
+    draft.head.id = reader.afresh().text(id);
+    draft.head.id_path = reader.path(id);
+    draft.head.protocols = Some(Protocols { http: !mqtt, mqtt });
+    draft.head.extra = reader.as_text(Key::Product as u8);
+    draft.head.version = Some(reader.text(version(reader)));
+    draft.head.hardware = Some(reader.text(Key::Board as u8));
+    require_scheme(reader, Key::Connection as u8);
+    reader.text(id);
+    draft.sole(reader, Key::Root as u8);
+    draft.object(reader, Key::Root as u8);
+    true
 }
 
-fn check<'a>(root: Value<'a>) -> Result<(), ParseError<'a>> {
-    let message = field(root, "Message");
-    match message.text()?.eq_ignore_ascii_case("Update Available") {
-        true => Ok(()),
-        false => Err(message.fault(Kind::NothingPending)),
+/// The version in any case: `version` may have been found for another dialect, and the last one counts.
+fn version(reader: &Reader<'_, '_>) -> u8 {
+    #[cfg(feature = "aws-jobs")]
+    if reader.found(Key::Version as u8).start > reader.found(Key::AnyVersion as u8).start {
+        return Key::Version as u8;
+    }
+    Key::AnyVersion as u8
+}
+
+fn scheme(reader: &Reader<'_, '_>, connection: u8) -> Option<Scheme> {
+    let name = reader.as_text(connection)?;
+    let schemes = [Scheme::Http, Scheme::Https, Scheme::Mqtt];
+    schemes.into_iter().find(|scheme| name.eq_ignore_ascii_case(scheme.name()))
+}
+
+fn require_scheme(reader: &mut Reader<'_, '_>, connection: u8) {
+    reader.text(connection);
+    if scheme(reader, connection).is_none() {
+        reader.wrong(connection, "MQTT, HTTP or HTTPS");
     }
 }
 
-fn connection<'a>(root: Value<'a>) -> Result<Scheme, ParseError<'a>> {
-    let connection = field(root, "Connection");
-    let name = connection.text()?;
-    let is = |scheme: &Scheme| name.eq_ignore_ascii_case(scheme.name());
-    let scheme = [Scheme::Http, Scheme::Https, Scheme::Mqtt].into_iter().find(is);
-    scheme.ok_or(connection.wrong("MQTT, HTTP or HTTPS"))
-}
-
-fn id<'a>(root: Value<'a>) -> Result<Text<'a>, ParseError<'a>> {
-    match answer(root) {
-        Answer::File => field(root, "File").text(),
-        Answer::UniqueTopicName => field(root, "UniqueTopicName").text(),
+impl Job<'_> {
+    /// What the result names this job by.
+    pub(crate) fn answer(&self) -> Answer {
+        match self.head.protocols {
+            Some(Protocols { mqtt: true, .. }) => Answer::UniqueTopicName,
+            _ => Answer::File,
+        }
     }
-}
-
-pub(crate) fn answer(root: Value<'_>) -> Answer {
-    match connection(root) {
-        Ok(Scheme::Mqtt) => Answer::UniqueTopicName,
-        _ => Answer::File,
-    }
-}
-
-pub(crate) fn product(root: Value<'_>) -> Option<Text<'_>> {
-    field(root, "Product").as_text()
-}
-
-fn job<'a>(root: Value<'a>) -> Result<Job<'a>, ParseError<'a>> {
-    check(root)?;
-    let version = Some(field(root, "Version").text()?);
-    let hardware = Some(field(root, "Board").text()?);
-    connection(root)?;
-    let scope = Scope { object: root, prefix: "" };
-    let source = Source::sole(Dialect::OtaUpdate, scope, "", root);
-    let id_path = match answer(root) {
-        Answer::File => "File",
-        Answer::UniqueTopicName => "UniqueTopicName",
-    };
-    Job { id: id(root)?, id_path, version, hardware, source }.checked()
 }
 
 /// The one file of a job.
-pub(crate) fn artifact<'a>(root: Value<'a>) -> Result<Artifact<'a>, ParseError<'a>> {
-    let scheme = connection(root)?;
-    let server = field(root, "Server").or(field(root, "Broker"));
-    let host = server.optional_text()?.unwrap_or(Text::EMPTY);
-    if !host.is_empty() && !is_host(host) {
-        return Err(server.fault(Kind::BadUrl { expected: "a host" }));
-    }
-    let port = port(field(root, "Port"))?;
-    let file = field(root, "File");
-    let name = if scheme == Scheme::Mqtt { file.optional_text()? } else { Some(file.text()?) };
-    let path = name.unwrap_or(Text::EMPTY);
-    if !path.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(file.fault(Kind::BadUrl { expected: "printable ASCII without spaces" }));
-    }
+pub(crate) fn artifact<'a>(item: &mut Reader<'_, 'a>, artifact: &mut Artifact<'a>) {
+    let place = Item::Connection as u8;
+    require_scheme(item, place);
+    let scheme = scheme(item, place).unwrap_or(Scheme::Http);
     let mqtt = scheme == Scheme::Mqtt;
-    let location = Some(Location::Parts { scheme, host, port, path });
-    let place = field(root, "Connection");
-    Ok(Artifact { location, name, ..Artifact::nowhere(place, Protocols { http: !mqtt, mqtt }) })
+    let server = if item.is_there(Item::Server as u8) { Item::Server as u8 } else { Item::Broker as u8 };
+    let host = item.optional_text(server).unwrap_or_default();
+    if !host.is_empty() && !is_host(host) {
+        item.fault(server, Kind::BadUrl { expected: "a host" });
+    }
+    let port = port(item);
+    let file = Item::File as u8;
+    let name = if mqtt { item.optional_text(file) } else { Some(item.text(file)) };
+    let path = name.unwrap_or_default();
+    if !path.bytes().all(|byte| byte.is_ascii_graphic()) {
+        item.fault(file, Kind::BadUrl { expected: "printable ASCII without spaces" });
+    }
+    artifact.place(item, place);
+    artifact.location = Some(Location::Parts { scheme, host, port, path });
+    artifact.name = name;
+    artifact.protocols = Protocols { http: !mqtt, mqtt };
 }
 
 /// A string, since ota-update itself takes no number.
-fn port<'a>(field: Field<'a>) -> Result<Option<u16>, ParseError<'a>> {
-    let Some(text) = field.optional_text()? else {
-        return Ok(None);
-    };
+fn port(item: &mut Reader<'_, '_>) -> Option<u16> {
+    let text = item.optional_text(Item::Port as u8)?;
     let port = text.decimal().and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
-    port.map(Some).ok_or(field.wrong("a port from 1 to 65535, as a string"))
+    if port.is_none() {
+        item.wrong(Item::Port as u8, "a port from 1 to 65535, as a string");
+    }
+    port
 }
 
 /// What a result names the job by.

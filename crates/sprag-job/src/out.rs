@@ -2,8 +2,7 @@
 
 use core::fmt;
 
-use crate::escape;
-use crate::text::Text;
+use crate::text::{Bytes, Text};
 
 /// The buffer is too small. Nothing is ever truncated; `needed` bytes would have done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,11 +40,24 @@ pub(crate) enum Words<'a> {
     Quoted(Text<'a>),
 }
 
-impl Words<'_> {
+impl<'a> From<&'a str> for Words<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Plain(text)
+    }
+}
+
+impl<'a> Words<'a> {
     pub(crate) fn is_empty(&self) -> bool {
         match self {
             Self::Plain(text) => text.is_empty(),
             Self::Quoted(text) => text.is_empty(),
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> Bytes<'a> {
+        match self {
+            Self::Plain(text) => Bytes::plain(text),
+            Self::Quoted(text) => text.bytes(),
         }
     }
 }
@@ -61,6 +73,7 @@ impl<'b> Out<'b> {
         Self { buffer, len: 0 }
     }
 
+    #[inline(never)]
     fn push(&mut self, byte: u8) {
         if let Some(place) = self.buffer.get_mut(self.len) {
             *place = byte;
@@ -73,8 +86,11 @@ impl<'b> Out<'b> {
     }
 
     /// Bytes as they are.
+    #[inline(never)]
     pub(crate) fn raw(&mut self, text: &str) {
-        self.extend(text.bytes());
+        for byte in text.bytes() {
+            self.push(byte);
+        }
     }
 
     /// A number in decimal. `core::fmt` would bring 1.5 KB of code for it, and its 64-bit division 400 bytes.
@@ -95,11 +111,21 @@ impl<'b> Out<'b> {
     }
 
     /// A JSON string, quotes included.
+    #[inline(never)]
     pub(crate) fn string(&mut self, words: Words<'_>) {
         self.push(b'"');
-        match words {
-            Words::Plain(text) => self.extend(text.bytes().flat_map(escape::encode)),
-            Words::Quoted(text) => self.extend(text.bytes().flat_map(escape::encode)),
+        for byte in words.bytes() {
+            match byte {
+                b'"' | b'\\' => self.push(b'\\'),
+                0..0x20 => {
+                    self.raw(r"\u00");
+                    self.push(hex(byte >> 4));
+                    self.push(hex(byte & 0xf));
+                    continue;
+                }
+                _ => {}
+            }
+            self.push(byte);
         }
         self.push(b'"');
     }
@@ -110,6 +136,14 @@ impl<'b> Out<'b> {
         let written: &'b [u8] = buffer.get(..len).ok_or(too_small)?;
         // Only whole strings go in, so this is UTF-8 once all of it fits.
         core::str::from_utf8(written).map_err(|_| too_small)
+    }
+}
+
+/// A digit in hexadecimal.
+fn hex(nibble: u8) -> u8 {
+    match nibble {
+        0..10 => nibble | b'0',
+        _ => nibble.wrapping_sub(10).wrapping_add(b'a'),
     }
 }
 
@@ -140,6 +174,16 @@ mod tests {
             let mut out = Out::new(&mut buffer);
             out.number(number);
             assert_eq!(out.finish().unwrap(), number.to_string());
+        }
+    }
+
+    #[test]
+    fn what_must_be_escaped_is() {
+        for (text, escaped) in [("a", "a"), ("\"", r#"\""#), ("\\", r"\\"), ("\n", r"\u000a"), ("\u{1f}", r"\u001f")] {
+            let mut buffer = [0; 8];
+            let mut out = Out::new(&mut buffer);
+            out.string(Words::Plain(text));
+            assert_eq!(out.finish().unwrap(), std::format!("\"{escaped}\""));
         }
     }
 }

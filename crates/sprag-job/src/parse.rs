@@ -1,20 +1,175 @@
-//! The way from a document to the dialect that can read it.
+//! The way from a document to the dialect that can read it: one pass over the bytes for all of them.
 
-use crate::artifact::Artifact;
-use crate::artifacts::Source;
 #[cfg(feature = "aws")]
 use crate::aws;
 use crate::dialect::Dialect;
-use crate::error::{ParseError, ParseErrorKind as Kind};
-use crate::field::Field;
+use crate::error::{ParseError, ParseErrorKind as Kind, Path};
+use crate::field::Reader;
 #[cfg(any(feature = "iotconnect", feature = "iotconnect-20"))]
 use crate::iotconnect;
-use crate::job::Job;
-use crate::json::{self, Value};
+use crate::job::{Draft, Job};
+use crate::json::{Span, fields};
 #[cfg(feature = "ota-update")]
 use crate::ota_update;
-use crate::path::Path;
-use crate::text::Text;
+
+fields! {
+    /// Every field of every dialect outside of lists.
+    DOCUMENT, Key:
+    V = "v",
+    Ct = "ct",
+    CmdType = "cmdType",
+    AfrOta = "afr_ota",
+    Operation = "operation",
+    #[cfg(any(feature = "iotconnect", feature = "iotconnect-20"))]
+    Ack = "ack",
+    #[cfg(any(feature = "iotconnect", feature = "iotconnect-20"))]
+    Urls = "urls",
+    // IoTConnect 2.1.
+    #[cfg(feature = "iotconnect")]
+    Sw = "sw",
+    #[cfg(feature = "iotconnect")]
+    Hw = "hw",
+    // A pending OTA, in `d` or bare.
+    #[cfg(feature = "iotconnect")]
+    Ota = "ota",
+    #[cfg(feature = "iotconnect")]
+    OtaAck = "ota.ack",
+    #[cfg(feature = "iotconnect")]
+    OtaVer = "ota.ver",
+    #[cfg(feature = "iotconnect")]
+    OtaVerSw = "ota.ver.sw",
+    #[cfg(feature = "iotconnect")]
+    OtaVerHw = "ota.ver.hw",
+    #[cfg(feature = "iotconnect")]
+    OtaSw = "ota.sw",
+    #[cfg(feature = "iotconnect")]
+    OtaHw = "ota.hw",
+    #[cfg(feature = "iotconnect")]
+    OtaUrls = "ota.urls",
+    #[cfg(feature = "iotconnect")]
+    D = "d",
+    #[cfg(feature = "iotconnect")]
+    DCt = "d.ct",
+    #[cfg(feature = "iotconnect")]
+    DAck = "d.ack",
+    #[cfg(feature = "iotconnect")]
+    DOta = "d.ota",
+    #[cfg(feature = "iotconnect")]
+    DOtaAck = "d.ota.ack",
+    #[cfg(feature = "iotconnect")]
+    DOtaVer = "d.ota.ver",
+    #[cfg(feature = "iotconnect")]
+    DOtaVerSw = "d.ota.ver.sw",
+    #[cfg(feature = "iotconnect")]
+    DOtaVerHw = "d.ota.ver.hw",
+    #[cfg(feature = "iotconnect")]
+    DOtaSw = "d.ota.sw",
+    #[cfg(feature = "iotconnect")]
+    DOtaHw = "d.ota.hw",
+    #[cfg(feature = "iotconnect")]
+    DOtaUrls = "d.ota.urls",
+    // IoTConnect 2.0, in `data` or bare.
+    #[cfg(feature = "iotconnect-20")]
+    AckId = "ackId",
+    #[cfg(feature = "iotconnect-20")]
+    Ver = "ver",
+    #[cfg(feature = "iotconnect-20")]
+    VerSw = "ver.sw",
+    #[cfg(feature = "iotconnect-20")]
+    VerHw = "ver.hw",
+    #[cfg(feature = "iotconnect-20")]
+    Command = "command",
+    #[cfg(feature = "iotconnect-20")]
+    Data = "data",
+    #[cfg(feature = "iotconnect-20")]
+    DataCmdType = "data.cmdType",
+    #[cfg(feature = "iotconnect-20")]
+    DataAck = "data.ack",
+    #[cfg(feature = "iotconnect-20")]
+    DataAckId = "data.ackId",
+    #[cfg(feature = "iotconnect-20")]
+    DataVer = "data.ver",
+    #[cfg(feature = "iotconnect-20")]
+    DataVerSw = "data.ver.sw",
+    #[cfg(feature = "iotconnect-20")]
+    DataVerHw = "data.ver.hw",
+    #[cfg(feature = "iotconnect-20")]
+    DataUrls = "data.urls",
+    #[cfg(feature = "iotconnect-20")]
+    DataCommand = "data.command",
+    // AWS: the envelope, and the documents in it or bare.
+    #[cfg(feature = "aws")]
+    Timestamp = "timestamp",
+    #[cfg(feature = "aws")]
+    ClientToken = "clientToken",
+    #[cfg(feature = "aws")]
+    Execution = "execution",
+    #[cfg(feature = "aws")]
+    JobId = "execution.jobId",
+    #[cfg(feature = "aws")]
+    Status = "execution.status",
+    #[cfg(feature = "aws")]
+    VersionNumber = "execution.versionNumber",
+    #[cfg(feature = "aws")]
+    ExecutionNumber = "execution.executionNumber",
+    #[cfg(feature = "aws")]
+    StatusDetails = "execution.statusDetails",
+    #[cfg(feature = "aws")]
+    Job = "execution.jobDocument",
+    #[cfg(feature = "aws")]
+    JobV = "execution.jobDocument.v",
+    #[cfg(feature = "aws")]
+    JobCt = "execution.jobDocument.ct",
+    #[cfg(feature = "aws")]
+    JobCmdType = "execution.jobDocument.cmdType",
+    #[cfg(feature = "aws")]
+    JobAfrOta = "execution.jobDocument.afr_ota",
+    #[cfg(feature = "aws")]
+    JobOperation = "execution.jobDocument.operation",
+    #[cfg(feature = "afr-ota")]
+    AfrFiles = "afr_ota.files",
+    #[cfg(feature = "afr-ota")]
+    AfrStream = "afr_ota.streamname",
+    #[cfg(feature = "afr-ota")]
+    AfrProtocols = "afr_ota.protocols",
+    #[cfg(feature = "afr-ota")]
+    JobAfrFiles = "execution.jobDocument.afr_ota.files",
+    #[cfg(feature = "afr-ota")]
+    JobAfrStream = "execution.jobDocument.afr_ota.streamname",
+    #[cfg(feature = "afr-ota")]
+    JobAfrProtocols = "execution.jobDocument.afr_ota.protocols",
+    #[cfg(feature = "aws-jobs")]
+    Version = "version",
+    #[cfg(feature = "aws-jobs")]
+    Hardware = "hardware",
+    #[cfg(feature = "aws-jobs")]
+    Artifact = "artifact",
+    #[cfg(feature = "aws-jobs")]
+    Files = "files",
+    #[cfg(feature = "aws-jobs")]
+    JobVersion = "execution.jobDocument.version",
+    #[cfg(feature = "aws-jobs")]
+    JobHardware = "execution.jobDocument.hardware",
+    #[cfg(feature = "aws-jobs")]
+    JobArtifact = "execution.jobDocument.artifact",
+    #[cfg(feature = "aws-jobs")]
+    JobFiles = "execution.jobDocument.files",
+    // ota-update, whose names are found in any case. A `version` that the line above has found is one of them too.
+    #[cfg(feature = "ota-update")]
+    Message = "~Message",
+    #[cfg(feature = "ota-update")]
+    Product = "~Product",
+    #[cfg(feature = "ota-update")]
+    Board = "~Board",
+    #[cfg(feature = "ota-update")]
+    AnyVersion = "~Version",
+    #[cfg(feature = "ota-update")]
+    Connection = "~Connection",
+    #[cfg(feature = "ota-update")]
+    File = "~File",
+    #[cfg(feature = "ota-update")]
+    UniqueTopicName = "~UniqueTopicName",
+}
 
 /// Reads a job document, in whichever of the enabled dialects it is written.
 ///
@@ -28,43 +183,15 @@ use crate::text::Text;
 /// [`ParseErrorKind::NotAnOta`](Kind::NotAnOta) and [`ParseErrorKind::NothingPending`](Kind::NothingPending) are not
 /// faults.
 pub fn parse(document: &[u8]) -> Result<Job<'_>, ParseError<'_>> {
-    let (root, sound) = json::document(document);
-    if let Err(error) = sound {
-        return Err(error.about(subject(root)));
-    }
-    #[cfg(feature = "iotconnect")]
-    if let Some(job) = iotconnect::v21::parse(root).or_else(|| iotconnect::pending::parse(root)) {
-        return job;
-    }
-    #[cfg(feature = "iotconnect-20")]
-    if let Some(job) = iotconnect::v20::parse(root) {
-        return job;
-    }
-    #[cfg(feature = "aws")]
-    if let Some(job) = aws::documents::parse(root) {
-        return job;
-    }
-    #[cfg(feature = "ota-update")]
-    if let Some(job) = ota_update::parse(root) {
-        return job;
-    }
-    Err(unknown(root))
+    let mut spans = [Span::NONE; Key::COUNT];
+    let (mut reader, sound) = Reader::document(document, &DOCUMENT, &mut spans);
+    let mut draft = Draft::new(reader.text);
+    read(&mut reader, &mut draft);
+    let job = sound.and_then(|()| reader.finish(())).and_then(|()| draft.job());
+    job.map_err(|error| draft.about(error))
 }
 
-/// Returns the error for a document in none of the dialects. A document that looks like an OTA of one of them is a fault;
-/// any other is for another agent, whose job must not be ended.
-pub(crate) fn unknown(root: Value<'_>) -> ParseError<'_> {
-    let [v, ct, cmd_type, afr_ota, operation] = Field::all(root, ["v", "ct", "cmdType", "afr_ota", "operation"]);
-    let has = |field: Field<'_>| field.value().is_some();
-    let is_ota = operation.as_text().is_some_and(|operation| operation == "ota");
-    let kind = match has(v) && has(ct) || has(cmd_type) || has(afr_ota) || is_ota {
-        true => Kind::UnknownDialect,
-        false => Kind::NotAnOta { ct: None },
-    };
-    ParseError::new(kind, Path::DOCUMENT, root.offset())
-}
-
-/// Tells the dialect of a document by its envelope, without reading the job in it.
+/// Tells the dialect of a document by its envelope, without regard to the job in it.
 ///
 /// Messages of a dialect that are no OTA are told as well, and documents that [`parse`] refuses for what is in them.
 ///
@@ -81,60 +208,51 @@ pub(crate) fn unknown(root: Value<'_>) -> ParseError<'_> {
 /// # }
 /// ```
 pub fn detect(document: &[u8]) -> Result<Dialect, ParseError<'_>> {
-    let (root, sound) = json::document(document);
+    let mut spans = [Span::NONE; Key::COUNT];
+    let (mut reader, sound) = Reader::document(document, &DOCUMENT, &mut spans);
     sound?;
-    #[cfg(feature = "iotconnect")]
-    if iotconnect::v21::is_ours(root) || iotconnect::pending::is_ours(root) {
-        return Ok(Dialect::IotConnect21);
+    let mut draft = Draft::new(reader.text);
+    read(&mut reader, &mut draft);
+    match (draft.dialect, reader.finish(())) {
+        (Some(dialect), _) if draft.is_told => return Ok(dialect),
+        (_, Err(error)) if error.kind() == Kind::NothingPending => return Err(error),
+        _ => {}
     }
-    #[cfg(feature = "iotconnect-20")]
-    if iotconnect::v20::is_ours(root) {
-        return Ok(Dialect::IotConnect20);
-    }
-    #[cfg(feature = "aws")]
-    if let Some(dialect) = aws::documents::detect(root) {
-        return dialect;
-    }
-    #[cfg(feature = "ota-update")]
-    if ota_update::is_ours(root) {
-        return Ok(Dialect::OtaUpdate);
-    }
-    Err(unknown(root))
+    let mut reader = reader.afresh();
+    unknown(&mut reader, MARKS);
+    Err(reader.finish(()).err().unwrap_or(ParseError::new(Kind::UnknownDialect, Path::DOCUMENT, 0)))
 }
 
-/// The job that a document is about, as far as it can be read.
-fn subject(root: Value<'_>) -> Option<(Dialect, Text<'_>)> {
+/// Asks each dialect to read the document. The first one whose own it is does.
+fn read<'a>(reader: &mut Reader<'_, 'a>, draft: &mut Draft<'a>) {
     #[cfg(feature = "iotconnect")]
-    if let Some(subject) = iotconnect::v21::subject(root).or_else(|| iotconnect::pending::subject(root)) {
-        return Some(subject);
+    if iotconnect::v21::read(reader, draft) {
+        return;
     }
     #[cfg(feature = "iotconnect-20")]
-    if let Some(subject) = iotconnect::v20::subject(root) {
-        return Some(subject);
+    if iotconnect::v20::read(reader, draft) {
+        return;
     }
     #[cfg(feature = "aws")]
-    if let Some(subject) = aws::documents::subject(root) {
-        return Some(subject);
+    if aws::document::read(reader, draft) {
+        return;
     }
     #[cfg(feature = "ota-update")]
-    if let Some(subject) = ota_update::subject(root) {
-        return Some(subject);
+    if ota_update::read(reader, draft) {
+        return;
     }
-    None
+    unknown(reader, MARKS);
 }
 
-/// One artifact, of which errors name the fields alone.
-pub(crate) fn artifact<'a>(source: &Source<'a>, value: Value<'a>) -> Result<Artifact<'a>, ParseError<'a>> {
-    match source.dialect() {
-        #[cfg(feature = "iotconnect")]
-        Dialect::IotConnect21 => iotconnect::v21::artifact(value),
-        #[cfg(feature = "iotconnect-20")]
-        Dialect::IotConnect20 => iotconnect::v20::artifact(value),
-        #[cfg(feature = "aws-jobs")]
-        Dialect::AwsJobs => aws::default_document::artifact(value),
-        #[cfg(feature = "afr-ota")]
-        Dialect::AfrOta => aws::afr_ota::artifact(source.streams, value),
-        #[cfg(feature = "ota-update")]
-        Dialect::OtaUpdate => ota_update::artifact(value),
-    }
+/// The document, and what looks like an OTA of one of the dialects.
+const MARKS: [u8; 6] =
+    [Key::Root as u8, Key::V as u8, Key::Ct as u8, Key::CmdType as u8, Key::AfrOta as u8, Key::Operation as u8];
+
+/// Keeps the fault of a document in none of the dialects. A document that looks like an OTA of one of them is a fault;
+/// any other is for another agent, whose job must not be ended.
+pub(crate) fn unknown(reader: &mut Reader<'_, '_>, [whole, v, ct, cmd_type, afr_ota, operation]: [u8; 6]) {
+    let is_ota = reader.as_text(operation).is_some_and(|operation| operation == "ota");
+    let is_known =
+        is_ota || reader.is_there(v) && reader.is_there(ct) || reader.is_there(cmd_type) || reader.is_there(afr_ota);
+    reader.fault(whole, if is_known { Kind::UnknownDialect } else { Kind::NotAnOta { ct: None } });
 }

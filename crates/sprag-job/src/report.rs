@@ -1,4 +1,6 @@
-//! The way from a status to the bytes of a dialect.
+//! A status, the message that reports it, and the way from the one to the other.
+
+use core::fmt;
 
 #[cfg(feature = "aws")]
 use crate::aws;
@@ -9,7 +11,76 @@ use crate::job::Job;
 #[cfg(feature = "ota-update")]
 use crate::ota_update;
 use crate::out::{TooSmall, Words};
-use crate::status::Status;
+/// How an update stands, in words that every dialect has its own for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Status {
+    /// The bytes are on their way. IoTConnect 2.1: `st` 2; AWS: `IN_PROGRESS`.
+    Downloading,
+    /// The new firmware is up and running: after the reboot and its self-test, not before. IoTConnect: `st` 3
+    /// (2.1) or 7 (2.0); AWS: `SUCCEEDED`; ota-update: `Success`.
+    Done,
+    /// Download, flash, self-test or start failed; the old firmware runs, and another try may end better. IoTConnect:
+    /// `st` 4; AWS: `FAILED`, after which the service may try again; ota-update: `Failure`.
+    Failed,
+    /// Tried, and refused for good: what came is not what may run here. The same job will not end better. IoTConnect:
+    /// `st` 4; AWS: `REJECTED`; ota-update: `Failure`.
+    Refused,
+    /// Not attempted: the job makes no sense here, and sending it again won't help. IoTConnect: `st` 1
+    /// (2.1) or 4 (2.0); AWS: `REJECTED`; ota-update: `Failure`.
+    Rejected,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Downloading => "downloading",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+            Self::Rejected => "rejected",
+        })
+    }
+}
+
+/// A message to publish, at QoS 1, in the caller's buffers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Publish<'b> {
+    /// Where to.
+    pub topic: &'b str,
+    /// JSON.
+    pub payload: &'b str,
+}
+
+/// A buffer has no room for what is to be published. Nothing is ever cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum NoRoom {
+    /// The one for the topic.
+    Topic(TooSmall),
+    /// The one for the payload.
+    Payload(TooSmall),
+}
+
+impl NoRoom {
+    /// `buffer-too-small`, for status reports.
+    pub fn reason(&self) -> &'static str {
+        "buffer-too-small"
+    }
+}
+
+impl fmt::Display for NoRoom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Topic(error) => write!(f, "topic: {error}"),
+            Self::Payload(error) => write!(f, "payload: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for NoRoom {}
 
 /// Writes a report for a job whose document is gone, after the reboot into the new firmware for example: from its
 /// dialect and its [id](Job::id), and for a child device of a gateway from its [tag](crate::Artifact::tag) as well.
@@ -51,10 +122,9 @@ pub(crate) fn of<'b>(
 ) -> Result<&'b str, TooSmall> {
     #[cfg(feature = "ota-update")]
     if job.dialect() == Dialect::OtaUpdate {
-        let answer = ota_update::answer(job.source.scope().object);
-        return ota_update::write(answer, Words::Quoted(job.id), status, out);
+        return ota_update::write(job.answer(), Words::Quoted(job.id()), status, out);
     }
-    write(job.dialect(), Words::Quoted(job.id), child, status, message, out)
+    write(job.dialect(), Words::Quoted(job.id()), child, status, message, out)
 }
 
 pub(crate) fn write<'b>(
@@ -69,11 +139,11 @@ pub(crate) fn write<'b>(
         #[cfg(feature = "iotconnect")]
         Dialect::IotConnect21 => iotconnect::v21::ack(id, child, status, message, out),
         #[cfg(feature = "iotconnect-20")]
-        Dialect::IotConnect20 => iotconnect::ack_20::write(None, id, child, status, message, out),
+        Dialect::IotConnect20 => iotconnect::v20::write(None, id, child, status, message, out),
         #[cfg(feature = "aws-jobs")]
-        Dialect::AwsJobs => aws::report::write(status, message, out),
+        Dialect::AwsJobs => aws::request::report(status, message, out),
         #[cfg(feature = "afr-ota")]
-        Dialect::AfrOta => aws::report::write(status, message, out),
+        Dialect::AfrOta => aws::request::report(status, message, out),
         #[cfg(feature = "ota-update")]
         Dialect::OtaUpdate => ota_update::write(ota_update::Answer::File, id, status, out),
     }

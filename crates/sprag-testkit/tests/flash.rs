@@ -103,9 +103,28 @@ fn what_is_torn_is_as_it_was_said() {
     }
 }
 
+/// An erase that programs first: bits that were erased are programmed, none is erased, and the sector must be erased again.
+#[test]
+fn an_erase_that_is_cut_while_it_programs_leaves_more_bits_programmed() {
+    for erased in [0x00, 0xFF] {
+        let part = Part { erased, ..Part::stm32g0() }.sectors(&[Sectors { count: 1, size: 256 }]);
+        let region = whole(&SimFlash::of(part));
+        region.write_now(0, &[0x5A; 8]).unwrap();
+        let before = region.contents();
+        region.flash().cut_power_after(0, Torn::Preprogrammed(5));
+        assert_eq!(region.erase_now(0, 256), Err(FlashError::PowerLost));
+        region.flash().power_on();
+        let programmed = |bytes: &[u8]| bytes.iter().map(|byte| byte ^ erased).collect::<Vec<u8>>();
+        let (before, after) = (programmed(&before), programmed(&region.contents()));
+        assert!(before.iter().zip(&after).all(|(before, after)| before & !after == 0), "no bit is erased");
+        assert_ne!(before[8..], after[8..]);
+        assert_eq!(region.write_now(248, &[0x5A; 8]), Err(FlashError::EraseUnfinished { offset: 248 }));
+    }
+}
+
 #[test]
 fn ways_are_read_as_they_are_written() {
-    for torn in Torn::WAYS.into_iter().chain([Torn::Bytes(3)]) {
+    for torn in Torn::WAYS.into_iter().chain([Torn::Bytes(3), Torn::Preprogrammed(5)]) {
         assert_eq!(torn.to_string().parse(), Ok(torn));
     }
     for bad in ["", "torn", "bits", "bits=", "half=1", "bytes=-1"] {

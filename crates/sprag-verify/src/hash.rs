@@ -1,7 +1,9 @@
 //! The SHA-2 digests that images carry.
 
 use sha2::digest::{FixedOutputReset, Output};
-use sha2::{Digest as _, Sha256, Sha384, Sha512};
+use sha2::{Digest as _, Sha256};
+#[cfg(feature = "sha512")]
+use sha2::{Sha384, Sha512};
 
 use crate::key::Key;
 
@@ -10,7 +12,9 @@ use crate::key::Key;
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub(crate) enum HashKind {
     Sha256,
+    #[cfg(feature = "sha512")]
     Sha384,
+    #[cfg(feature = "sha512")]
     Sha512,
 }
 
@@ -19,7 +23,9 @@ impl HashKind {
     pub(crate) const fn length(self) -> usize {
         match self {
             Self::Sha256 => 32,
+            #[cfg(feature = "sha512")]
             Self::Sha384 => 48,
+            #[cfg(feature = "sha512")]
             Self::Sha512 => 64,
         }
     }
@@ -29,7 +35,9 @@ impl HashKind {
 #[derive(Clone)]
 pub(crate) enum Hash {
     Sha256(Sha256),
+    #[cfg(feature = "sha512")]
     Sha384(Sha384),
+    #[cfg(feature = "sha512")]
     Sha512(Sha512),
 }
 
@@ -43,7 +51,9 @@ impl Hash {
     pub(crate) fn new(kind: HashKind) -> Self {
         match kind {
             HashKind::Sha256 => Self::Sha256(Sha256::new()),
+            #[cfg(feature = "sha512")]
             HashKind::Sha384 => Self::Sha384(Sha384::new()),
+            #[cfg(feature = "sha512")]
             HashKind::Sha512 => Self::Sha512(Sha512::new()),
         }
     }
@@ -51,7 +61,9 @@ impl Hash {
     pub(crate) fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Sha256(hash) => hash.update(bytes),
+            #[cfg(feature = "sha512")]
             Self::Sha384(hash) => hash.update(bytes),
+            #[cfg(feature = "sha512")]
             Self::Sha512(hash) => hash.update(bytes),
         }
     }
@@ -60,7 +72,9 @@ impl Hash {
     pub(crate) fn finalize(&mut self) -> Digest {
         match self {
             Self::Sha256(hash) => Digest::of(hash),
+            #[cfg(feature = "sha512")]
             Self::Sha384(hash) => Digest::of(hash),
+            #[cfg(feature = "sha512")]
             Self::Sha512(hash) => Digest::of(hash),
         }
     }

@@ -3,13 +3,18 @@
 //! Formats: MCUboot, `docs/design.md` ("Image format") and `boot/bootutil/include/bootutil/image.h`.
 
 use embedded_storage_async::nor_flash::ReadNorFlash;
+#[cfg(feature = "ed25519")]
 use sha2::Digest as _;
 use sprag_core::mcuboot::{HEADER_SIZE, ImageHeader, PROTECTED_TLV_INFO_MAGIC, TLV_INFO_MAGIC};
 
 use crate::error::Error;
 use crate::format::Image;
-use crate::hash::{Digest, Hash, HashKind};
-use crate::key::{Algorithm, Key, ed25519_hash, has_signed_digest};
+#[cfg(feature = "ed25519")]
+use crate::hash::Digest;
+use crate::hash::{Hash, HashKind};
+#[cfg(feature = "ed25519")]
+use crate::key::ed25519_hash;
+use crate::key::{Algorithm, Key, has_signed_digest};
 use crate::policy::{Claims, Policy};
 use crate::promised::{File, Promised};
 use crate::reader::Reader;
@@ -84,6 +89,7 @@ impl Config {
     }
 
     /// Digests and key hashes are SHA-384: `MCUBOOT_SIGN_EC384`, `MCUBOOT_SHA384`.
+    #[cfg(feature = "sha512")]
     #[must_use]
     pub const fn sha384(mut self) -> Self {
         self.digest = Some(HashKind::Sha384);
@@ -91,6 +97,7 @@ impl Config {
     }
 
     /// Digests and key hashes are SHA-512: `MCUBOOT_SHA512`.
+    #[cfg(feature = "sha512")]
     #[must_use]
     pub const fn sha512(mut self) -> Self {
         self.digest = Some(HashKind::Sha512);
@@ -99,6 +106,7 @@ impl Config {
 
     /// Signatures are over the whole image instead of its digest: `MCUBOOT_SIGN_PURE`. `imgtool sign --pure` names the
     /// key by SHA-512, for which the bootloader needs [`Config::sha512`] as well.
+    #[cfg(feature = "ed25519")]
     #[must_use]
     pub const fn pure(mut self) -> Self {
         self.pure = Some(true);
@@ -194,12 +202,14 @@ pub async fn verify<'p, F: ReadNorFlash>(
         Vouchers::read(Tlvs::new(reader.load(header.covered, size).await?, header.covered, TLV_INFO_MAGIC)?, policy)?;
 
     // What is hashed for a signature over the whole image begins with the signature.
+    #[cfg(feature = "ed25519")]
     let mut pure = vouchers.first.filter(|_| vouchers.pure).map(|(key, signature)| ed25519_hash(key, &signature));
     let mut file = File::new(&promised, policy, vouchers.signed)?;
     let mut hash = Hash::new(vouchers.hash);
     let mut read = |bytes: &[u8]| {
         hash.update(bytes);
         file.update(bytes);
+        #[cfg(feature = "ed25519")]
         if let Some(pure) = &mut pure {
             pure.update(bytes);
         }
@@ -210,6 +220,7 @@ pub async fn verify<'p, F: ReadNorFlash>(
     let digest = hash.finalize();
     let tlvs = Tlvs::new(reader.load(header.covered, size).await?, header.covered, TLV_INFO_MAGIC)?;
     vouchers.judge(tlvs, digest.as_bytes(), policy)?;
+    #[cfg(feature = "ed25519")]
     if let (Some((key, signature)), Some(hash)) = (&vouchers.first, &mut pure)
         && !key.has_signed(Digest::of(hash).as_bytes(), signature)
     {
@@ -354,14 +365,19 @@ impl Seen {
                 let found = match (kind, length) {
                     _ if self.digest.is_some() => return Err(malformed),
                     (TLV_SHA256, 32) => HashKind::Sha256,
+                    #[cfg(feature = "sha512")]
                     (TLV_SHA384, 48) => HashKind::Sha384,
+                    #[cfg(feature = "sha512")]
                     (TLV_SHA512, 64) => HashKind::Sha512,
+                    // Of a kind that is not built in, and that the bootloader is not built for.
+                    #[cfg(not(feature = "sha512"))]
+                    (TLV_SHA384, 48) | (TLV_SHA512, 64) => return Err(Error::NoDigest),
                     _ => return Err(malformed),
                 };
                 self.digest = Some(found);
             }
             TLV_SIG_PURE if value != [1] => return Err(malformed),
-            TLV_SIG_PURE if config.pure == Some(false) => return Err(refused),
+            TLV_SIG_PURE if config.pure == Some(false) || cfg!(not(feature = "ed25519")) => return Err(refused),
             TLV_SIG_PURE => self.pure = true,
             TLV_ED25519 if length != 64 => return Err(malformed),
             TLV_ECDSA if !(1..=ECDSA_MAX).contains(&length) => return Err(malformed),
@@ -421,7 +437,8 @@ struct Vouchers<'k> {
     signed: bool,
     /// Signatures are over the whole image instead of its digest.
     pure: bool,
-    /// The first signature of a trusted key.
+    /// The first signature of a trusted key. It is read where signatures may be over the whole image.
+    #[cfg_attr(not(feature = "ed25519"), allow(dead_code))]
     first: Option<Signed<'k>>,
 }
 
@@ -440,6 +457,7 @@ impl<'k> Vouchers<'k> {
             (Some(found), _) => found,
             // There need not be one beside a signature over the whole image.
             (None, Some(expected)) if pure => expected,
+            #[cfg(feature = "sha512")]
             (None, None) if pure => HashKind::Sha512,
             (None, _) => return Err(Error::NoDigest),
         };
@@ -511,6 +529,7 @@ impl<'a, 'v, 'k> Signatures<'a, 'v, 'k> {
                     key = self.policy.key_of_der(value);
                     continue;
                 }
+                #[cfg(feature = "ed25519")]
                 TLV_ED25519 => Algorithm::Ed25519,
                 TLV_ECDSA if !self.pure => Algorithm::EcdsaP256,
                 _ => continue,
@@ -518,6 +537,7 @@ impl<'a, 'v, 'k> Signatures<'a, 'v, 'k> {
             match core::mem::replace(&mut key, Err(Error::UnknownKey)) {
                 Ok(key) if key.algorithm() == algorithm => {
                     let signature = match algorithm {
+                        #[cfg(feature = "ed25519")]
                         Algorithm::Ed25519 => value.try_into().ok(),
                         Algorithm::EcdsaP256 => from_der(value),
                     };

@@ -1,11 +1,16 @@
 //! What a job promises of a file, and whether the file keeps it.
 
 use embedded_storage_async::nor_flash::ReadNorFlash;
-use sha2::{Digest, Sha256, Sha512};
+#[cfg(feature = "ed25519")]
+use sha2::Sha512;
+use sha2::{Digest, Sha256};
 
 use crate::error::Error;
+#[cfg(feature = "ed25519")]
 use crate::hash;
-use crate::key::{Algorithm, Key, ed25519_hash};
+use crate::key::Algorithm;
+#[cfg(feature = "ed25519")]
+use crate::key::{Key, ed25519_hash};
 use crate::policy::Policy;
 use crate::reader::Reader;
 use crate::signature::Signature;
@@ -79,6 +84,7 @@ pub(crate) struct File<'p, 'k> {
     policy: &'p Policy<'k>,
     sha256: Option<Sha256>,
     /// The first of the keys that it may be, and the hash that its signature is about.
+    #[cfg(feature = "ed25519")]
     ed25519: Option<(&'k dyn Key, Sha512)>,
 }
 
@@ -88,25 +94,37 @@ impl<'p, 'k> File<'p, 'k> {
     /// # Errors
     /// [`Error::Unsigned`], [`Error::UnknownKey`], [`Error::RevokedKey`].
     #[inline(never)]
+    #[cfg_attr(not(feature = "ed25519"), allow(unused_variables))] // The key is for Ed25519.
     pub(crate) fn new(promised: &'p Promised<'p>, policy: &'p Policy<'k>, signed: bool) -> Result<Self, Error> {
         let signature = if signed { None } else { Some(promised.signature.as_ref().ok_or(Error::Unsigned)?) };
-        let (mut ecdsa, mut ed25519) = (false, None);
+        let mut ecdsa = false;
+        #[cfg(feature = "ed25519")]
+        let mut ed25519 = None;
         if let Some(signature) = signature {
             let first = policy.keys_for(signature.algorithm).next();
             let first = first.ok_or_else(|| policy.unknown_for(signature.algorithm))?;
             match signature.algorithm {
+                #[cfg(feature = "ed25519")]
                 Algorithm::Ed25519 => ed25519 = Some((first, ed25519_hash(first, &signature.bytes))),
                 Algorithm::EcdsaP256 => ecdsa = true,
             }
         }
         let sha256 = (ecdsa || promised.digest.is_some()).then(Sha256::new);
-        Ok(Self { promised, signature, policy, sha256, ed25519 })
+        Ok(Self {
+            promised,
+            signature,
+            policy,
+            sha256,
+            #[cfg(feature = "ed25519")]
+            ed25519,
+        })
     }
 
     pub(crate) fn update(&mut self, bytes: &[u8]) {
         if let Some(hash) = &mut self.sha256 {
             hash.update(bytes);
         }
+        #[cfg(feature = "ed25519")]
         if let Some((_, hash)) = &mut self.ed25519 {
             hash.update(bytes);
         }
@@ -117,12 +135,14 @@ impl<'p, 'k> File<'p, 'k> {
     ///
     /// # Errors
     /// [`Error::FileDigest`], [`Error::Signature`], the flash's.
+    #[cfg_attr(not(feature = "ed25519"), allow(unused_variables))] // The reader is for Ed25519.
     pub(crate) async fn judge<F: ReadNorFlash>(&mut self, reader: &mut Reader<'_, F>) -> Result<(), Error> {
         let found: Option<[u8; 32]> = self.sha256.as_mut().map(|hash| hash.finalize_reset().into());
         if self.promised.digest.is_some() && self.promised.digest != found {
             return Err(Error::FileDigest);
         }
         let Some(Signature { algorithm, bytes: signature }) = self.signature else { return Ok(()) };
+        #[cfg(feature = "ed25519")]
         if let Some((first, hash)) = &mut self.ed25519
             && first.has_signed(hash::Digest::of(hash).as_bytes(), signature)
         {
@@ -131,7 +151,9 @@ impl<'p, 'k> File<'p, 'k> {
         for (index, key) in self.policy.keys_for(*algorithm).enumerate() {
             let signed = match (algorithm, index) {
                 (Algorithm::EcdsaP256, _) => found.is_some_and(|digest| key.has_signed(&digest, signature)),
+                #[cfg(feature = "ed25519")]
                 (Algorithm::Ed25519, 0) => false,
+                #[cfg(feature = "ed25519")]
                 (Algorithm::Ed25519, _) => {
                     let mut hash = ed25519_hash(key, signature);
                     reader.feed(0, self.promised.size, &mut |bytes| hash.update(bytes)).await?;

@@ -18,6 +18,7 @@ pub struct Signature {
 
 impl Signature {
     /// An Ed25519 signature over the file's bytes (RFC 8032), as `openssl pkeyutl -sign -rawin` makes it.
+    #[cfg(feature = "ed25519")]
     pub const fn ed25519(bytes: [u8; 64]) -> Self {
         Self { algorithm: Algorithm::Ed25519, bytes }
     }
@@ -42,6 +43,7 @@ impl Signature {
         let mut bytes = [0; DER_MAX];
         let bytes = Base64::decode(text, &mut bytes).map_err(|_| Error::SignatureEncoding)?;
         match algorithm {
+            #[cfg(feature = "ed25519")]
             Algorithm::Ed25519 => bytes.try_into().map(Self::ed25519).map_err(|_| Error::SignatureEncoding),
             Algorithm::EcdsaP256 => Self::ecdsa_p256(bytes),
         }

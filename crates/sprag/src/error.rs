@@ -3,7 +3,7 @@
 use core::fmt;
 
 use sprag_fetch::UrlError;
-use sprag_job::Status;
+use sprag_job::{SignatureAlgorithm, Status};
 
 /// Why a run of the updater ended without a staged image. `E` is the connector's error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,20 @@ pub enum Error<E> {
     Flash(sprag_flash::Error),
     /// The image may not run here.
     Verify(sprag_verify::Error),
+    /// The image carries no signature, and that of the job is of an algorithm that can't be verified here.
+    SignatureAlgorithm {
+        /// That algorithm.
+        algorithm: SignatureAlgorithm,
+    },
+    /// The job promises a digest of an algorithm that can't be computed here.
+    DigestAlgorithm,
+    /// The image says no version, and that of the job can't be compared.
+    VersionFormat,
+    /// The image names no board, and that of the job is longer than any that a policy could ask for.
+    Board {
+        /// Its length in bytes.
+        length: usize,
+    },
     /// The bootloader can't be told or asked.
     Boot(sprag_boot::Error),
     /// The job's download began at byte 0 as often as one job may: see
@@ -59,6 +73,10 @@ impl<E> Error<E> {
             Self::Fetch(error) => error.reason(),
             Self::Flash(error) => error.reason(),
             Self::Verify(error) => error.reason(),
+            Self::SignatureAlgorithm { .. } => "signature-algorithm",
+            Self::DigestAlgorithm => "digest-algorithm",
+            Self::VersionFormat => "version-format",
+            Self::Board { .. } => "board-too-long",
             Self::Boot(error) => error.reason(),
             Self::TooManyStarts => "too-many-starts",
             Self::WearLimit => "wear-limit",
@@ -76,6 +94,7 @@ impl<E> Error<E> {
         match self {
             Self::Artifacts { .. } | Self::NoUrl | Self::JobId { .. } => false,
             Self::TooManyStarts | Self::WearLimit | Self::NoProgress => false,
+            Self::SignatureAlgorithm { .. } | Self::DigestAlgorithm | Self::VersionFormat | Self::Board { .. } => false,
             Self::Url(error) => error.is_retryable(),
             Self::Fetch(error) => error.is_retryable() || error.needs_new_url() || error.needs_start_over(),
             Self::Flash(error) => error.is_retryable(),
@@ -97,6 +116,8 @@ impl<E> Error<E> {
             Self::Artifacts { .. } | Self::NoUrl | Self::JobId { .. } | Self::Url(_) => Status::Rejected,
             // Of a fetch that is final, the server's answer alone is about what was to be fetched.
             Self::Fetch(sprag_fetch::Error::Answer(_)) | Self::Verify(_) => Status::Refused,
+            Self::SignatureAlgorithm { .. } | Self::DigestAlgorithm => Status::Refused,
+            Self::VersionFormat | Self::Board { .. } => Status::Refused,
             Self::Flash(sprag_flash::Error::TooLarge { .. }) => Status::Refused,
             _ => Status::Failed,
         }
@@ -145,6 +166,12 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
             Self::Fetch(error) => error.fmt(f),
             Self::Flash(error) => error.fmt(f),
             Self::Verify(error) => error.fmt(f),
+            Self::SignatureAlgorithm { algorithm } => {
+                write!(f, "the job's signature can't be verified here: {}", algorithm.name())
+            }
+            Self::DigestAlgorithm => f.write_str("the job's digest can't be computed here"),
+            Self::VersionFormat => f.write_str("the job's version can't be compared"),
+            Self::Board { length } => write!(f, "the job's name of a board is {length} bytes long, 64 at most"),
             Self::Boot(error) => error.fmt(f),
             Self::TooManyStarts => f.write_str("the download of this job began at byte 0 too often"),
             Self::WearLimit => f.write_str("no more downloads may begin for now, to protect the flash from wear"),

@@ -7,7 +7,7 @@ use embedded_storage_async::nor_flash::NorFlash;
 use sprag_boot::{BootControl, State, Swap};
 use sprag_fetch::{ETAG_MAX, Etag, Image, ImageSource};
 use sprag_flash::{CONVERSATION, FeedError, JOB, SlotWriter};
-use sprag_job::{Artifact, Job, SignatureAlgorithm, Status, TooSmall};
+use sprag_job::{Artifact, DigestAlgorithm, Job, SignatureAlgorithm, Status, TooSmall};
 use sprag_verify::{Algorithm, Format, McuBoot, Policy, Promised, Signature, Version};
 
 use crate::error::Error;
@@ -110,7 +110,13 @@ pub struct Updater<'b, 'k, C, S, J, B, F = McuBoot> {
 
 type Result_<T, C> = Result<T, Error<<C as ImageSource>::Error>>;
 
-impl<'b, 'k, C, S, J, B> Updater<'b, 'k, C, S, J, B> {
+impl<'b, 'k, C, S, J, B> Updater<'b, 'k, C, S, J, B>
+where
+    C: ImageSource,
+    S: NorFlash,
+    J: NorFlash,
+    B: BootControl,
+{
     /// An updater over the five: where bytes come from (a [`Fetcher`](sprag_fetch::Fetcher), by HTTP), where they go,
     /// what may run, and who is told.
     pub fn new(source: C, slot: SlotWriter<'b, S, J>, policy: Policy<'k>, boot: B) -> Self {
@@ -120,7 +126,7 @@ impl<'b, 'k, C, S, J, B> Updater<'b, 'k, C, S, J, B> {
 
     /// Takes images of another format: [`EspIdf`](sprag_verify::EspIdf), or [`Raw`](sprag_verify::Raw) ones that only the
     /// job vouches for. What the job promises of them is what its document says: digest, signature, version, hardware.
-    pub fn format<F>(self, format: F) -> Updater<'b, 'k, C, S, J, B, F> {
+    pub fn format<F: Format>(self, format: F) -> Updater<'b, 'k, C, S, J, B, F> {
         let Self { source, slot, policy, boot, running, limits, is_reset_counted, .. } = self;
         Updater { source, slot, policy, boot, format, running, limits, is_reset_counted }
     }
@@ -464,6 +470,9 @@ where
     ) -> Result_<Outcome, C> {
         let artifact = sole_artifact(job).map_err(|count| Error::Artifacts { count })?;
         let location = artifact.location().ok_or(Error::NoUrl)?;
+        if artifact.digest().is_some_and(|digest| digest.algorithm() != DigestAlgorithm::Sha256) {
+            return Err(Error::DigestAlgorithm);
+        }
         self.slot.hold_back(self.boot.held_back());
         self.count_reset(record).await?;
         let region = self.image_region()?;
@@ -488,7 +497,7 @@ where
                     events(Event::Verifying);
                     let (mut slot, buffer) = self.slot.slot(region.clone()).await?;
                     let mut hardware = [0; HARDWARE_MAX];
-                    let promised = promised(job, &artifact, size, &mut hardware);
+                    let (promised, unusable) = promised(job, &artifact, size, &mut hardware);
                     match self.format.verify(&mut slot, promised, &self.policy, buffer).await {
                         Ok(image) => break image,
                         Err(sprag_verify::Error::SameVersion { version }) if self.running == Some(version) => {
@@ -497,8 +506,8 @@ where
                         }
                         // What lay in the slot since an earlier run may have gone bad there, and what came in several
                         // answers may be of several objects, whatever the server said of them.
-                        Err(error) if joined && error.is_damage() => Error::Verify(error),
-                        Err(error) => return Err(Error::Verify(error)),
+                        Err(error) if joined && error.is_damage() => unusable.explains(error),
+                        Err(error) => return Err(unusable.explains(error)),
                     }
                 }
             };
@@ -658,36 +667,76 @@ fn pinned(job: &Job<'_>, saved: &sprag_flash::Session<'_>) -> Option<Etag> {
     (*identity == job.identity().to_le_bytes() && etag.starts_with('"')).then_some(etag)
 }
 
-/// What a job's document says of a file that has come.
-fn promised<'h>(job: &Job<'_>, artifact: &Artifact<'_>, size: u32, hardware: &'h mut [u8]) -> Promised<'h> {
+/// What of a job's document can't be held against an image. It does no harm where the image says the same itself; where it does
+/// not, this is the reason, and not that the document had said nothing.
+#[derive(Default)]
+struct Unusable {
+    /// The algorithm of a signature that can't be verified here.
+    algorithm: Option<SignatureAlgorithm>,
+    /// The signature is not encoded as its algorithm asks for.
+    is_misencoded: bool,
+    /// The version can't be compared.
+    version: bool,
+    /// The length of a name of a board that no policy could ask for.
+    board: Option<usize>,
+}
+
+impl Unusable {
+    fn explains<E>(&self, error: sprag_verify::Error) -> Error<E> {
+        match (error, self.algorithm, self.board) {
+            (sprag_verify::Error::Unsigned, Some(algorithm), _) => Error::SignatureAlgorithm { algorithm },
+            (sprag_verify::Error::Unsigned, ..) if self.is_misencoded => {
+                Error::Verify(sprag_verify::Error::SignatureEncoding)
+            }
+            (sprag_verify::Error::NoVersion, ..) if self.version => Error::VersionFormat,
+            (sprag_verify::Error::NoBoard, _, Some(length)) => Error::Board { length },
+            (error, ..) => Error::Verify(error),
+        }
+    }
+}
+
+/// What a job's document says of a file that has come, and what of it is of no use.
+fn promised<'h>(job: &Job<'_>, artifact: &Artifact<'_>, size: u32, hardware: &'h mut [u8]) -> (Promised<'h>, Unusable) {
     let mut promised = Promised::size(size);
+    let mut unusable = Unusable::default();
     if let Some(digest) = artifact.digest() {
         let mut sha256 = [0; 32];
         sha256.iter_mut().zip(digest.bytes()).for_each(|(to, byte)| *to = byte);
         promised = promised.digest(sha256);
     }
-    // One of another algorithm, or one that can't be read, is as good as none. Most formats need none from the job.
-    if let Some(signature) = artifact.signature().and_then(decoded) {
-        promised = promised.signature(signature);
+    if let Some(signature) = artifact.signature() {
+        let algorithm = match signature.algorithm() {
+            SignatureAlgorithm::Sha256Ecdsa => Some(Algorithm::EcdsaP256),
+            #[cfg(feature = "ed25519")]
+            SignatureAlgorithm::Ed25519 => Some(Algorithm::Ed25519),
+            other => {
+                unusable.algorithm = Some(other);
+                None
+            }
+        };
+        let mut text = [0; SIGNATURE_MAX];
+        let text = signature.value().copy_to(&mut text).unwrap_or_default();
+        if let Some(algorithm) = algorithm {
+            match Signature::from_base64(algorithm, text) {
+                Ok(signature) => promised = promised.signature(signature),
+                Err(_) => unusable.is_misencoded = true,
+            }
+        }
     }
-    let mut text = [0; VERSION_MAX];
-    let version = job.version().and_then(|version| version.copy_to(&mut text).ok()?.parse().ok());
-    if let Some(version) = version {
-        promised = promised.version(version);
+    if let Some(version) = job.version() {
+        let mut text = [0; VERSION_MAX];
+        match version.copy_to(&mut text).unwrap_or_default().parse() {
+            Ok(version) => promised = promised.version(version),
+            Err(_) => unusable.version = true,
+        }
     }
-    // One that is longer is no board's name that a policy could ask for.
-    let board = job.hardware().and_then(|name| name.copy_to(hardware).ok());
-    board.map_or(promised, |board| promised.board(board))
-}
-
-fn decoded(signature: sprag_job::Signature<'_>) -> Option<Signature> {
-    let algorithm = match signature.algorithm() {
-        SignatureAlgorithm::Sha256Ecdsa => Algorithm::EcdsaP256,
-        SignatureAlgorithm::Ed25519 => Algorithm::Ed25519,
-        _ => return None,
-    };
-    let mut text = [0; SIGNATURE_MAX];
-    Signature::from_base64(algorithm, signature.value().copy_to(&mut text).ok()?).ok()
+    if let Some(board) = job.hardware() {
+        match board.copy_to(hardware) {
+            Ok(board) => promised = promised.board(board),
+            Err(TooSmall { needed }) => unusable.board = Some(needed),
+        }
+    }
+    (promised, unusable)
 }
 
 fn progress(session: &sprag_fetch::Session) -> Event {

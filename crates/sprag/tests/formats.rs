@@ -90,7 +90,9 @@ fn a_raw_image_is_vouched_for_by_its_job() {
     let escaped = signature(&image, 1).replace('/', r"\/");
     assert_eq!(run(raw(), &image, &afr_ota(&image, &escaped), same), Ok(Version::new(1, 5, 0)));
     assert_eq!(run(raw(), &image, &afr_ota(&image, &signature(&image, 2)), same), Err("bad-signature"));
-    assert_eq!(run(raw(), &image, &afr_ota(&image, "MEUCIQ=="), same), Err("unsigned"));
+    assert_eq!(run(raw(), &image, &afr_ota(&image, "MEUCIQ=="), same), Err("signature-encoding"));
+    let long = "MEUC".repeat(30);
+    assert_eq!(run(raw(), &image, &afr_ota(&image, &long), same), Err("signature-encoding"));
     let by_job = Raw(VersionAt::Job);
     assert_eq!(run(by_job, &image, &afr_ota(&image, &signature(&image, 1)), same), Err("version-missing"));
     image[512] = 0;
@@ -112,8 +114,50 @@ fn a_job_may_say_version_and_board_of_a_raw_image() {
     assert_eq!(run(by_job(), &image, &document, trusting), Ok(Version::new(2, 0, 1)));
     let boardless = run(by_job(), &image, &document, |policy| policy.trusting_the_job().for_board("board-a"));
     assert_eq!(boardless, Err("board-missing"));
-    assert_eq!(run(by_job(), &image, &document.replace("v2.0.1", "latest"), trusting), Err("version-missing"));
+    assert_eq!(run(by_job(), &image, &document.replace("v2.0.1", "latest"), trusting), Err("version-format"));
+    let long = "1".repeat(30);
+    assert_eq!(run(by_job(), &image, &document.replace("v2.0.1", &long), trusting), Err("version-format"));
+    let without = document.replace(r#""version":"v2.0.1","#, "");
+    assert_eq!(run(by_job(), &image, &without, trusting), Err("version-missing"));
+    let board = |name: &str| document.replace("\"version\"", &format!(r#""hardware":"{name}","version""#));
+    fn for_board(policy: Policy<'_>) -> Policy<'_> {
+        policy.trusting_the_job().for_board("board-a")
+    }
+    assert_eq!(run(by_job(), &image, &board("board-a"), for_board), Ok(Version::new(2, 0, 1)));
+    assert_eq!(run(by_job(), &image, &board("board-b"), for_board), Err("wrong-board"));
+    assert_eq!(run(by_job(), &image, &board(&"b".repeat(65)), for_board), Err("board-too-long"));
     assert_eq!(run(by_job(), &image, &document, same), Err("version-missing"), "nobody signed it");
+}
+
+/// A signature that can't be verified is not as good as none: the cloud hears which of the two it is. It does no harm beside an
+/// image that carries its own.
+#[test]
+fn a_signature_of_another_algorithm_is_named() {
+    let mut image = vec![7; 5000];
+    image[512..520].copy_from_slice(&Version::new(1, 5, 0).to_bytes());
+    let raw = || Raw(VersionAt::Offset(512));
+    let signed = afr_ota(&image, &signature(&image, 1));
+    for algorithm in ["sig-sha256-rsa", "sig-sha1-rsa", "sig-sha1-ecdsa"] {
+        let document = afr_ota(&image, &"AAAA".repeat(86)).replace("sig-sha256-ecdsa", algorithm);
+        assert_eq!(run(raw(), &image, &document, same), Err("signature-algorithm"), "{algorithm}");
+    }
+    let unsigned = signed.replace(&signature(&image, 1), "N/A");
+    assert_eq!(run(raw(), &image, &unsigned, same), Err("unsigned"));
+    let data = [1; 64];
+    let program = [2; 5000];
+    let esp = EspIdfImage {
+        chip: 5,
+        revisions: [0, 199],
+        version: "1.5.0",
+        secure_version: 3,
+        project: "board-a",
+        data: &data,
+        program: &program,
+    };
+    let rsa = |image: &[u8]| afr_ota(image, &"AAAA".repeat(86)).replace("sig-sha256-ecdsa", "sig-sha256-rsa");
+    let carried = sign_secure_boot(esp.build(), &[&key(1)]);
+    assert_eq!(run(EspIdf, &carried, &rsa(&carried), same), Ok(Version::new(1, 5, 0)));
+    assert_eq!(run(EspIdf, &esp.build(), &rsa(&esp.build()), same), Err("signature-algorithm"));
 }
 
 #[test]

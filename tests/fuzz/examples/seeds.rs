@@ -27,6 +27,14 @@ const AWS_JOBS: &[&str] = &[
     "n{\"timestamp\":1,\"execution\":{\"jobId\":\"j\"}}\nq\ns{\"execution\":{\"jobId\":\"j\"}}\nn{\"timestamp\":2}\nq\nG{\"code\":\"ResourceNotFound\"}\nS{\"code\":\"RequestThrottled\",\"clientToken\":\"0\"}\no{}\n#$aws/things/t/jobs/j/update {}",
 ];
 
+/// Brokers, as `mqtt_packet` reads them: version, length of a read, memory, and what is said.
+const MQTT: &[&[u8]] = &[
+    b"\x00\xFF\xFF\x20\x02\0\0\x90\x03\0\x01\x01\x40\x02\0\x02\x30\x05\0\x01abc\x32\x07\0\x01a\0\x09bc\xD0\0",
+    b"\x01\x03\x40\x20\x0D\0\0\x0A\x27\0\0\x20\0\x24\x01\x21\0\x14\x90\x04\0\x01\0\x01\x40\x04\0\x02\0\0\xE0\x02\x8E\0",
+    b"\x03\x07\x20\x90\x04\0\x01\0\x01\x32\x08\0\x01a\0\x09\0bc\x3B\x0F\0\x01a\0\x09\x07\x26\0\x01k\0\x01vbc",
+    b"\x02\x05\x10\x32\x1E\0\x01a\0\x0912345678901234567890123456\x30\x03\0\x01a",
+];
+
 fn main() {
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
     let good = forms::GOOD.iter().map(|(document, _)| *document);
@@ -35,9 +43,10 @@ fn main() {
     let lines: Vec<&str> = forms::GOOD.iter().map(|(document, _)| *document).take(4).collect();
     write(&home.join("job_iotconnect"), [lines.join("\n").as_str()].into_iter());
     write(&home.join("job_aws_jobs"), AWS_JOBS.iter().copied());
+    write(&home.join("mqtt"), MQTT.iter().copied());
 }
 
-fn write<'a>(folder: &Path, seeds: impl Iterator<Item = &'a str>) {
+fn write(folder: &Path, seeds: impl Iterator<Item = impl AsRef<[u8]>>) {
     let _ = fs::remove_dir_all(folder);
     fs::create_dir_all(folder).unwrap();
     for (number, seed) in seeds.enumerate() {

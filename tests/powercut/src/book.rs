@@ -17,6 +17,9 @@ pub struct Book {
     pub failed: u32,
     /// The same for a job whose image was refused.
     pub refused: u32,
+    /// How often the bootloader erased what lay in the slot for updates, or was cut off and may have been erasing it: as much
+    /// of it as there was is fetched again.
+    pub erased: u32,
     /// The power failed between the last report and its record, so that it will be made once more.
     pub unrecorded: u32,
     /// A report is out, and its record is being written.
@@ -45,7 +48,9 @@ impl Book {
     pub(crate) fn after_cut(mut self) -> Self {
         self.cuts += 1;
         self.unrecorded += u32::from(std::mem::take(&mut self.recording));
-        self.tried |= std::mem::take(&mut self.booting);
+        let booting = std::mem::take(&mut self.booting);
+        self.tried |= booting;
+        self.erased += u32::from(booting);
         self
     }
 
@@ -55,6 +60,7 @@ impl Book {
         self.done += rest.done;
         self.failed += rest.failed;
         self.refused += rest.refused;
+        self.erased += rest.erased;
         self.tried |= rest.tried;
         self
     }
@@ -93,7 +99,7 @@ impl Book {
             // A bad image that lay in the slot over a cut may have gone bad there: it is fetched once more, to be sure.
             Kind::Forged => case.image.length,
         };
-        let limit = case.image.length + self.cuts * (sector + again);
+        let limit = case.image.length * (1 + self.erased) + self.cuts * (sector + again);
         if self.fetched > limit {
             return Err(format!(
                 "{} bytes were fetched for an image of {}, in {} cuts with sectors of {}",
@@ -115,6 +121,8 @@ pub struct Rest {
     pub failed: u32,
     /// See [`Book::refused`].
     pub refused: u32,
+    /// See [`Book::erased`].
+    pub erased: u32,
     /// The new image ran.
     pub tried: bool,
     /// The first number of the version that runs in the end.

@@ -1,8 +1,9 @@
 //! Calls of the hand-over after one that was cut off.
 //!
 //! An updater makes the same call again after a cut. Somebody else may not: the cloud takes the job back, a newer job comes, a
-//! firmware confirms at each start. Here each call is cut in each of its operations, the device is reset not at all, once or
-//! twice, and then every call is made. What that call promises must come true at the resets that follow.
+//! firmware confirms at each start, its self-test fails. Here each call is cut in each of its operations, the device is reset not at all, once or
+//! twice, and then every call is made that the bootloader knows: staging for a test or for good, unstaging, confirming and
+//! going back. What that call promises must come true at the resets that follow.
 //!
 //! | device | calls that are cut |
 //! |---|---|
@@ -17,9 +18,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use embassy_futures::block_on;
 use sprag::boot::{BootControl, Error, State, Swap};
-use sprag_testkit::flash::{Snapshot, Torn};
+use sprag_testkit::flash::Torn;
 
 use crate::book::Book;
+use crate::chips::ChipsSnapshot;
 use crate::families::{Booted, Family};
 use crate::life::{Device, Plan};
 
@@ -34,11 +36,13 @@ pub enum Call {
     Unstage,
     /// Confirms.
     Confirm,
+    /// Gives a trial up.
+    GoBack,
 }
 
 impl Call {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Stage, Self::StageForGood, Self::Unstage, Self::Confirm];
+    pub const ALL: [Self; 5] = [Self::Stage, Self::StageForGood, Self::Unstage, Self::Confirm, Self::GoBack];
 
     fn name(self) -> &'static str {
         match self {
@@ -46,6 +50,7 @@ impl Call {
             Self::StageForGood => "stage-for-good",
             Self::Unstage => "unstage",
             Self::Confirm => "confirm",
+            Self::GoBack => "go-back",
         }
     }
 }
@@ -147,6 +152,7 @@ fn make<F: Family>(device: &Device<F>, booted: Booted, call: Call) -> Result<(),
         Call::StageForGood => block_on(boot.stage(Swap::Permanent)),
         Call::Unstage => block_on(boot.unstage()),
         Call::Confirm => block_on(boot.confirm()),
+        Call::GoBack => block_on(boot.go_back()),
     }
 }
 
@@ -157,7 +163,7 @@ pub(crate) fn explore<F: Family>(plan: &Arc<Plan<F>>, chosen: &dyn Fn(&Calls) ->
         if before == Before::Trial && !plan.family.has_trials() {
             continue;
         }
-        for first in before.calls() {
+        for first in before.calls().iter().filter(|call| is_made(plan, **call)) {
             let at = Calls { before, first: *first, number: 0, torn: Torn::Nothing, resets: 0, second: Call::Stage };
             let mut seen = HashSet::new();
             let cuts = cuts(plan, before, *first).map_err(|what| (at, what))?;
@@ -166,7 +172,7 @@ pub(crate) fn explore<F: Family>(plan: &Arc<Plan<F>>, chosen: &dyn Fn(&Calls) ->
                     continue;
                 }
                 for resets in 0..3 {
-                    for second in Call::ALL {
+                    for second in Call::ALL.into_iter().filter(|call| is_made(plan, *call)) {
                         let calls = Calls { number, torn, resets, second, ..at };
                         if chosen(&calls) {
                             tried += 1;
@@ -178,6 +184,15 @@ pub(crate) fn explore<F: Family>(plan: &Arc<Plan<F>>, chosen: &dyn Fn(&Calls) ->
         }
     }
     Ok(tried)
+}
+
+/// Whether the bootloader lets a call be made.
+fn is_made<F: Family>(plan: &Plan<F>, call: Call) -> bool {
+    match call {
+        Call::StageForGood => plan.family.has_permanent(),
+        Call::GoBack => plan.family.has_trials(),
+        Call::Stage | Call::Unstage | Call::Confirm => true,
+    }
 }
 
 /// Plays one of them.
@@ -192,18 +207,18 @@ pub(crate) fn replay<F: Family>(plan: &Arc<Plan<F>>, calls: &Calls, say: &mut dy
     follow(plan, snapshot, running, calls)
 }
 
-type Left = (u64, Torn, Booted, Snapshot);
+type Left = (u64, Torn, Booted, ChipsSnapshot);
 
 /// Everything that cuts in a call leave behind, with what ran at that time.
 fn cuts<F: Family>(plan: &Arc<Plan<F>>, before: Before, call: Call) -> Result<Vec<Left>, String> {
     let (device, booted) = prepare(plan, before)?;
     let left = Arc::new(Mutex::new(Vec::new()));
-    let catch = left.clone();
+    let (catch, ways) = (left.clone(), plan.family.ways());
     device.flash.reset_stats();
     device.flash.before_operations(move |cut| {
         let mut left = catch.lock().unwrap_or_else(PoisonError::into_inner);
-        for torn in Torn::WAYS {
-            left.push((cut.operation().number, torn, booted, cut.leaves(torn)));
+        for torn in ways {
+            left.push((cut.operation().number, *torn, booted, cut.leaves(*torn)));
         }
     });
     let made = make(&device, booted, call);
@@ -214,7 +229,7 @@ fn cuts<F: Family>(plan: &Arc<Plan<F>>, before: Before, call: Call) -> Result<Ve
 }
 
 /// Resets, makes the second call, and sees whether it keeps its promise.
-fn follow<F: Family>(plan: &Arc<Plan<F>>, left: Snapshot, running: Booted, calls: &Calls) -> Result<(), String> {
+fn follow<F: Family>(plan: &Arc<Plan<F>>, left: ChipsSnapshot, running: Booted, calls: &Calls) -> Result<(), String> {
     let device = Device::revive(plan, left, Book::default());
     let mut booted = running;
     // Whether an update lies where it was downloaded to.
@@ -239,9 +254,10 @@ fn follow<F: Family>(plan: &Arc<Plan<F>>, left: Snapshot, running: Booted, calls
             // The old image comes back, and no other.
             return expect(device.boot()?, other, "a trial was given up by a reset");
         }
+        Err(Error::NotOnTrial) if !is_trial && calls.second == Call::GoBack => return device.boot().map(|_| ()),
         Err(error) => return Err(format!("{:?} fails: {error}", calls.second)),
     }
-    if is_trial && calls.second != Call::Confirm {
+    if is_trial && !matches!(calls.second, Call::Confirm | Call::GoBack) {
         return Err(format!("{:?} is done while an image is on trial", calls.second));
     }
     match calls.second {
@@ -260,6 +276,10 @@ fn follow<F: Family>(plan: &Arc<Plan<F>>, left: Snapshot, running: Booted, calls
         Call::Unstage => {
             expect(device.boot()?, running, "the other image was taken back")?;
             expect(device.boot()?, running, "the other image was taken back")
+        }
+        Call::GoBack => {
+            expect(device.boot()?, other, "it was to go back")?;
+            expect(device.boot()?, other, "it was to go back")
         }
         // Another image may be staged, which confirming does not change.
         Call::Confirm if matches!(state(booted)?, State::Staged(_)) => device.boot().map(|_| ()),

@@ -6,11 +6,12 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sprag_testkit::flash::{Snapshot, Torn};
+use sprag_testkit::flash::Torn;
 
 use crate::book::{Book, Rest};
 use crate::calls::{self, Call, Calls};
 use crate::case::Case;
+use crate::chips::ChipsSnapshot;
 use crate::families::Family;
 use crate::life::{Device, Plan};
 use crate::planted::Bug;
@@ -191,7 +192,7 @@ impl<F: Family> Explorer<F> {
         let operations = operations.load(Ordering::Relaxed);
         self.counts().operations = operations;
         if let Depth::Sample { cuts, .. } = self.settings.depth {
-            let all = operations * Torn::WAYS.len() as u64;
+            let all = operations * self.plan.family.ways().len() as u64;
             // So many fewer of long runs, and not even every first cut.
             let (first, second) = if self.is_long(operations) {
                 let fewer = (cuts * RUN / operations).max(FEWEST);
@@ -217,7 +218,7 @@ impl<F: Family> Explorer<F> {
         device.flash.before_operations(move |cut| {
             let Plan { family, case, .. } = &*explorer.plan;
             let book = *book.lock().unwrap_or_else(PoisonError::into_inner);
-            for torn in Torn::WAYS {
+            for torn in family.ways().iter().copied() {
                 let step = Step::Cut(cut.operation().number, torn);
                 let survives = !book.booting || family.survives(&case.part, torn, !steps.is_empty());
                 if !survives || !explorer.chosen(&steps, step) {
@@ -235,7 +236,7 @@ impl<F: Family> Explorer<F> {
         let mut hash = seed ^ 0x9e37_79b9_7f4a_7c15;
         for step in steps.iter().chain([&step]) {
             if let Step::Cut(number, torn) = step {
-                let way = Torn::WAYS.iter().position(|way| way == torn).unwrap_or(0) as u64;
+                let way = Torn::WAYS.iter().position(|way| way == torn).unwrap_or(Torn::WAYS.len()) as u64;
                 hash = (hash ^ (number << 8 | way)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
                 hash ^= hash >> 29;
             }
@@ -245,7 +246,7 @@ impl<F: Family> Explorer<F> {
     }
 
     /// Lets a device go on from what a cut left, unless that was seen before; with `depth`, cuts that too.
-    fn visit(self: &Arc<Self>, snapshot: Snapshot, book: Book, steps: &[Step], depth: u32) {
+    fn visit(self: &Arc<Self>, snapshot: ChipsSnapshot, book: Book, steps: &[Step], depth: u32) {
         if self.failure().is_some() {
             return;
         }

@@ -9,6 +9,7 @@ pub mod boards;
 mod book;
 mod calls;
 mod case;
+mod chips;
 mod explore;
 pub mod families;
 mod life;

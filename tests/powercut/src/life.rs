@@ -11,12 +11,13 @@ use sprag::flash::{self, FlashGeometry, Journal, SlotWriter};
 use sprag::verify::{Key, Policy, Version};
 use sprag::{Error, Event, Outcome, Startup, Updater};
 use sprag_testkit::cancel;
-use sprag_testkit::flash::{FlashError, Region, Sectors, SimFlash, Snapshot};
+use sprag_testkit::flash::{Region, Sectors};
 use sprag_testkit::http::{HttpServer, NoTime, Refused};
 
 use crate::book::{Book, Rest};
 use crate::calls;
 use crate::case::{Case, History, Image, Kind};
+use crate::chips::{self, Chips, ChipsSnapshot};
 use crate::explore::Settings;
 use crate::families::{Booted, Family, Slots};
 use crate::planted::{Bug, PlantedBoot, PlantedFlash};
@@ -40,6 +41,7 @@ pub(crate) struct Plan<F> {
     images: [Vec<u8>; 2],
     slot: u32,
     state: u32,
+    scratch: u32,
     journal: u32,
     /// The sectors of the slot for updates, where they differ.
     runs: Vec<flash::Sectors>,
@@ -61,9 +63,11 @@ impl<F: Family> Plan<F> {
         let erased = case.part.erased;
         let images = [family.image(1, old, 0..0, erased), family.image(2, case.image, blank, erased)];
         let runs = case.runs().iter().map(|run| flash::Sectors { count: run.count, size: run.size }).collect();
-        let state = family.state_sectors() * sector;
+        let state_sector = family.internal().map_or(sector, |part| part.geometry().erase_size);
+        let state = family.state_sectors() * state_sector;
+        let scratch = family.scratch_sectors() * sector;
         let key = family.key();
-        Self { family, case: case.clone(), bug, key, images, slot, state, journal, runs }
+        Self { family, case: case.clone(), bug, key, images, slot, state, scratch, journal, runs }
     }
 
     /// Where in the slot for updates the image goes.
@@ -74,15 +78,7 @@ impl<F: Family> Plan<F> {
 
     /// A device that runs the old image; what was in the slot for updates before is still there.
     pub(crate) fn device(self: &Arc<Self>) -> Device<F> {
-        let sector = self.case.sector;
-        let mut sectors = Vec::new();
-        for _ in 0..2 {
-            sectors.extend(self.case.runs().iter().copied());
-            sectors.push(Sectors { count: (self.slot - self.case.runs_size()) / sector, size: sector });
-        }
-        sectors.push(Sectors { count: (self.state + self.journal) / sector, size: sector });
-        let flash = SimFlash::of(self.case.part.clone().sectors(&sectors));
-        let device = Device::on(self.clone(), flash, Book::default());
+        let device = Device::on(self.clone(), self.chips(), Book::default());
         self.family.install(&device.slots);
         let histories: &[(u8, bool)] = match self.case.history {
             History::Factory => &[],
@@ -92,7 +88,7 @@ impl<F: Family> Plan<F> {
             History::TwoConfirmed => &[(3, true), (4, true)],
         };
         let first = histories.first().map_or_else(|| self.images[0].clone(), |(major, _)| self.earlier(*major));
-        device.flash.load(0, &first).expect("a slot for the first image");
+        chips::load(&device.slots.primary, &first);
         if let Some((_, earlier)) = histories.split_first() {
             for (major, keep) in earlier {
                 device.update_before(&self.earlier(*major), *keep);
@@ -106,8 +102,30 @@ impl<F: Family> Plan<F> {
         let stale: Vec<u8> = (0..self.case.image.length.next_multiple_of(self.case.part.write_size))
             .map(|n| (n as u8).wrapping_mul(29) & 0x7E | 1)
             .collect();
-        device.flash.load(self.slot, &stale).expect("a slot for the new image");
+        chips::load(&device.slots.secondary, &stale);
         device
+    }
+
+    /// The erased chips: both slots, what the bootloader keeps beside them, and the journal in one, or the slot that runs and
+    /// the bootloader's state in a chip of their own.
+    fn chips(&self) -> Chips {
+        let sector = self.case.sector;
+        let mut slot = self.case.runs().to_vec();
+        slot.push(Sectors { count: (self.slot - self.case.runs_size()) / sector, size: sector });
+        let beside = |bytes: u32| Sectors { count: bytes / sector, size: sector };
+        match self.family.internal() {
+            Some(part) => {
+                let size = part.geometry().erase_size;
+                let internal = part.sectors(&[Sectors { count: (self.slot + self.state) / size, size }]);
+                slot.push(beside(self.scratch + self.journal));
+                Chips::of(vec![internal, self.case.part.clone().sectors(&slot)])
+            }
+            None => {
+                let mut sectors = slot.repeat(2);
+                sectors.push(beside(self.state + self.scratch + self.journal));
+                Chips::of(vec![self.case.part.clone().sectors(&sectors)])
+            }
+        }
     }
 
     /// An image that ran before the old one did.
@@ -142,7 +160,7 @@ impl<F: Family> Plan<F> {
 #[derive(Debug)]
 pub struct Device<F> {
     pub(crate) plan: Arc<Plan<F>>,
-    pub(crate) flash: SimFlash,
+    pub(crate) flash: Chips,
     slots: Slots,
     journal: Region,
     server: HttpServer,
@@ -163,15 +181,23 @@ enum Next {
 }
 
 impl<F: Family> Device<F> {
-    fn on(plan: Arc<Plan<F>>, flash: SimFlash, book: Book) -> Self {
-        let region = |from: u32, size: u32| flash.region(from..from + size);
-        let Plan { slot, state, journal, .. } = *plan;
-        let state_region = region(2 * slot, state);
-        let slots =
-            Slots { primary: region(0, slot), secondary: region(slot, slot), state: state_region, bug: plan.bug };
-        let journal = region(2 * slot + state, journal);
+    fn on(plan: Arc<Plan<F>>, flash: Chips, book: Book) -> Self {
+        let Plan { slot, state, scratch, journal, .. } = *plan;
+        let is_one = plan.family.internal().is_none();
+        // In a chip of their own, the slot for updates and what lies behind it begin at 0.
+        let (secondary_at, state_at) = if is_one { (slot, 2 * slot) } else { (0, slot) };
+        let scratch_at = if is_one { state_at + state } else { slot };
+        let slots = Slots {
+            primary: flash.first().region(0..slot),
+            secondary: flash.last().region(secondary_at..secondary_at + slot),
+            state: flash.first().region(state_at..state_at + state),
+            scratch: flash.last().region(scratch_at..scratch_at + scratch),
+            bug: plan.bug,
+        };
+        let journal_at = scratch_at + scratch;
+        let journal = flash.last().region(journal_at..journal_at + journal);
         let server = HttpServer::new(plan.images[1].clone());
-        let sectors = flash.stats().erases_per_sector.len();
+        let sectors = flash.sectors().len();
         let (book, boot_erases) = (Arc::new(Mutex::new(book)), Mutex::new(vec![0; sectors]));
         Self {
             plan,
@@ -187,7 +213,7 @@ impl<F: Family> Device<F> {
     }
 
     /// The device on which the power comes back.
-    pub(crate) fn revive(plan: &Arc<Plan<F>>, snapshot: Snapshot, book: Book) -> Self {
+    pub(crate) fn revive(plan: &Arc<Plan<F>>, snapshot: ChipsSnapshot, book: Book) -> Self {
         Self::on(plan.clone(), snapshot.power_on(), book)
     }
 
@@ -250,13 +276,15 @@ impl<F: Family> Device<F> {
 
     /// A reset: the bootloader starts an image, which must be one that was promised, whole.
     pub(crate) fn boot(&self) -> Result<Booted, String> {
-        let before = self.flash.stats().erases_per_sector;
+        let before = self.flash.erases_per_sector();
+        let was_blank = self.is_blank();
         let boot = || self.plan.family.boot(&self.slots);
         self.pages().booting = true;
         let booted = if self.plan.family.may_be_cut() { boot() } else { self.flash.spared(boot) };
         self.pages().booting = false;
         let booted = booted.map_err(|why| format!("bricked: {why}"))?;
-        let after = self.flash.stats().erases_per_sector;
+        self.pages().erased += u32::from(!was_blank && self.is_blank());
+        let after = self.flash.erases_per_sector();
         let mut erases = self.boot_erases.lock().unwrap_or_else(PoisonError::into_inner);
         for ((sum, before), after) in erases.iter_mut().zip(before).zip(after) {
             *sum += after - before;
@@ -279,6 +307,14 @@ impl<F: Family> Device<F> {
             self.pages().tried = true;
         }
         Ok(booted)
+    }
+
+    /// Whether nothing lies where an update begins.
+    fn is_blank(&self) -> bool {
+        const BEGINNING: usize = 32;
+        let at = self.plan.image_range().start as usize;
+        let beginning = &self.slots.secondary.contents()[at..at + BEGINNING];
+        beginning.iter().all(|byte| *byte == self.plan.case.part.erased)
     }
 
     /// From a reset to the next one. With `again`, the future of the updater's run is dropped after so many polls, and the
@@ -400,30 +436,29 @@ impl<F: Family> Device<F> {
         if self.strayed.load(Ordering::Relaxed) {
             return Err("the slot writer left the place of its image".to_owned());
         }
-        let violations = self.flash.violations();
-        violations.first().map_or(Ok(()), |first: &FlashError| Err(format!("it broke the part's rules: {first}")))
+        self.flash.violation().map_or(Ok(()), |first| Err(format!("it broke the part's rules: {first}")))
     }
 
     /// Each sector of the image was erased once, no other one of the slot that holds data, and the journal twice at most.
     pub(crate) fn check_wear(&self) -> Result<(), String> {
-        let all = self.flash.stats().erases_per_sector;
+        let all = self.flash.erases_per_sector();
         let boot = self.boot_erases.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let sizes = self.flash.part().sectors;
-        let sizes = sizes.iter().flat_map(|run| std::iter::repeat_n(run.size, run.count as usize));
-        let (image, slot, mut at) = (self.plan.image_range(), self.plan.slot, 0);
-        for ((size, all), boot) in sizes.zip(all).zip(boot) {
+        let (image, primary, secondary) =
+            (self.plan.image_range(), self.slots.primary.range(), self.slots.secondary.range());
+        let image = secondary.start + image.start..secondary.start + image.end;
+        let last_chip = usize::from(self.plan.family.internal().is_some());
+        for (((chip, at, size), all), boot) in self.flash.sectors().into_iter().zip(all).zip(boot) {
             let erases = all - boot;
             let expected = match at {
-                at if (slot + image.start..slot + image.end).contains(&at) => 1..=1,
-                at if at < slot => 0..=u32::from(at + size == slot),
+                _ if chip == last_chip && image.contains(&at) => 1..=1,
+                _ if chip == 0 && primary.contains(&at) => 0..=u32::from(at + size == primary.end),
+                _ if chip == last_chip && secondary.contains(&at) => 0..=1,
                 // The journal, or what stages and then confirms.
-                _ if at >= 2 * slot => 0..=2,
-                _ => 0..=1,
+                _ => 0..=2,
             };
             if !expected.contains(&erases) {
                 return Err(format!("undisturbed, the sector at {at:#x} was erased {erases} times, not {expected:?}"));
             }
-            at += size;
         }
         Ok(())
     }
@@ -436,6 +471,7 @@ impl<F: Family> Device<F> {
             done: after.done - before.done,
             failed: after.failed - before.failed,
             refused: after.refused - before.refused,
+            erased: after.erased - before.erased,
             tried: self.tried.load(Ordering::Relaxed),
             running,
         }

@@ -46,8 +46,8 @@ struct Cli {
     #[arg(long)]
     image: Option<String>,
     /// Play one run instead, in which this goes wrong, and tell what happens: N:before, N:began, N:half, N:bits=SEED,
-    /// N:almost=SEED, N:whole, N:unreadable=SEED for the Nth operation since the power came; N:drop, N:again for the Nth
-    /// poll. May be given more than once, for one after the other.
+    /// N:almost=SEED, N:whole, N:unreadable=SEED, N:preprogrammed=SEED for the Nth operation since the power came; N:drop,
+    /// N:again for the Nth poll. May be given more than once, for one after the other.
     #[arg(long = "step", value_name = "STEP")]
     steps: Vec<Step>,
     /// Make the writer wrong in one way, to see that it is found.

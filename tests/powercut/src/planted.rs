@@ -34,11 +34,15 @@ pub enum Bug {
     FirstSectorKept,
     /// A torn `image_ok` costs the last sector of the primary slot, and not the whole trailer.
     LastSectorErased,
+    /// With Infineon's line, `image_ok` stays in the secondary slot's record where there is no magic.
+    RecordKept,
+    /// With Infineon's line, a torn `image_ok` of the primary slot is taken for one that is not set.
+    TornFlagOnTrial,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::MagicFirst,
         Self::TornNotErased,
         Self::RecordedBeforeWritten,
@@ -48,6 +52,8 @@ impl Bug {
         Self::JournalWithoutCrc,
         Self::FirstSectorKept,
         Self::LastSectorErased,
+        Self::RecordKept,
+        Self::TornFlagOnTrial,
     ];
 
     /// Its name on the command line.
@@ -62,6 +68,8 @@ impl Bug {
             Self::JournalWithoutCrc => "journal-without-crc",
             Self::FirstSectorKept => "first-sector-kept",
             Self::LastSectorErased => "last-sector-erased",
+            Self::RecordKept => "record-kept",
+            Self::TornFlagOnTrial => "torn-flag-on-trial",
         }
     }
 }
@@ -235,6 +243,83 @@ impl NorFlash for PlantedSlot {
 
     async fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
         NorFlash::write(&mut self.region, offset, bytes).await
+    }
+}
+
+/// Rows of Infineon's internal flash: the slot that runs or the status partition, as a wrong hand-over takes them.
+#[derive(Debug)]
+pub(crate) struct PlantedRows {
+    region: Region,
+    bug: Option<Bug>,
+    /// The row that was read last. The hand-over reads the record that counts before it writes a newer one.
+    last_read: Vec<u8>,
+    /// The record that is being written is not to be.
+    keeps_record: bool,
+}
+
+impl PlantedRows {
+    pub(crate) fn primary(region: Region, bug: Option<Bug>) -> Self {
+        Self::new(region, bug.filter(|bug| *bug == Bug::TornFlagOnTrial))
+    }
+
+    pub(crate) fn status(region: Region, bug: Option<Bug>) -> Self {
+        Self::new(region, bug.filter(|bug| *bug == Bug::RecordKept))
+    }
+
+    fn new(region: Region, bug: Option<Bug>) -> Self {
+        Self { region, bug, last_read: Vec::new(), keeps_record: false }
+    }
+
+    /// Whether the record that was read last has no magic in its trailer.
+    fn has_no_magic(&self) -> bool {
+        /// Record magic, counter and CRC.
+        const BEHIND: usize = 12;
+        const MAGIC: usize = 16;
+        let trailer = self.last_read.len().checked_sub(BEHIND).map(|end| &self.last_read[..end]);
+        trailer.is_some_and(|trailer| trailer.ends_with(&[self.region.flash().geometry().erased; MAGIC]))
+    }
+}
+
+impl ErrorType for PlantedRows {
+    type Error = FlashError;
+}
+
+impl ReadNorFlash for PlantedRows {
+    const READ_SIZE: usize = 1;
+
+    async fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), FlashError> {
+        const IMAGE_OK_BELOW_END: usize = 24;
+        const SET: u8 = 1;
+        ReadNorFlash::read(&mut self.region, offset, bytes).await?;
+        if self.bug == Some(Bug::TornFlagOnTrial) {
+            let erased = self.region.flash().geometry().erased;
+            let at = (self.capacity() - IMAGE_OK_BELOW_END).checked_sub(offset as usize);
+            if let Some(flag) = at.and_then(|at| bytes.get_mut(at))
+                && *flag != SET
+            {
+                *flag = erased;
+            }
+        }
+        self.last_read = bytes.to_vec();
+        Ok(())
+    }
+
+    fn capacity(&self) -> usize {
+        ReadNorFlash::capacity(&self.region)
+    }
+}
+
+impl NorFlash for PlantedRows {
+    const WRITE_SIZE: usize = 1;
+    const ERASE_SIZE: usize = 1;
+
+    async fn erase(&mut self, from: u32, to: u32) -> Result<(), FlashError> {
+        self.keeps_record = self.bug == Some(Bug::RecordKept) && self.has_no_magic();
+        if self.keeps_record { Ok(()) } else { NorFlash::erase(&mut self.region, from, to).await }
+    }
+
+    async fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
+        if self.keeps_record { Ok(()) } else { NorFlash::write(&mut self.region, offset, bytes).await }
     }
 }
 

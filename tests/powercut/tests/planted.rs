@@ -91,11 +91,41 @@ fn a_trailer_that_is_erased_in_part_is_found() {
     }
 }
 
+/// With Infineon's line, `image_ok` without a magic makes the next test a permanent swap. It is written to external flash
+/// only.
+#[test]
+fn a_record_that_is_kept_is_found() {
+    is_found_in(Bug::RecordKept, cases_of("s25fl", "cypress-external"));
+}
+
+/// With Infineon's line, what is neither set nor erased is not reverted. A row is torn in that way while it is programmed
+/// before its erase.
+#[test]
+fn a_torn_flag_that_is_taken_for_a_trial_is_found() {
+    for (part, family) in [("psoc6", "cypress"), ("s25fl", "cypress-external")] {
+        is_found_in(Bug::TornFlagOnTrial, cases_of(part, family));
+    }
+}
+
+/// The same by the call that gives a trial up: it is done, and the new image stays.
+#[test]
+fn a_trial_that_is_given_up_in_vain_is_found() {
+    let families = families::all();
+    let case = cases_of("psoc6", "cypress").swap_remove(0);
+    let replay = |bug| {
+        let step = "trial/confirm/0:preprogrammed=5/1/go-back".parse().unwrap();
+        families[case.family].replay(&case, &[step], &settings(bug), &mut |_| {})
+    };
+    assert_eq!(replay(None), Ok(()));
+    assert_eq!(replay(Some(Bug::TornFlagOnTrial)), Err("it was to go back, and 2.0.0 runs".to_owned()));
+}
+
 /// What is wrong with a hand-over is found whatever it hands over to.
 #[test]
 fn staging_too_early_is_found_with_every_bootloader() {
     for (part, family) in [
         ("psoc6", "cypress"),
+        ("s25fl", "cypress-external"),
         ("esp32", "esp-idf"),
         ("esp32", "esp-idf-keeping"),
         ("s25fl", "embassy-boot"),

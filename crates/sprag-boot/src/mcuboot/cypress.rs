@@ -268,7 +268,7 @@ impl<P: NorFlash, S: NorFlash, T: NorFlash> BootControl for Cypress<'_, P, S, T>
             row.fill(erased);
         }
         let (rest, magic) = row.split_last_chunk_mut::<{ MAGIC_SIZE as usize }>().ok_or(Error::Layout)?;
-        *magic = trailer::magic(CELL);
+        *magic = *trailer::magic(CELL);
         *rest.iter_mut().rev().nth(7).ok_or(Error::Layout)? = SET;
         flash::erase(&mut self.primary, Area::Primary, start, end).await?;
         flash::write(&mut self.primary, Area::Primary, start, row).await
@@ -314,7 +314,7 @@ fn stage_bytes(row: &mut [u8], units: FlashGeometry, swap: Swap, external: bool)
     let bytes = row.get_mut(..needed).ok_or(Error::Buffer { needed })?;
     bytes.fill(units.erased);
     let (rest, magic) = bytes.split_last_chunk_mut::<{ MAGIC_SIZE as usize }>().ok_or(Error::Layout)?;
-    *magic = trailer::magic(CELL);
+    *magic = *trailer::magic(CELL);
     if external {
         let mut set = |cell: usize, value| match rest.iter_mut().rev().nth(cell) {
             Some(byte) => {

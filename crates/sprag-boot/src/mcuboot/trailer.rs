@@ -65,13 +65,21 @@ pub(crate) fn front(align: u32, fields: u32) -> u32 {
     cell(align).saturating_mul(fields).saturating_add(MAGIC_SIZE.max(align))
 }
 
-/// The magic, which says the alignment unless that is the classic one.
-pub(crate) fn magic(align: u32) -> [u8; MAGIC_SIZE as usize] {
-    if cell(align) == 8 {
-        return [0x77, 0xc2, 0x95, 0xf3, 0x60, 0xd2, 0xef, 0x7f, 0x35, 0x52, 0x50, 0x0f, 0x2c, 0xb6, 0x79, 0x80];
+/// `boot_img_magic` for an alignment of 8, and of any other.
+static MAGIC_8: [u8; MAGIC_SIZE as usize] =
+    [0x77, 0xc2, 0x95, 0xf3, 0x60, 0xd2, 0xef, 0x7f, 0x35, 0x52, 0x50, 0x0f, 0x2c, 0xb6, 0x79, 0x80];
+static MAGIC_16: [u8; MAGIC_SIZE as usize] =
+    [16, 0, 0x2d, 0xe1, 0x5d, 0x29, 0x41, 0x0b, 0x8d, 0x77, 0x67, 0x9c, 0x11, 0x0f, 0x1f, 0x8a];
+static MAGIC_32: [u8; MAGIC_SIZE as usize] =
+    [32, 0, 0x2d, 0xe1, 0x5d, 0x29, 0x41, 0x0b, 0x8d, 0x77, 0x67, 0x9c, 0x11, 0x0f, 0x1f, 0x8a];
+
+/// Returns the magic. It begins with the alignment, unless that is 8 or less.
+pub(crate) fn magic(align: u32) -> &'static [u8; MAGIC_SIZE as usize] {
+    match align {
+        16 => &MAGIC_16,
+        32 => &MAGIC_32,
+        _ => &MAGIC_8,
     }
-    let [low, high, ..] = align.to_le_bytes();
-    [low, high, 0x2d, 0xe1, 0x5d, 0x29, 0x41, 0x0b, 0x8d, 0x77, 0x67, 0x9c, 0x11, 0x0f, 0x1f, 0x8a]
 }
 
 /// The magic of a trailer, or a flag in it.
@@ -86,7 +94,7 @@ pub(crate) enum Mark {
 impl Mark {
     pub(crate) fn of_magic(bytes: [u8; MAGIC_SIZE as usize], align: u32, erased: u8) -> Self {
         match bytes {
-            bytes if bytes == magic(align) => Self::Set,
+            bytes if bytes == *magic(align) => Self::Set,
             bytes if bytes == [erased; MAGIC_SIZE as usize] => Self::Unset,
             _ => Self::Bad,
         }

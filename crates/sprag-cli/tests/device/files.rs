@@ -86,7 +86,7 @@ fn keys_and_certificates() {
         ("key.pem", &b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"[..], "no Ed25519 or P-256 key"),
         ("key.pem", b"secret", "no key: neither PEM nor DER"),
         ("key.pem", b"\x30\x2a\xff\xfe", "no Ed25519 or P-256 key"),
-        ("ca.pem", b"trust me", "no PEM certificate"),
+        ("ca.pem", b"trust me", "no certificate in PEM or DER"),
         ("ca.pem", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "ca.pem"),
     ] {
         let (path, good) = (bench.path(name), fs::read(bench.path(name)).expect("a file"));

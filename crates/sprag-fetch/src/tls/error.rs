@@ -173,6 +173,8 @@ mod tests {
             C::UnknownIssuer,
             C::Signature,
             C::Unsupported,
+            C::NeedsRsa,
+            C::NeedsP384,
             C::Unfit,
             C::TooComplex,
         ];

@@ -1,6 +1,6 @@
 //! The key usage of a certificate (RFC 5280, section 4.2.1.3), which `webpki` does not check.
 
-use super::rsa::element;
+use super::der::{SEQUENCE, element};
 
 /// A use of a key, by its bit in the first byte of the extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,6 @@ fn find(certificate: &[u8]) -> Option<Option<u8>> {
     const BIT_STRING: u8 = 0x03;
     const OCTET_STRING: u8 = 0x04;
     const ID: [u8; 5] = [0x06, 3, 0x55, 0x1D, 0x0F];
-    const SEQUENCE: u8 = 0x30;
     const EXTENSIONS: u8 = 0xA3;
 
     let (certificate, _) = element(certificate, SEQUENCE)?;

@@ -2,11 +2,13 @@
 //! records.
 
 mod connector;
+mod der;
 mod error;
 pub(crate) mod guard;
 mod identity;
 mod key_usage;
 mod path;
+#[cfg(feature = "tls-rsa")]
 mod rsa;
 mod session;
 mod signatures;

@@ -4,7 +4,8 @@
 //! can fire meanwhile. `webpki` bounds its search for servers and desktops, at 200,000 steps and 100 signatures for each
 //! root. Here the search gets few certificates and few signatures, which is enough for chains as authorities issue them.
 
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::fmt;
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use rustls_pki_types::{
     AlgorithmIdentifier, CertificateDer, InvalidSignature, SignatureVerificationAlgorithm, TrustAnchor, UnixTime,
@@ -90,7 +91,7 @@ impl<'c> Chain<'c> {
                     time = not_before;
                 }
                 Err(webpki::Error::UnknownIssuer) if self.cut => return Err(CertificateError::TooComplex),
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(work.missing().unwrap_or_else(|| error.into())),
             }
         }
         Err(CertificateError::NotYetValid)
@@ -109,14 +110,31 @@ fn issued(issuer: &CertificateDer<'_>, child: &CertificateDer<'_>, self_issued: 
 }
 
 /// Counts the signatures in certificates that were to be checked for one server.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Work {
     signatures: AtomicU8,
+    needs_rsa: AtomicBool,
+    needs_p384: AtomicBool,
 }
 
 impl Work {
     fn is_used_up(&self) -> bool {
         self.signatures.load(Ordering::Relaxed) > SIGNATURES_MAX
+    }
+
+    /// Notes that a signature could not be checked, because this crate was built without what it takes.
+    fn lacks(&self, what: CertificateError) {
+        let flag = if what == CertificateError::NeedsRsa { &self.needs_rsa } else { &self.needs_p384 };
+        flag.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns what a signature could not be checked for.
+    fn missing(&self) -> Option<CertificateError> {
+        if self.needs_rsa.load(Ordering::Relaxed) {
+            Some(CertificateError::NeedsRsa)
+        } else {
+            self.needs_p384.load(Ordering::Relaxed).then_some(CertificateError::NeedsP384)
+        }
     }
 
     /// Takes a signature from what is left. There is one thread only, so that load and store do: not every chip has more.
@@ -128,14 +146,24 @@ impl Work {
 }
 
 /// An algorithm that checks signatures while there is work left.
-#[derive(Debug)]
 struct Counted<'w> {
     algorithm: &'static Algorithm,
     work: &'w Work,
 }
 
+/// As for [`Algorithm`].
+impl fmt::Debug for Counted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Counted")
+    }
+}
+
 impl SignatureVerificationAlgorithm for Counted<'_> {
     fn verify_signature(&self, key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
+        if let Err(missing) = self.algorithm.is_built_in() {
+            self.work.lacks(missing);
+            return Err(InvalidSignature);
+        }
         self.work.take()?;
         self.algorithm.verify_signature(key, message, signature)
     }
@@ -168,10 +196,14 @@ mod tests {
 
     impl Authority {
         fn new(name: &str) -> Self {
+            Self::with_key(name, KeyPair::generate().unwrap())
+        }
+
+        fn with_key(name: &str, key: KeyPair) -> Self {
             let mut params = CertificateParams::default();
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
             params.distinguished_name.push(DnType::CommonName, name);
-            Self { params, key: KeyPair::generate().unwrap() }
+            Self { params, key }
         }
 
         /// A certificate for this one by `issuer`.
@@ -185,9 +217,13 @@ mod tests {
         }
 
         fn server(&self) -> Vec<u8> {
+            self.server_with(&KeyPair::generate().unwrap())
+        }
+
+        fn server_with(&self, key: &KeyPair) -> Vec<u8> {
             let params = CertificateParams::new(["a.example".to_string()]).unwrap();
             let issuer = Issuer::from_params(&self.params, &self.key);
-            params.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap().der().to_vec()
+            params.signed_by(key, &issuer).unwrap().der().to_vec()
         }
     }
 
@@ -214,6 +250,33 @@ mod tests {
             }
         }
         all
+    }
+
+    /// The algorithm of an authority, and of a server. `rcgen` makes no RSA keys.
+    #[test]
+    fn a_chain_that_needs_more_than_is_built_in_says_which_feature_it_takes() {
+        const RSA: &[u8] = include_bytes!("../../tests/data/rsa-2048-for-tests.pk8");
+        let p384 = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+        let rsa = KeyPair::from_der_and_sign_algo(&RSA.try_into().unwrap(), &rcgen::PKCS_RSA_SHA256).unwrap();
+        let without = |feature, error| if feature { Ok(()) } else { Err(error) };
+        for (key, expected) in [
+            (KeyPair::generate().unwrap(), Ok(())),
+            (p384, without(cfg!(feature = "tls-p384"), CertificateError::NeedsP384)),
+            (rsa, without(cfg!(feature = "tls-rsa"), CertificateError::NeedsRsa)),
+        ] {
+            let [root, intermediate] = ["Root", "Intermediate"].map(Authority::new);
+            let server = intermediate.server_with(&key);
+            let sent = intermediate.by(&root);
+            assert_eq!(shown(&[&root.by_itself()], &server, &[&sent]).0, expected, "the server's key");
+            let authority = Authority::with_key("Authority", key);
+            let (server, sent) = (intermediate.server(), intermediate.by(&authority));
+            let trusted = authority.by_itself();
+            assert_eq!(shown(&[&trusted], &server, &[&sent]).0, expected, "the root's key");
+            // Another root will do.
+            let (also, by_both) = (root.by_itself(), [&*sent, &*intermediate.by(&root)].map(<[u8]>::to_vec));
+            let by_both = by_both.each_ref().map(Vec::as_slice);
+            assert_eq!(shown(&[&trusted, &also], &server, &by_both).0, Ok(()));
+        }
     }
 
     #[test]

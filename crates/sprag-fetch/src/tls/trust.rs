@@ -1,26 +1,32 @@
 //! Who is believed to be who: chain, host name and possession of the key, checked while the handshake goes on.
 
 use core::fmt;
+use core::net::IpAddr;
 
 use embedded_tls::{
     Certificate, CertificateEntryRef, CertificateRef, CertificateVerifyRef, CryptoProvider, CryptoRngCore,
     SignatureScheme, TlsError, TlsVerifier,
 };
 use p256_tls::ecdsa::signature::SignerMut;
-use rustls_pki_types::{CertificateDer, ServerName, SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer};
+use rustls_pki_types::{
+    self as pki_types, CertificateDer, DnsName, ServerName, SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer,
+    alg_id,
+};
 use sha2_tls::{Digest, Sha256};
 use webpki::{EndEntityCert, RawPublicKeyEntity, anchor_from_trusted_cert};
 
+use super::der::{SEQUENCE, element};
 use super::identity::{DerSignature, Identity, Signer};
 use super::key_usage::{Use, allows};
 use super::path::{Chain, Work};
 use super::signatures;
 use super::suite::CheckedSuite;
+use crate::address;
 
 /// As many certificates as `embedded-tls` takes from a server.
 const CHAIN_MAX: usize = 16;
-/// The longest public key that is kept: RSA with 4096 bits takes 550 bytes.
-const KEY_MAX: usize = 560;
+/// The longest public key that is kept: RSA with 4096 bits takes 550 bytes, P-384 120.
+const KEY_MAX: usize = if cfg!(feature = "tls-rsa") { 560 } else { 128 };
 
 /// Which servers are believed, and on which day.
 #[derive(Clone, Copy)]
@@ -70,7 +76,12 @@ impl<'r> Trust<'r> {
         work: &Work,
     ) -> Result<SubjectKey, CertificateError> {
         let (leaf, sent) = chain.split_first().ok_or(CertificateError::Missing)?;
-        let name = ServerName::try_from(host).map_err(|_| CertificateError::OtherHost)?;
+        // `ServerName::try_from` would link another parser of addresses.
+        let name = match address::parse(host) {
+            Some(IpAddr::V4(address)) => ServerName::IpAddress(pki_types::IpAddr::V4(address.octets().into())),
+            Some(IpAddr::V6(address)) => ServerName::IpAddress(pki_types::IpAddr::V6(address.segments().into())),
+            None => ServerName::DnsName(DnsName::try_from(host).map_err(|_| CertificateError::OtherHost)?),
+        };
         // Before all that takes time.
         EndEntityCert::try_from(leaf)?.verify_is_valid_for_subject_name(&name)?;
         if !allows(leaf, Use::Handshake) {
@@ -101,6 +112,13 @@ impl SubjectKey {
         // What makes an anchor of a certificate finds the key in it; the header before it is left out there.
         let anchor = anchor_from_trusted_cert(certificate)?;
         let body = anchor.subject_public_key_info.as_ref();
+        let (algorithm, _) = element(body, SEQUENCE).ok_or(CertificateError::Unfit)?;
+        if cfg!(not(feature = "tls-rsa")) && algorithm == alg_id::RSA_ENCRYPTION.as_ref() {
+            return Err(CertificateError::NeedsRsa);
+        }
+        if cfg!(not(feature = "tls-p384")) && algorithm == alg_id::ECDSA_P384.as_ref() {
+            return Err(CertificateError::NeedsP384);
+        }
         let length = u16::try_from(body.len()).map_err(|_| CertificateError::Unsupported)?.to_be_bytes();
         let header: &[u8] = match length {
             [0, short @ 0..0x80] => &[0x30, short],
@@ -188,6 +206,7 @@ impl<'a, R: CryptoRngCore> Check<'a, R> {
             SignatureScheme::RsaPssRsaeSha512 => &signatures::RSA_PSS_SHA512,
             _ => return Err(CertificateError::Unsupported),
         };
+        algorithm.is_built_in()?;
         const CONTEXT: &[u8; 34] = b"TLS 1.3, server CertificateVerify\0";
         let mut message = [b' '; 64 + CONTEXT.len() + 32];
         let signed = [CONTEXT.as_slice(), &transcript].into_iter().flatten();
@@ -273,6 +292,10 @@ pub enum CertificateError {
     Signature,
     /// A kind of key, signature or extension that is not known here.
     Unsupported,
+    /// A key or a signature is RSA, and this crate was built without its feature `tls-rsa`.
+    NeedsRsa,
+    /// A key is for P-384, or an ECDSA signature is by SHA-384, and this crate was built without its feature `tls-p384`.
+    NeedsP384,
     /// It is for something else than a server, or an authority's, or not as X.509 has it.
     Unfit,
     /// Its path to a root takes more than four intermediate certificates, or more than six checks of signatures: what leads to
@@ -293,6 +316,8 @@ impl CertificateError {
             Self::UnknownIssuer => "cert-unknown-issuer",
             Self::Signature => "cert-signature",
             Self::Unsupported => "cert-unsupported",
+            Self::NeedsRsa => "cert-needs-tls-rsa",
+            Self::NeedsP384 => "cert-needs-tls-p384",
             Self::Unfit => "cert-unfit",
             Self::TooComplex => "cert-too-complex",
             Self::Root => "root-malformed",
@@ -310,6 +335,10 @@ impl fmt::Display for CertificateError {
             Self::UnknownIssuer => "the server's certificate is by none of the authorities that are trusted",
             Self::Signature => "a signature of the server or its certificates is wrong",
             Self::Unsupported => "the server's certificate has a key or a signature of a kind that is not supported",
+            Self::NeedsRsa => "the server's certificates need RSA, and this firmware has it not (feature `tls-rsa`)",
+            Self::NeedsP384 => {
+                "the server's certificates need P-384, and this firmware has it not (feature `tls-p384`)"
+            }
             Self::Unfit => "the server's certificate is not one for a server",
             Self::TooComplex => "the server's certificates are too many to be checked",
             Self::Root => "no root is trusted, or one that is no X.509 certificate",

@@ -1,10 +1,23 @@
 //! What the service answers to an update, and how it says no to any request.
 
-use super::execution_status::ExecutionStatus;
+use super::execution::{Details, ExecutionStatus};
 use crate::error::ParseError;
-use crate::field::Field;
-use crate::json::Value;
+use crate::field::Reader;
+use crate::json::{Span, fields};
 use crate::text::Text;
+
+fields! {
+    /// The fields of any answer.
+    ANSWER, Key:
+    ClientToken = "clientToken",
+    Code = "code",
+    Message = "message",
+    JobDocument = "jobDocument",
+    ExecutionState = "executionState",
+    Status = "executionState.status",
+    VersionNumber = "executionState.versionNumber",
+    StatusDetails = "executionState.statusDetails",
+}
 
 /// Why the service refused a request (AWS IoT Jobs, `code` of `…/rejected`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,23 +73,16 @@ impl RejectionCode {
 pub struct State<'a> {
     status: Option<ExecutionStatus>,
     version_number: Option<u64>,
-    details: Option<Value<'a>>,
+    details: Details<'a>,
 }
 
 impl<'a> State<'a> {
-    fn of(field: Field<'a>) -> Result<Option<Self>, ParseError<'a>> {
-        let Some(object) = field.as_object() else {
-            return Ok(None);
-        };
-        let [status, version, details] = Field::all(object, ["status", "versionNumber", "statusDetails"]);
-        let read = || {
-            Ok(Self {
-                status: status.optional_text()?.map(ExecutionStatus::of),
-                version_number: version.optional_u64()?,
-                details: details.as_object(),
-            })
-        };
-        read().map(Some).map_err(|error: ParseError<'a>| error.within("executionState"))
+    fn of(reader: &mut Reader<'_, 'a>) -> Option<Self> {
+        reader.is_object(Key::ExecutionState as u8).then(|| Self {
+            status: reader.optional_text(Key::Status as u8).map(ExecutionStatus::of),
+            version_number: reader.optional_u64(Key::VersionNumber as u8),
+            details: Details::of(reader, Key::StatusDetails as u8),
+        })
     }
 
     /// `status`.
@@ -91,7 +97,7 @@ impl<'a> State<'a> {
 
     /// The value of a key in `statusDetails`, if it is there and a string.
     pub fn status_detail(&self, key: &str) -> Option<Text<'a>> {
-        self.details?.members()?.filter(|(name, _)| *name == key).last()?.1.string()
+        self.details.value(key)
     }
 }
 
@@ -99,7 +105,7 @@ impl<'a> State<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Updated<'a> {
     state: Option<State<'a>>,
-    document: Option<Value<'a>>,
+    document: Option<&'a [u8]>,
     token: Option<Text<'a>>,
 }
 
@@ -108,9 +114,15 @@ pub struct Updated<'a> {
 /// # Errors
 /// What is not JSON, not an object, or has a state that makes no sense.
 pub fn updated(payload: &[u8]) -> Result<Updated<'_>, ParseError<'_>> {
-    let root = Field::document(payload)?;
-    let [state, document, token] = Field::all(root, ["executionState", "jobDocument", "clientToken"]);
-    Ok(Updated { state: State::of(state)?, document: document.value(), token: token.as_text() })
+    let mut spans = [Span::NONE; Key::COUNT];
+    let mut reader = Reader::object_of(payload, &ANSWER, &mut spans)?;
+    let document = reader.span(Key::JobDocument as u8);
+    let updated = Updated {
+        state: State::of(&mut reader),
+        document: if document.is_empty() { None } else { payload.get(document.start..document.end) },
+        token: reader.as_text(Key::ClientToken as u8),
+    };
+    reader.finish(updated)
 }
 
 impl<'a> Updated<'a> {
@@ -121,7 +133,7 @@ impl<'a> Updated<'a> {
 
     /// `jobDocument` as it lies in the payload, when the request asked for it with `includeJobDocument`.
     pub fn document(&self) -> Option<&'a [u8]> {
-        self.document.map(|document| document.raw().as_bytes())
+        self.document
     }
 
     /// `clientToken` of the request.
@@ -144,9 +156,15 @@ pub struct Rejection<'a> {
 /// # Errors
 /// What is not JSON, not an object, has no `code`, or a state that makes no sense.
 pub fn rejection(payload: &[u8]) -> Result<Rejection<'_>, ParseError<'_>> {
-    let root = Field::document(payload)?;
-    let [code, message, state, token] = Field::all(root, ["code", "message", "executionState", "clientToken"]);
-    Ok(Rejection { code: code.text()?, message: message.as_text(), state: State::of(state)?, token: token.as_text() })
+    let mut spans = [Span::NONE; Key::COUNT];
+    let mut reader = Reader::object_of(payload, &ANSWER, &mut spans)?;
+    let rejection = Rejection {
+        code: reader.text(Key::Code as u8),
+        message: reader.as_text(Key::Message as u8),
+        state: State::of(&mut reader),
+        token: reader.as_text(Key::ClientToken as u8),
+    };
+    reader.finish(rejection)
 }
 
 impl<'a> Rejection<'a> {

@@ -2,19 +2,16 @@
 
 use super::answer::{self, RejectionCode, State};
 use super::event::{Event, Gone};
-use super::execution;
-use super::execution_status::ExecutionStatus;
-use super::job_id::JobId;
-use super::report;
+use super::execution::{self, ExecutionStatus, JobId};
+use super::request::{self, Topic};
 use super::session::{AwsJobs, Hand, Want};
-use super::topics::{self, Topic};
-use crate::status::Status;
+use crate::report::Status;
 use crate::text::Text;
 
 impl AwsJobs<'_> {
     /// Takes a message. What it means borrows from `payload`.
     pub fn arrived<'a>(&mut self, topic: &str, payload: &'a [u8]) -> Event<'a> {
-        let Some(topic) = topics::read(self.thing, topic) else { return Event::NotForUs };
+        let Some(topic) = request::read_topic(self.thing, topic) else { return Event::NotForUs };
         match topic {
             Topic::NotifyNext | Topic::Get { job: "$next", accepted: true } => self.notified(payload),
             Topic::StartNext { accepted: true } => self.started(payload),
@@ -62,11 +59,11 @@ impl AwsJobs<'_> {
     }
 
     fn started<'a>(&mut self, payload: &'a [u8]) -> Event<'a> {
-        let head = match execution::execution(payload) {
-            Ok(head) => head,
+        let (head, token) = match execution::read(payload) {
+            Ok(read) => read,
             Err(error) => return Event::Malformed(error),
         };
-        if !self.is_answer(Want::StartNext, execution::client_token(payload)) {
+        if !self.is_answer(Want::StartNext, token) {
             return Event::Nothing;
         }
         let Some(head) = head else {
@@ -91,11 +88,11 @@ impl AwsJobs<'_> {
     }
 
     fn described<'a>(&mut self, payload: &'a [u8]) -> Event<'a> {
-        let found = match execution::execution(payload) {
-            Ok(found) => found,
+        let (found, token) = match execution::read(payload) {
+            Ok(read) => read,
             Err(error) => return Event::Malformed(error),
         };
-        if !self.is_answer(Want::Describe, execution::client_token(payload)) {
+        if !self.is_answer(Want::Describe, token) {
             return Event::Nothing;
         }
         let (Some(found), Some(hand)) = (found, &mut self.hand) else { return Event::Nothing };
@@ -209,7 +206,7 @@ fn is(token: Text<'_>, number: u32) -> bool {
 }
 
 fn is_status(state: &State<'_>, status: Status) -> bool {
-    state.status() == Some(ExecutionStatus::of(Text::new(report::word(status))))
+    state.status() == Some(ExecutionStatus::of(Text::new(request::word(status))))
 }
 
 /// Whether two numbers of an execution are one, as far as both are known.

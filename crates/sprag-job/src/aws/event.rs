@@ -1,10 +1,9 @@
 //! What a message from the service means for the device.
 
 use super::answer::Rejection;
-use super::execution::Execution;
-use super::execution_status::ExecutionStatus;
+use super::execution::{Execution, ExecutionStatus};
 use crate::error::ParseError;
-use crate::status::Status;
+use crate::report::Status;
 
 /// What a message from the service means. After each, publish what
 /// [`next_request`](super::AwsJobs::next_request) gives.

@@ -20,41 +20,22 @@
 //! # Ok::<(), sprag_job::ParseError<'static>>(())
 //! ```
 
-#[cfg(feature = "afr-ota")]
-pub(crate) mod afr_ota;
 mod answer;
 mod arrived;
 #[cfg(feature = "serde")]
 mod custom;
-#[cfg(all(feature = "aws-jobs", feature = "serde"))]
-mod custom_job;
-#[cfg(feature = "aws-jobs")]
-pub(crate) mod default_document;
-mod details;
-pub(crate) mod documents;
+pub(crate) mod document;
 mod event;
 mod execution;
-mod execution_status;
-mod job_id;
-mod pending_jobs;
-pub(crate) mod report;
+pub(crate) mod request;
 mod session;
-mod settings;
-mod topics;
-mod update;
 
 pub use answer::{Rejection, RejectionCode, State, Updated, rejection, updated};
 #[cfg(feature = "serde")]
-pub use custom::{DocumentError, SERDE_MAX_DEPTH};
-#[cfg(all(feature = "aws-jobs", feature = "serde"))]
-pub use custom_job::{Custom, custom_job};
-pub use details::{BadDetail, KEY_MAX, VALUE_MAX, check_key, check_value};
+pub use custom::{Custom, DocumentError, EscapedStr, JsonText, SERDE_MAX_DEPTH, custom_job};
 pub use event::{Event, Gone, SelfTest, Verdict};
-pub use execution::{Execution, JOB_ID_MAX, execution};
-pub use execution_status::ExecutionStatus;
-pub use job_id::JobId;
-pub use pending_jobs::{PendingJob, PendingJobs, PendingList, pending_jobs};
-pub use session::{AwsJobs, Saved};
-pub use settings::{ExpectedVersion, Settings};
-pub use topics::{THING_NAME_MAX, TOPIC_MAX};
-pub use update::JobsError;
+pub use execution::{
+    Execution, ExecutionStatus, JOB_ID_MAX, JobId, PendingJob, PendingJobs, PendingList, execution, pending_jobs,
+};
+pub use request::{BadDetail, JobsError, PAYLOAD_MAX, THING_NAME_MAX, TOPIC_MAX, VALUE_MAX, check_value};
+pub use session::{AwsJobs, ExpectedVersion, Saved, Settings};

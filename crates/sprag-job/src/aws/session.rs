@@ -1,18 +1,64 @@
 //! The device's side of AWS IoT Jobs, as a state machine without I/O.
 
-use super::details;
 use super::event::{SelfTest, Verdict};
-use super::job_id::JobId;
-use super::settings::Settings;
-use super::topics;
-use super::update::{self, JobsError, Update};
+use super::execution::JobId;
+use super::request::{self, JobsError, Update};
 use crate::out::{Out, TooSmall};
-use crate::publish::{NoRoom, Publish};
-use crate::status::Status;
-use crate::thinning::{Thinning, percent};
+use crate::progress::{Pace, Thinning, percent};
+use crate::report::{NoRoom, Publish, Status};
 
 /// After how many seconds without an answer an update counts as lost.
 const ANSWER_SECONDS: u32 = 60;
+
+/// How `expectedVersion` is written. The service takes both; the documentation of its MQTT operations and AWS's C
+/// library quote it, the service model has a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum ExpectedVersion {
+    /// `"expectedVersion":"3"`, as in the field for years.
+    #[default]
+    Quoted,
+    /// `"expectedVersion":3`.
+    Number,
+}
+
+/// How a conversation is held. Start from [`Settings::default`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Settings {
+    /// Progress is reported when it has grown by this many percent …
+    pub progress_percent: u8,
+    /// … and this many seconds have passed since the last report.
+    pub progress_seconds: u32,
+    /// The step timeout to ask for with every `IN_PROGRESS`, which starts it anew, in minutes (1 to 10080). It does not go
+    /// out with start-next, which may give the job of another agent. Without growth, progress is reported when half of it
+    /// has passed: a download that waits for its network is alive.
+    pub step_timeout_minutes: Option<u16>,
+    /// How `expectedVersion` is written.
+    pub expected_version: ExpectedVersion,
+    /// What `clientToken` counts from. Another number after each start keeps answers to requests from before apart.
+    pub first_token: u32,
+}
+
+impl Settings {
+    pub(crate) fn pace(&self) -> Pace {
+        let half = self.step_timeout_minutes.map(|minutes| u32::from(minutes).saturating_mul(30));
+        Pace { percent: self.progress_percent, seconds: self.progress_seconds, at_least: half }
+    }
+}
+
+impl Default for Settings {
+    /// Every 10 percent and 30 seconds; no step timeout; quoted versions; tokens from 0.
+    fn default() -> Self {
+        Self {
+            progress_percent: 10,
+            progress_seconds: 30,
+            step_timeout_minutes: None,
+            expected_version: ExpectedVersion::Quoted,
+            first_token: 0,
+        }
+    }
+}
 
 /// What must survive the reboot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,9 +84,9 @@ pub struct Saved {
 /// [`Event::Gone`](super::Event::Gone). Jobs done before come no second time, whatever is delivered twice.
 ///
 /// ```
-/// use sprag_job::aws::{AwsJobs, Event, Settings, Verdict};
+/// use sprag_job::aws::{AwsJobs, Event, PAYLOAD_MAX, Settings, TOPIC_MAX, Verdict};
 ///
-/// let (mut topic, mut payload) = ([0; 226], [0; 512]);
+/// let (mut topic, mut payload) = ([0; TOPIC_MAX], [0; PAYLOAD_MAX]);
 /// let mut jobs = AwsJobs::new("pump-7", Settings::default())?;
 /// jobs.connected();
 /// let request = jobs.next_request(&mut topic, &mut payload)?.unwrap();
@@ -48,13 +94,13 @@ pub struct Saved {
 /// assert_eq!(request.payload, r#"{"clientToken":"0"}"#);
 ///
 /// let answer =
-/// br#"{"clientToken":"0","execution":{"jobId":"j1","status":"IN_PROGRESS","versionNumber":1,"jobDocument":{}}}"#; let
-/// event = jobs.arrived("$aws/things/pump-7/jobs/start-next/accepted", answer); assert!(matches!(event, Event::Job(_)));
+///     br#"{"clientToken":"0","execution":{"jobId":"j1","status":"IN_PROGRESS","versionNumber":1,"jobDocument":{}}}"#;
+/// let event = jobs.arrived("$aws/things/pump-7/jobs/start-next/accepted", answer);
+/// assert!(matches!(event, Event::Job(_)));
 ///
 /// let update = jobs.finish(0, Verdict::Rejected, "wrong board", None, &mut topic, &mut payload)?;
 /// assert_eq!(update.topic, "$aws/things/pump-7/jobs/j1/update");
-/// assert!(update.payload.starts_with(r#"{"status":"REJECTED","statusDetails":{"reason":"wrong
-/// board"},"expectedVersion":"1","#));
+/// assert!(update.payload.starts_with(r#"{"status":"REJECTED","statusDetails":{"reason":"wrong board"},"#));
 /// # Ok::<(), sprag_job::aws::JobsError>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -116,7 +162,7 @@ impl<'t> AwsJobs<'t> {
     /// # Errors
     /// [`JobsError::ThingName`].
     pub fn new(thing: &'t str, settings: Settings) -> Result<Self, JobsError> {
-        if !topics::is_thing(thing) {
+        if !request::is_thing(thing) {
             return Err(JobsError::ThingName);
         }
         let token = settings.first_token;
@@ -153,14 +199,14 @@ impl<'t> AwsJobs<'t> {
     }
 
     /// How many topic filters there are to subscribe to: they fit in one SUBSCRIBE of AWS's broker.
-    pub const FILTERS: usize = topics::FILTERS.len();
+    pub const FILTERS: usize = request::FILTERS.len();
 
     /// The topic filter at `index`, written to `out`; `None` from [`FILTERS`](Self::FILTERS) on.
     ///
     /// # Errors
     /// [`TooSmall`]: [`TOPIC_MAX`](super::TOPIC_MAX) bytes always do.
     pub fn filter<'b>(&self, index: usize, out: &'b mut [u8]) -> Option<Result<&'b str, TooSmall>> {
-        topics::FILTERS.get(index).map(|filter| topics::write(self.thing, filter, "", out))
+        request::FILTERS.get(index).map(|filter| request::write_topic(self.thing, filter, "", out))
     }
 
     /// To be called when the connection is there (again) and the filters are subscribed to: what was under way is
@@ -243,11 +289,11 @@ impl<'t> AwsJobs<'t> {
         let (want, token) = (self.want, self.token);
         let publish = match (want, &self.hand) {
             (Want::StartNext, _) => {
-                let payload = update::start_next(token, payload);
-                update::publish((self.thing, "start-next", ""), topic, payload)?
+                let payload = request::start_next(token, payload);
+                request::publish((self.thing, "start-next", ""), topic, payload)?
             }
             (Want::Describe, Some(hand)) => {
-                update::publish((self.thing, hand.id.as_str(), "/get"), topic, update::describe(token, payload))?
+                request::publish((self.thing, hand.id.as_str(), "/get"), topic, request::describe(token, payload))?
             }
             _ => {
                 self.want = Want::Nothing;
@@ -341,14 +387,14 @@ impl<'t> AwsJobs<'t> {
         payload: &'b mut [u8],
     ) -> Result<Publish<'b>, JobsError> {
         for (_, value) in details.iter().filter(|(_, value)| !value.is_empty()) {
-            details::check_value(value).map_err(JobsError::Detail)?;
+            request::check_value(value).map_err(JobsError::Detail)?;
         }
         let hand = self.hand.as_mut().ok_or(JobsError::NoJob)?;
         // Right behind another update, its version is the one that comes of that.
         let version = hand.sent.map_or(hand.version, |sent| sent.next);
         let token = self.token;
-        let payload = update::update(&self.settings, &Update { status, details, version, token }, payload);
-        let publish = update::publish((self.thing, hand.id.as_str(), "/update"), topic, payload)?;
+        let payload = request::update(&self.settings, &Update { status, details, version, token }, payload);
+        let publish = request::publish((self.thing, hand.id.as_str(), "/update"), topic, payload)?;
         hand.alive = Some(now);
         hand.sent = Some(Sent { token, at: now, status, next: version.and_then(|version| version.checked_add(1)) });
         self.token = token.wrapping_add(1);

@@ -1,18 +1,19 @@
 //! The device's side of IoTConnect, as a state machine without I/O.
 
-#[cfg(feature = "iotconnect-20")]
-use super::ack_20;
 use super::topics::Topics;
+#[cfg(feature = "iotconnect-20")]
+use super::v20;
 use crate::dialect::Dialect;
 use crate::error::{ParseError, ParseErrorKind as Kind};
-use crate::identity;
-use crate::job::Job;
+use crate::job::{self, Job};
 use crate::out::{Out, TooSmall, Words};
 use crate::parse::parse;
-use crate::publish::{NoRoom, Publish};
-use crate::report;
-use crate::status::Status;
-use crate::thinning::{Pace, Thinning, percent};
+use crate::progress::{Pace, Thinning, percent};
+use crate::report::{self, NoRoom, Publish, Status};
+
+/// The longest ack of device message 2.1, in bytes, whose id and message take 200 bytes together at most, escapes included: a
+/// GUID has 36. One of 2.0 names its sender as well.
+pub const PAYLOAD_MAX: usize = 256;
 
 /// What a message means.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +29,7 @@ pub enum Event<'a> {
     /// The answer to [`pending`](IotConnect::pending): no OTA was missed.
     Idle,
     /// A command or another message, for the rest of the application: with its `ct`, where it is one of IoTConnect's.
-    Other(Option<i64>),
+    Other(Option<i32>),
     /// The payload makes no sense. It may name a job all the same: see [`ParseError::rejection`].
     Malformed(ParseError<'a>),
 }
@@ -37,10 +38,10 @@ pub enum Event<'a> {
 /// remembers the ids, for the service repeats itself.
 ///
 /// ```
-/// use sprag_job::{Status, iotconnect::{Event, IotConnect, Topics}};
+/// use sprag_job::{Status, iotconnect::{Event, IotConnect, PAYLOAD_MAX, Topics}};
 ///
 /// let mut cloud = IotConnect::<8>::new(Topics::Aws { client_id: "pump-7" });
-/// let (mut topic, mut payload) = ([0; 128], [0; 256]);
+/// let (mut topic, mut payload) = ([0; 128], [0; PAYLOAD_MAX]);
 /// assert_eq!(cloud.topics().command(&mut topic).unwrap(), "iot/pump-7/cmd");
 ///
 /// let message = br#"{"v":"2.1","ct":1,"ack":"0a1b","urls":[{"url":"https://h/a"}]}"#;
@@ -62,7 +63,7 @@ pub struct IotConnect<'t, const SEEN: usize> {
     thin: Thinning,
     /// Whom acks of device message 2.0 name.
     #[cfg(feature = "iotconnect-20")]
-    device: Option<ack_20::Device<'t>>,
+    device: Option<v20::Device<'t>>,
 }
 
 impl<'t, const SEEN: usize> IotConnect<'t, SEEN> {
@@ -87,7 +88,7 @@ impl<'t, const SEEN: usize> IotConnect<'t, SEEN> {
     /// Names this device in acks of device message 2.0, as the service wants it there. Those of 2.1 go by their topic.
     #[cfg(feature = "iotconnect-20")]
     #[must_use]
-    pub fn device_20(mut self, device: ack_20::Device<'t>) -> Self {
+    pub fn device_20(mut self, device: v20::Device<'t>) -> Self {
         self.device = Some(device);
         self
     }
@@ -107,7 +108,7 @@ impl<'t, const SEEN: usize> IotConnect<'t, SEEN> {
     /// Forgets the OTA that was remembered last, unless it is the one of this [id](Job::id) and
     /// [identity](Job::identity): for one that was remembered before the reboot, but never begun.
     pub fn forget_newest_unless(&mut self, id: &str, identity: u64) {
-        if self.seen.first().is_some_and(|newest| *newest != identity::key(id, identity)) {
+        if self.seen.first().is_some_and(|newest| *newest != job::kept_key(id, identity)) {
             self.seen.rotate_left(1);
             if let Some(last) = self.seen.last_mut() {
                 *last = 0;

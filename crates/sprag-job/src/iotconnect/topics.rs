@@ -1,8 +1,8 @@
 //! The topics of IoTConnect device message 2.1.
 
 use crate::error::ParseError;
-use crate::field::Field;
-use crate::json;
+use crate::field::Reader;
+use crate::json::{Span, fields};
 use crate::out::{Out, TooSmall};
 use crate::text::Text;
 
@@ -128,14 +128,26 @@ pub struct Identity<'a> {
 /// # Ok::<(), sprag_job::ParseError<'static>>(())
 /// ```
 pub fn identity(reply: &[u8]) -> Result<Identity<'_>, ParseError<'_>> {
-    let (root, sound) = json::document(reply);
-    sound?;
-    let d = Field::of(root, "d").object()?;
-    let p = Field::of(d, "d.p").object()?;
-    let topics = Field::of(p, "d.p.topics").object()?;
-    Ok(Identity {
-        command: Field::of(topics, "d.p.topics.c2d").text()?,
-        ack: Field::of(topics, "d.p.topics.ack").text()?,
-        identity: Field::of(topics, "d.p.topics.di").text()?,
-    })
+    let mut spans = [Span::NONE; Key::COUNT];
+    let mut reader = Reader::object_of(reply, &REPLY, &mut spans)?;
+    for object in [Key::D, Key::P, Key::Topics] {
+        reader.object(object as u8);
+    }
+    let identity = Identity {
+        command: reader.text(Key::Command as u8),
+        ack: reader.text(Key::Ack as u8),
+        identity: reader.text(Key::Identity as u8),
+    };
+    reader.finish(identity)
+}
+
+fields! {
+    /// The fields of an identity reply.
+    REPLY, Key:
+    D = "d",
+    P = "d.p",
+    Topics = "d.p.topics",
+    Command = "d.p.topics.c2d",
+    Ack = "d.p.topics.ack",
+    Identity = "d.p.topics.di",
 }

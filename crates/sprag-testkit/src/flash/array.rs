@@ -124,8 +124,10 @@ impl Array {
             return;
         }
         let range = self.starts[sector]..self.starts[sector + 1];
-        let blank = vec![self.part.erased; range.len()];
-        torn.unwrap_or(Torn::Whole).apply(&mut self.bytes[range.clone()], &blank, range.start);
+        let erased = self.part.erased;
+        let target = if matches!(torn, Some(Torn::Preprogrammed(_))) { !erased } else { erased };
+        let target = vec![target; range.len()];
+        torn.unwrap_or(Torn::Whole).apply(&mut self.bytes[range.clone()], &target, range.start);
         for n in self.units(&range) {
             match torn {
                 None => self.marks[n] = 0,

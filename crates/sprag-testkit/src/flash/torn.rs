@@ -26,10 +26,14 @@ pub enum Torn {
     /// On parts with ECC, what it touched fails to read until the next erase, and reads as drawn from the seed by those who
     /// look past the ECC. Elsewhere the same as [`Bits`](Self::Bits).
     Unreadable(u64),
+    /// An erase, while the part still programs the cells that it is about to erase, as PSoC 6 does in a write of a row: each
+    /// of its bits is programmed or not, as drawn from the seed. For a program the same as [`Bits`](Self::Bits). None of
+    /// the [`WAYS`](Self::WAYS).
+    Preprogrammed(u64),
 }
 
 impl Torn {
-    /// Every way, with two draws of the one that draws most.
+    /// Every way that is common to all parts, with two draws of the one that draws most.
     pub const WAYS: [Self; 8] = [
         Self::Nothing,
         Self::Began,
@@ -49,7 +53,7 @@ impl Torn {
             Self::Half => first(current, target.len() / 2),
             Self::Bytes(count) => first(current, target.len().min(count as usize)),
             Self::Whole => first(current, target.len()),
-            Self::Bits(seed) | Self::Unreadable(seed) => {
+            Self::Bits(seed) | Self::Unreadable(seed) | Self::Preprogrammed(seed) => {
                 let mut random = seed ^ (at as u64) << 8;
                 for (byte, target) in current.iter_mut().zip(target) {
                     let mask = splitmix(&mut random) as u8;
@@ -68,7 +72,7 @@ impl Torn {
     }
 }
 
-/// `before`, `began`, `half`, `bytes=N`, `bits=SEED`, `almost=SEED`, `whole` or `unreadable=SEED`.
+/// `before`, `began`, `half`, `bytes=N`, `bits=SEED`, `almost=SEED`, `whole`, `unreadable=SEED` or `preprogrammed=SEED`.
 impl fmt::Display for Torn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -80,6 +84,7 @@ impl fmt::Display for Torn {
             Self::Almost(seed) => write!(f, "almost={seed}"),
             Self::Whole => f.write_str("whole"),
             Self::Unreadable(seed) => write!(f, "unreadable={seed}"),
+            Self::Preprogrammed(seed) => write!(f, "preprogrammed={seed}"),
         }
     }
 }
@@ -90,7 +95,9 @@ pub struct UnknownWay;
 
 impl fmt::Display for UnknownWay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("none of before, began, half, bytes=N, bits=SEED, almost=SEED, whole, unreadable=SEED")
+        f.write_str(
+            "none of before, began, half, bytes=N, bits=SEED, almost=SEED, whole, unreadable=SEED, preprogrammed=SEED",
+        )
     }
 }
 
@@ -107,6 +114,7 @@ impl FromStr for Torn {
             "bits" => Self::Bits(seed()?),
             "almost" => Self::Almost(seed()?),
             "unreadable" => Self::Unreadable(seed()?),
+            "preprogrammed" => Self::Preprogrammed(seed()?),
             _ if text.contains('=') => return Err(UnknownWay),
             "before" => Self::Nothing,
             "began" => Self::Began,

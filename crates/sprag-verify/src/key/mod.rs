@@ -9,7 +9,9 @@ mod salty;
 
 use core::fmt;
 
-use sha2::{Digest, Sha256, Sha512};
+#[cfg(feature = "ed25519")]
+use sha2::Sha512;
+use sha2::{Digest, Sha256};
 
 #[cfg(feature = "ed25519-dalek")]
 pub use self::ed25519::Ed25519Key;
@@ -19,6 +21,7 @@ pub use self::p256::P256Key;
 pub use self::salty::SaltyKey;
 
 /// What stands before the 32 bytes of an Ed25519 key in its DER encoding (RFC 8410, section 4).
+#[cfg(feature = "ed25519")]
 const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// What stands before the 65 bytes of a P-256 key in its DER encoding (RFC 5480, section 2).
@@ -33,6 +36,7 @@ const P256_SPKI: [u8; 26] = [
 #[non_exhaustive]
 pub enum Algorithm {
     /// Ed25519 (RFC 8032, section 5.1): the signature is R and S, 64 bytes.
+    #[cfg(feature = "ed25519")]
     Ed25519,
     /// ECDSA over NIST P-256 (FIPS 186-5): the signature is r and s, 32 bytes each, most significant first.
     EcdsaP256,
@@ -42,6 +46,7 @@ impl Algorithm {
     /// What stands before the bytes of a [`Key`] in its DER encoding, `SubjectPublicKeyInfo`.
     pub(crate) const fn spki(self) -> &'static [u8] {
         match self {
+            #[cfg(feature = "ed25519")]
             Self::Ed25519 => &ED25519_SPKI,
             Self::EcdsaP256 => &P256_SPKI,
         }
@@ -99,6 +104,7 @@ pub trait Key: fmt::Debug + Sync {
 /// Whether `signature` is the key's over a digest: of what is hashed for ECDSA, of the message itself for Ed25519.
 pub(crate) fn has_signed_digest(key: &dyn Key, digest: &[u8], signature: &[u8; 64]) -> bool {
     match key.algorithm() {
+        #[cfg(feature = "ed25519")]
         Algorithm::Ed25519 => {
             let mut hash = ed25519_hash(key, signature);
             hash.update(digest);
@@ -109,6 +115,7 @@ pub(crate) fn has_signed_digest(key: &dyn Key, digest: &[u8], signature: &[u8; 6
 }
 
 /// The hash that an Ed25519 signature is about, as far as it is known before the message.
+#[cfg(feature = "ed25519")]
 pub(crate) fn ed25519_hash(key: &dyn Key, signature: &[u8; 64]) -> Sha512 {
     let r = signature.split_at(32).0;
     let mut hash = Sha512::new();

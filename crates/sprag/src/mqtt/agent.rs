@@ -251,6 +251,7 @@ impl<'b, D: DelayNs, T: Fn() -> u32> Device<'_, 'b, '_, D, T> {
         loop {
             self.report(updater).await?;
             let document = if core::mem::take(&mut overtaken) {
+                self.wait_out_flood().await;
                 match select(self.exchange.document.wait(), self.delay.delay_ms(RESTART_MS)).await {
                     Either::First(document) => Some(document),
                     Either::Second(()) => None,
@@ -291,9 +292,11 @@ impl<'b, D: DelayNs, T: Fn() -> u32> Device<'_, 'b, '_, D, T> {
     ) -> Result_<(), C> {
         while let Some(report) = updater.report().await? {
             let status = report.status();
-            match status {
-                Status::Done => self.flood.reset(),
-                _ => self.flood_ms = Some(self.flood.next_ms()),
+            // A job that is done because its image runs already was no update.
+            if status == Status::Done && report.reason().is_empty() {
+                self.flood.reset();
+            } else {
+                self.flood_ms = Some(self.flood.next_ms());
             }
             self.exchange.say(Say::End(report));
             let Told { taken, .. } = self.exchange.told.wait().await;

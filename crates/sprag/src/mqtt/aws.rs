@@ -49,7 +49,7 @@ impl<'t> AwsCloud<'t> {
     }
 
     /// Reads job documents with this function instead of [`sprag_job::parse`], for fleets that have a document of their
-    /// own: `sprag_job::aws::custom_job`.
+    /// own: `sprag_job::aws::custom_job`, with the feature `serde`.
     #[must_use]
     pub fn reading(mut self, read: ReadJob) -> Self {
         self.read = read;

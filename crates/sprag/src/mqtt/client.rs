@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-/// Dials the broker. Implement it for the MQTT client of your choice; for `rust-mqtt` it is there: feature `rust-mqtt`.
+/// Dials the broker. Implement it for the MQTT client of your choice, or use `MqttBroker` of the feature `mqtt-client`.
 #[allow(async_fn_in_trait)] // Executors of this field run futures where they are made: no `Send` to promise.
 pub trait Broker {
     /// Why the broker can't be had, or no longer.
@@ -58,6 +58,11 @@ pub enum Incoming<'m> {
     },
     /// The broker has what was sent last: SUBACK or PUBACK.
     Acknowledged,
+    /// A message that is larger than the client's memory. The broker has got its acknowledgement, and does not send it again.
+    TooLarge {
+        /// The size that would have done, in bytes.
+        needed: usize,
+    },
     /// Anything else, a PINGRESP say: the broker is alive.
     Alive,
 }

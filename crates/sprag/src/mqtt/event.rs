@@ -29,6 +29,11 @@ pub enum Event {
         /// The size that would have done, in bytes.
         needed: usize,
     },
+    /// A message came that is larger than the MQTT client's memory, and was skipped. It may have been a job document.
+    MessageTooLarge {
+        /// The size that would have done, in bytes.
+        needed: usize,
+    },
     /// The service refused what it was told, and will not take it, or every connection of the last
     /// hundred ended while the final report was on its way: the job is left to the service.
     NotTaken,

@@ -196,6 +196,10 @@ impl<K: Cloud, T: Fn() -> u32, D: DelayNs> Link<'_, '_, '_, K, T, D> {
         line.heard = now;
         let (topic, payload) = match incoming {
             Incoming::Alive => return Ok(()),
+            Incoming::TooLarge { needed } => {
+                self.exchange.event(Event::MessageTooLarge { needed });
+                return Ok(());
+            }
             Incoming::Acknowledged => {
                 line.owed = line.owed.saturating_sub(1);
                 let number = self.exchange.said();

@@ -60,14 +60,16 @@ mod client;
 mod cloud;
 mod event;
 mod exchange;
+#[cfg(feature = "mqtt-client")]
+mod inbox;
 #[cfg(feature = "iotconnect")]
 mod iotconnect;
 mod link;
-#[cfg(feature = "rust-mqtt")]
-mod rust_mqtt;
+#[cfg(feature = "mqtt-client")]
+mod mqtt_client;
+#[cfg(feature = "mqtt-client")]
+mod packet;
 
-#[cfg(feature = "rust-mqtt")]
-pub use self::rust_mqtt::{Account, RustMqtt, RustMqttClient, RustMqttError};
 pub use agent::{Agent, Buffers, Limits, Reset, Waits};
 #[cfg(any(feature = "aws-jobs", feature = "afr-ota"))]
 pub use aws::AwsCloud;
@@ -76,3 +78,5 @@ pub use cloud::{Cloud, ReadJob};
 pub use event::Event;
 #[cfg(feature = "iotconnect")]
 pub use iotconnect::IotConnectCloud;
+#[cfg(feature = "mqtt-client")]
+pub use mqtt_client::{Account, MqttBroker, MqttConnection, MqttError, MqttVersion};

@@ -17,7 +17,7 @@ mod edge;
 #[cfg(feature = "esp-hal-ota")]
 #[path = "size/esp_hal_ota.rs"]
 mod esp_hal_ota;
-#[cfg(feature = "fetch")]
+#[cfg(feature = "fetch-minimal")]
 #[path = "size/fetch.rs"]
 mod fetch;
 #[cfg(feature = "flash")]
@@ -38,10 +38,13 @@ mod journal;
 #[cfg(feature = "key")]
 #[path = "size/key.rs"]
 mod key;
+#[cfg(feature = "mqtt")]
+#[path = "size/mqtt.rs"]
+mod mqtt;
 #[cfg(feature = "peer")]
 #[path = "size/peer.rs"]
 mod peer;
-#[cfg(feature = "update")]
+#[cfg(feature = "update-minimal")]
 #[path = "size/update.rs"]
 mod update;
 #[cfg(feature = "verify")]
@@ -110,17 +113,19 @@ extern "C" fn _start() -> ! {
     edge::run(input, out);
     #[cfg(feature = "esp-hal-ota")]
     esp_hal_ota::run(input, out);
-    #[cfg(feature = "fetch")]
+    #[cfg(feature = "fetch-minimal")]
     fetch::run(input, out);
     #[cfg(feature = "flash")]
     flash::run(input, out);
     #[cfg(any(feature = "journal", feature = "sequential-storage"))]
     journal::run(input, out);
+    #[cfg(feature = "mqtt")]
+    mqtt::run(input, out);
     #[cfg(feature = "peer")]
     peer::run(input, out);
     #[cfg(feature = "verify")]
     verify::run(input, out);
-    #[cfg(feature = "update")]
+    #[cfg(feature = "update-minimal")]
     update::run(input, out);
     black_box((input, out));
     loop {}

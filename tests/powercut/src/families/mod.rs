@@ -28,6 +28,8 @@ pub struct Slots {
     pub secondary: Region,
     /// What the bootloader keeps beside the slots; empty where a family needs none.
     pub state: Region,
+    /// What a swap goes through, in the flash of the slot for updates; empty where a family needs none, or has it in `state`.
+    pub scratch: Region,
     /// What is wrong with the hand-over.
     pub bug: Option<Bug>,
 }
@@ -81,6 +83,22 @@ pub trait Family: Copy + Send + Sync + 'static {
     /// The sectors that it keeps its state in.
     fn state_sectors(&self) -> u32 {
         0
+    }
+
+    /// The sectors of [`Slots::scratch`].
+    fn scratch_sectors(&self) -> u32 {
+        0
+    }
+
+    /// The chip that the slot that runs and the bootloader's state lie in, where it is another one than the part of the slot
+    /// for updates and of the journal.
+    fn internal(&self) -> Option<Part> {
+        None
+    }
+
+    /// The ways in which the power fails within an operation.
+    fn ways(&self) -> &'static [Torn] {
+        &Torn::WAYS
     }
 
     /// What a device comes with, beside the image that runs at first.
@@ -140,6 +158,11 @@ pub trait Family: Copy + Send + Sync + 'static {
 
     /// Whether an image can be tried and given up.
     fn has_trials(&self) -> bool {
+        true
+    }
+
+    /// Whether an image can be staged for good.
+    fn has_permanent(&self) -> bool {
         true
     }
 
@@ -225,7 +248,8 @@ pub fn all() -> Vec<Box<dyn AnyFamily>> {
         Box::new(TwoSlots::Scratch),
         Box::new(TwoSlots::Offset),
         Box::new(TwoSlots::Overwrite),
-        Box::new(cypress::Cypress),
+        Box::new(cypress::Cypress { is_external: false }),
+        Box::new(cypress::Cypress { is_external: true }),
         Box::new(esp_idf::EspIdf { keeping_the_trial: false }),
         Box::new(esp_idf::EspIdf { keeping_the_trial: true }),
         Box::new(embassy::Embassy),

@@ -7,6 +7,8 @@ mod verify;
 use std::path::Path;
 
 use anyhow::Context;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use clap::Subcommand;
 
 use super::Failure;
@@ -73,6 +75,7 @@ fn mistaken_for(bytes: &[u8]) -> Option<&'static str> {
         _ if is_s_record(text) => "an S-record file (`objcopy -I srec -O binary` makes an image of it)",
         _ if starts("<!DOCTYPE html") || starts("<html") => "an HTML page: a server's error, perhaps",
         _ if starts("<?xml") || starts("<Error>") => "an XML document: a storage server's error, perhaps",
+        _ if is_base64_of_image(text) => "base64 text (`base64 -d` makes an image of it)",
         _ if starts("-----BEGIN ") => "a PEM file: a key or a certificate",
         // The partition table of ESP-IDF lies at 0x8000, and the bootloader before it: at 0x1000 or 0x2000, or at 0.
         _ if bytes.get(0x8000..0x8002) == Some(&[0xAA, 0x50])
@@ -86,6 +89,14 @@ fn mistaken_for(bytes: &[u8]) -> Option<&'static str> {
         _ if bytes.iter().all(|byte| *byte == 0xFF) => "erased flash",
         _ => return None,
     })
+}
+
+/// Text in base64 whose first bytes are those of an MCUboot image, an ESP image or an ELF file.
+fn is_base64_of_image(text: &[u8]) -> bool {
+    let letters: Vec<u8> = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let Some(Ok(begin)) = letters.get(..8).map(|begin| BASE64_STANDARD.decode(begin)) else { return false };
+    let is_image = [&[0x3d, 0xb8, 0xf3, 0x96][..], b"\x7fELF", &[0xE9]].iter().any(|magic| begin.starts_with(magic));
+    is_image && letters.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(byte))
 }
 
 /// `:`, a record of hexadecimal digits, and its checksum.
@@ -161,6 +172,9 @@ mod tests {
             (b"\xEF\xBB\xBF<?xml version=\"1.0\"?><Error><Code>AccessDenied", "an XML document"),
             (b"<Error><Code>NoSuchKey", "an XML document"),
             (b"-----BEGIN PUBLIC KEY-----", "a PEM file"),
+            (BASE64_STANDARD.encode([0x3d, 0xb8, 0xf3, 0x96, 0, 0, 0, 0]).as_bytes(), "base64 text"),
+            (b"\xEF\xBB\xBF6QMCLwAA\r\nAAAA\r\n", "base64 text"),
+            (b"f0VMRgEBAQ==\n", "base64 text"),
             (&merged, "a merged ESP image"),
             (&merged_c3, "a merged ESP image"),
             (&bootloader, "an ESP image without an app description"),

@@ -103,10 +103,10 @@ impl DelayNs for Timer {
 }
 
 /// Random numbers.
-#[cfg(feature = "fetch-tls")]
+#[cfg(feature = "fetch-tls-p256")]
 pub struct Random;
 
-#[cfg(feature = "fetch-tls")]
+#[cfg(feature = "fetch-tls-p256")]
 impl rand_core::RngCore for Random {
     fn next_u32(&mut self) -> u32 {
         black_box(0)
@@ -126,5 +126,5 @@ impl rand_core::RngCore for Random {
     }
 }
 
-#[cfg(feature = "fetch-tls")]
+#[cfg(feature = "fetch-tls-p256")]
 impl rand_core::CryptoRng for Random {}

@@ -7,12 +7,12 @@ use sprag_fetch::{Connector, Fetcher, Session, Url};
 
 use crate::chip::{Net, Timer};
 
-#[cfg(not(feature = "fetch-tls"))]
+#[cfg(not(feature = "fetch-tls-p256"))]
 pub fn run(input: &[u8], out: &mut [u8]) {
     download(sprag_fetch::TcpConnector::new(&Net, &Net), input, out);
 }
 
-#[cfg(feature = "fetch-tls")]
+#[cfg(feature = "fetch-tls-p256")]
 pub fn run(input: &[u8], out: &mut [u8]) {
     let unix_seconds = || black_box(1_795_764_480);
     let roots = [black_box(input)];
