@@ -50,6 +50,8 @@ const ROWS: &[Row] = &[
     ("sprag-verify: MCUboot images, `ed25519-dalek`", "verify-mcuboot,key-ed25519-dalek"),
     ("sprag-verify: MCUboot images, `salty`", "verify-mcuboot,key-salty"),
     ("sprag-verify: MCUboot images, `p256`", "verify-mcuboot,key-p256"),
+    ("HTTP, TLS 1.3, and MCUboot images with `p256`", "fetch-tls,verify-mcuboot,key-p256"),
+    ("HTTP, TLS 1.3, and MCUboot images with the P-256 of TLS", "fetch-tls,verify-mcuboot,key-p256-of-tls"),
     ("sprag-boot: MCUboot's swaps", "boot-mcuboot"),
     ("sprag-boot: MCUboot's direct-XIP", "boot-xip"),
     ("sprag-boot: Infineon's MCUboot", "boot-cypress"),

@@ -209,9 +209,17 @@ fn features(manifest: &str) -> Vec<&str> {
     names
 }
 
+/// A package whose tests also run without its default features, and the features that they run with.
+const MINIMAL: (&str, &str) = ("sprag-fetch", "embedded-tls");
+
 fn tests(workspace: &mut Workspace) -> Result<Done> {
     setup::ensure(workspace, setup::FOR_TESTS)?;
-    if workspace.which("cargo-nextest").is_some() {
+    let has_nextest = workspace.which("cargo-nextest").is_some();
+    let (package, features) = MINIMAL;
+    let runner: &[&str] = if has_nextest { &["nextest", "run"] } else { &["test", "--lib", "--tests"] };
+    let minimal = ["--package", package, "--no-default-features", "--features", features];
+    finish(workspace.cargo_step(runner).args(minimal))?;
+    if has_nextest {
         let mut command = workspace.cargo_step(&["nextest", "run", "--workspace", "--no-fail-fast"]);
         let said = finish_heard(&mut command, Stream::Errors)?;
         // From the summary on: what nextest has to say about slow or flaky tests follows it.

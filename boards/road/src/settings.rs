@@ -2,13 +2,13 @@
 
 use core::{fmt, hint};
 
+#[cfg(feature = "p256")]
+use sprag::TlsP256Key;
 use sprag::fetch::{Identity, P256IdentityKey, Scheme};
 use sprag::mqtt::Account;
 #[cfg(feature = "ed25519")]
 use sprag::verify::Ed25519Key;
 use sprag::verify::Key;
-#[cfg(feature = "p256")]
-use sprag::verify::P256Key;
 
 use crate::{BROKER_WRITE_BUFFER, pem};
 
@@ -124,7 +124,7 @@ pub enum PublicKey {
     Ed25519(Ed25519Key),
     /// For ECDSA over NIST P-256.
     #[cfg(feature = "p256")]
-    P256(P256Key),
+    P256(TlsP256Key),
 }
 
 /// A network with Wi-Fi.
@@ -229,7 +229,7 @@ impl PublicKey {
             (der.len(), der)
         {
             // RFC 5480, section 2: the point comes last.
-            return Some(Self::P256(P256Key::new(*der.last_chunk()?)));
+            return Some(Self::P256(TlsP256Key::new(*der.last_chunk()?)));
         }
         let _ = der;
         None

@@ -51,6 +51,11 @@ impl Chunked {
         self.state == State::Done
     }
 
+    /// Returns whether bytes of the present chunk are still to come.
+    pub(crate) fn is_in_data(&self) -> bool {
+        matches!(self.state, State::Data(_))
+    }
+
     /// Moves the data among the first `end` bytes of `buf` to its front: how many bytes that are.
     pub(crate) fn decode(&mut self, buf: &mut [u8], end: usize) -> Result<usize, Malformed> {
         let mut kept = 0usize;

@@ -184,6 +184,8 @@ impl<C: Connector, D: DelayNs> Fetcher<C, D> {
             pace: Pace::new(self.settings.limits),
             settings: self.settings,
             url,
+            // Beside an ETag, it is what an answer of an earlier life said.
+            promised: session.total.filter(|_| session.etag.is_none()),
             session,
             plain: false,
             served: 0,
@@ -203,6 +205,8 @@ pub struct Download<'f, C: Connector, D, U> {
     settings: Settings,
     url: Url<U>,
     session: Session,
+    /// The size that the caller knew before the first answer.
+    promised: Option<u64>,
     /// True when the object is asked for without a range, because nothing would bind the pieces to each other.
     plain: bool,
     /// Bytes of the object that the present, or else the last, answer brought.
@@ -270,6 +274,13 @@ impl Body {
         let data = data.saturating_sub(skipped);
         let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(data);
         self.left = self.left.saturating_sub(u64::try_from(wanted).unwrap_or(u64::MAX));
+        // Chunks go on behind what is to be the end: they are of another object, or the range is not what the head says.
+        if self.left == 0
+            && (wanted < data || self.chunked.as_ref().is_some_and(Chunked::is_in_data))
+            && self.chunked.is_some()
+        {
+            return Err(AnswerError::ObjectChanged);
+        }
         // More than the answer promised, or an end that has not come yet: the connection is not good for another one.
         self.close_after |= wanted < data || (self.left == 0 && self.chunked.as_ref().is_some_and(|c| !c.is_done()));
         Ok((came, wanted))
@@ -398,6 +409,10 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
                 return Err(Error::Timeout(waiting));
             }
             self.served = self.served.saturating_add(u64::try_from(came).unwrap_or(u64::MAX));
+            if body.has_ended() && body.skip > 0 {
+                // It is shorter than what is there.
+                return Err(AnswerError::ObjectChanged.into());
+            }
             if body.has_ended() && self.session.total.is_none() {
                 // The last chunk is what says how long the object is.
                 let count = u64::try_from(count).unwrap_or(u64::MAX);
@@ -487,7 +502,7 @@ impl<'f, C: Connector, D: DelayNs, U: Iterator<Item = u8> + Clone> Download<'f, 
         }
         let early = body.len();
         move_to(buf, body.start.saturating_add(kept)..body.end.saturating_add(kept), 0);
-        match self.session.accept(range, head, self.settings.range_ignored) {
+        match self.session.accept(range, head, self.settings.range_ignored, self.promised) {
             Ok(Span { skip, length, .. }) => {
                 if !self.session.is_pinned() {
                     events(Event::NoStrongEtag);

@@ -49,6 +49,6 @@ pub use session::{AnswerError, RangeIgnored, SESSION_MAX, Session};
 #[cfg(feature = "embedded-tls")]
 pub use tls::{
     CertificateError, Identity, IdentityKey, P256IdentityKey, READ_BUFFER_FULL, READ_BUFFER_MIN, Tls, TlsConnectError,
-    TlsConnection, TlsConnector, TlsError, Trust, WRITE_BUFFER_MIN,
+    TlsConnection, TlsConnector, TlsError, Trust, WRITE_BUFFER_MIN, verify_p256,
 };
 pub use url::{HOST_MAX, Scheme, Url, UrlError, UrlErrorKind};

@@ -100,8 +100,15 @@ impl Session {
         self.etag.as_deref().filter(|etag| is_strong(etag))
     }
 
-    /// Checks the head of the answer to `asked`, and pins what it says of the object.
-    pub(crate) fn accept(&mut self, asked: ByteRange, head: &Head, policy: RangeIgnored) -> Result<Span, AnswerError> {
+    /// Checks the head of the answer to `asked`, and pins what it says of the object. `promised` is the size that the caller
+    /// knows from elsewhere.
+    pub(crate) fn accept(
+        &mut self,
+        asked: ByteRange,
+        head: &Head,
+        policy: RangeIgnored,
+        promised: Option<u64>,
+    ) -> Result<Span, AnswerError> {
         match head.status {
             200 | 206 => {}
             412 => return Err(AnswerError::ObjectChanged),
@@ -123,12 +130,11 @@ impl Session {
         {
             return Err(AnswerError::ObjectChanged);
         }
-        let span = if head.status == 206 {
-            partial(asked, head, self.total)?
-        } else {
-            whole(asked, head, self.total, policy)?
-        };
-        if self.total.is_some() && self.total != span.total {
+        // While no byte is there, the size in an earlier answer is that of another object, unless one strong ETag binds both.
+        let is_bound = head.etag.is_some() && self.etag == head.etag;
+        let known = if asked.first > 0 || is_bound { self.total } else { promised };
+        let span = if head.status == 206 { partial(asked, head, known)? } else { whole(asked, head, known, policy)? };
+        if known.is_some() && known != span.total {
             return Err(AnswerError::ObjectChanged);
         }
         // Bytes of two answers are one object's only when both have the same strong ETag (RFC 9110, section 15.3.7.3).
@@ -248,7 +254,7 @@ pub enum AnswerError {
 impl AnswerError {
     pub(crate) fn is_retryable(&self) -> bool {
         match self {
-            Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504),
+            Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
             // A captive portal, a proxy's page, a broken cache: something between here and the server.
             Self::Head(HeadError::NotHttp | HeadError::Malformed) | Self::WrongRange | Self::Chunks => true,
             _ => false,
@@ -344,7 +350,7 @@ mod tests {
 
     /// The length of the body that an answer is taken for, ranges not being ignored.
     fn accept(session: &mut Session, asked: ByteRange, head: &Head) -> Result<u64, AnswerError> {
-        session.accept(asked, head, RangeIgnored::Refuse).map(|span| span.length)
+        session.accept(asked, head, RangeIgnored::Refuse, None).map(|span| span.length)
     }
 
     fn pinned(offset: u64) -> Session {
@@ -491,11 +497,11 @@ mod tests {
     fn a_server_that_ignores_ranges_costs_the_bytes_before_where_that_is_wanted() {
         let head = Head { status: 200, content_length: Some(100), etag: etag("\"a\""), ..Head::default() };
         let asked = ByteRange { first: 10, last: Some(19) };
-        let span = pinned(10).accept(asked, &head, RangeIgnored::Skip);
+        let span = pinned(10).accept(asked, &head, RangeIgnored::Skip, None);
         assert_eq!(span, Ok(Span { skip: 10, length: 90, total: Some(100) }));
         let untold = Head { etag: None, ..head.clone() };
-        assert_eq!(pinned(10).accept(asked, &untold, RangeIgnored::Skip), Err(AnswerError::NoStrongEtag));
+        assert_eq!(pinned(10).accept(asked, &untold, RangeIgnored::Skip, None), Err(AnswerError::NoStrongEtag));
         let other = Head { content_length: Some(10), ..head };
-        assert_eq!(pinned(10).accept(asked, &other, RangeIgnored::Skip), Err(AnswerError::ObjectChanged));
+        assert_eq!(pinned(10).accept(asked, &other, RangeIgnored::Skip, None), Err(AnswerError::ObjectChanged));
     }
 }

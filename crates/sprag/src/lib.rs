@@ -17,12 +17,16 @@ mod error;
 pub mod mqtt;
 mod record;
 mod report;
+#[cfg(feature = "embedded-tls")]
+mod tls_key;
 mod updater;
 mod wear;
 
 pub use error::Error;
 pub use record::{ID_MAX, JobRecord, Phase, REASON_MAX};
 pub use report::Report;
+#[cfg(feature = "embedded-tls")]
+pub use tls_key::TlsP256Key;
 pub use updater::{Event, Outcome, Startup, Updater};
 pub use wear::WearLimits;
 

@@ -69,6 +69,10 @@ impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Certificate(error) => error.fmt(f),
+            // `handshake_failure`: among other reasons, there is no certificate for what was offered.
+            Self::Refused { alert: 40 } if cfg!(not(feature = "tls-rsa")) => f.write_str(
+                "the server refused the TLS handshake (alert 40), perhaps because its certificate is RSA (feature `tls-rsa`)",
+            ),
             Self::Refused { alert } => write!(f, "the server refused the TLS handshake (alert {alert})"),
             Self::Identity => f.write_str("the device's own key did not sign the TLS handshake"),
             Self::Record => f.write_str("a TLS record of the server's is longer than the read buffer"),

@@ -19,6 +19,7 @@ pub use connector::{TlsConnection, TlsConnector};
 pub use error::{TlsConnectError, TlsError};
 pub use identity::{Identity, IdentityKey, P256IdentityKey};
 pub use session::{READ_BUFFER_FULL, READ_BUFFER_MIN, Tls, WRITE_BUFFER_MIN};
+pub use signatures::verify_p256;
 pub use trust::{CertificateError, Trust};
 
 #[cfg(fuzzing)]

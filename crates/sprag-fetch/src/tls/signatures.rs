@@ -132,14 +132,30 @@ pub(super) static IN_CERTIFICATES: [&Algorithm; 7] = [
 ];
 
 fn p256<H: Digest>(key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
+    let (r, s) = ecdsa_signature::<32>(signature).ok_or(InvalidSignature)?;
+    if p256_prehash(key, &H::digest(message), r, s) { Ok(()) } else { Err(InvalidSignature) }
+}
+
+/// Returns whether `signature` is the one of an ECDSA key over NIST P-256 for a message of this `digest`.
+///
+/// TLS has the arithmetic for it. So an image that is signed by P-256 is verified here with 16 KB less code than by another
+/// release of the `p256` crate than the one that `embedded-tls` has. `sprag::TlsP256Key` is a key of images that does so.
+///
+/// `key` is an uncompressed point (SEC 1, section 2.3.3), `digest` has at least 32 bytes, of which the first 32 count, and
+/// `signature` is r and s, 32 bytes each, most significant first.
+pub fn verify_p256(key: &[u8; 65], digest: &[u8], signature: &[u8; 64]) -> bool {
+    let Some((r, s)) = signature.split_first_chunk::<32>() else { return false };
+    let Some(s) = s.first_chunk::<32>() else { return false };
+    p256_prehash(key, digest, *r, *s)
+}
+
+fn p256_prehash(key: &[u8], digest: &[u8], r: [u8; 32], s: [u8; 32]) -> bool {
     use p256_tls::ecdsa::signature::hazmat::PrehashVerifier;
-    let verify = || {
-        let key = p256_tls::ecdsa::VerifyingKey::from_sec1_bytes(key).ok()?;
-        let (r, s) = ecdsa_signature::<32>(signature)?;
-        let signature = p256_tls::ecdsa::Signature::from_scalars(r, s).ok()?;
-        key.verify_prehash(&H::digest(message), &signature).ok()
+    use p256_tls::ecdsa::{Signature, VerifyingKey};
+    let (Ok(key), Ok(signature)) = (VerifyingKey::from_sec1_bytes(key), Signature::from_scalars(r, s)) else {
+        return false;
     };
-    verify().ok_or(InvalidSignature)
+    key.verify_prehash(digest, &signature).is_ok()
 }
 
 #[cfg(feature = "tls-p384")]
@@ -245,6 +261,22 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn p256_by_a_digest() {
+        let mut valid = 0;
+        for group in ecdsa::TestSet::load(ecdsa::TestName::EcdsaSecp256r1Sha256P1363).unwrap().test_groups {
+            let key: &[u8; 65] = group.key.key.as_slice().try_into().unwrap();
+            for test in group.tests {
+                let Ok(signature) = <&[u8; 64]>::try_from(test.sig.as_slice()) else { continue };
+                let expected = test.result == TestResult::Valid;
+                valid += usize::from(expected);
+                assert_eq!(verify_p256(key, &Sha256::digest(&*test.msg), signature), expected, "{}", test.comment);
+            }
+        }
+        assert!(valid > 100, "{valid}");
+        assert!(!verify_p256(&[4; 65], &[0; 32], &[1; 64]), "a key that is no point");
     }
 
     #[test]

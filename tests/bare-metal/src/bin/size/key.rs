@@ -42,3 +42,26 @@ pub fn key() -> impl Key {
 pub fn key() -> impl Key {
     sprag_verify::P256Key::new(black_box([0; 65]))
 }
+
+#[cfg(feature = "key-p256-of-tls")]
+pub fn key() -> impl Key {
+    use sprag_verify::Algorithm;
+
+    /// `sprag::TlsP256Key`, without `sprag`.
+    #[derive(Debug)]
+    struct TlsP256Key([u8; 65]);
+    impl Key for TlsP256Key {
+        fn algorithm(&self) -> Algorithm {
+            Algorithm::EcdsaP256
+        }
+
+        fn bytes(&self) -> &[u8] {
+            &self.0
+        }
+
+        fn has_signed(&self, hash: &[u8], signature: &[u8; 64]) -> bool {
+            sprag_fetch::verify_p256(&self.0, hash, signature)
+        }
+    }
+    TlsP256Key(black_box([0; 65]))
+}
