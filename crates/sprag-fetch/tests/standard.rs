@@ -77,7 +77,9 @@ fn chunks_and_a_size_that_contradict_each_other() {
     for size in 1..60u64 {
         let answer = [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".as_slice(), &chunks(7)].concat();
         let done = run(answer, 64, Some(size));
-        assert_eq!(done.result.is_ok(), size <= 36, "{size}: {:?}", done.result);
+        // Where a chunk ends with the last byte of the size, nobody waits for what may follow.
+        let is_unseen = size < 36 && size % 7 == 0;
+        assert!(is_unseen || done.result.is_ok() == (size == 36), "{size}: {:?}", done.result);
         assert!(done.bytes.len() as u64 <= size);
     }
 }
@@ -176,6 +178,40 @@ fn references_of_every_form_are_followed() {
             assert_eq!((result, bytes.as_slice()), (Ok(()), OBJECT), "{location}");
             let request = &server.requests()[1];
             assert_eq!((request.target(), request.header("Host")), (target, Some(host)), "{location}");
+        }
+    }
+}
+
+/// An answer that brings no byte says nothing about the answer to the next request: what follows is whole, or an error, and never
+/// cut at the length of the first one. The same where the first brings some bytes, and both have one strong ETag.
+#[test]
+#[cfg_attr(not(feature = "chunked"), ignore = "needs the feature `chunked`")]
+fn a_length_binds_only_the_object_that_it_was_said_of() {
+    let last = |head: &str, body: &[u8]| Answer::last([head.as_bytes(), b"\r\n", body].concat());
+    let firsts =
+        ["HTTP/1.1 200 OK\r\nContent-Length: 20\r\n", "HTTP/1.1 200 OK\r\nETag: \"a\"\r\nContent-Length: 20\r\n"];
+    let seconds = [
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n", chunks(7)),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n", chunks(10)),
+        ("HTTP/1.1 200 OK\r\nConnection: close\r\n", OBJECT.to_vec()),
+        ("HTTP/1.0 200 OK\r\n", OBJECT.to_vec()),
+        ("HTTP/1.1 206 Partial\r\nContent-Range: bytes 0-19/*\r\nContent-Length: 20\r\n", OBJECT[..20].to_vec()),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 36\r\n", OBJECT.to_vec()),
+    ];
+    for (first, (second, body)) in firsts.iter().flat_map(|first| seconds.iter().map(move |second| (first, second))) {
+        for buffer in [1, 9, 64, 1000] {
+            let (first, second, body) = (last(first, b""), last(second, body), body.clone());
+            let context = format!("{first:?}, then {second:?}, {buffer}");
+            let answered = std::cell::Cell::new(false);
+            let server = HttpServer::new(vec![])
+                .scripted(move |_| Some(if answered.replace(true) { second.clone() } else { first.clone() }));
+            let connector = TcpConnector::new(&server, &server);
+            let retry = RetryPolicy { attempts: 3, ..RetryPolicy::default() };
+            let mut fetcher = Fetcher::new(&connector, Timers).retry(retry);
+            let mut download = fetcher.download(Url::parse("http://h/o".bytes()).unwrap(), Session::default());
+            let (bytes, result, _) = drain(&mut download, buffer);
+            assert!(OBJECT.starts_with(&bytes), "{context}");
+            assert!(result.is_err() || bytes == OBJECT, "{context}: {} bytes of {}", bytes.len(), body.len());
         }
     }
 }

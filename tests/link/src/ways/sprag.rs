@@ -88,7 +88,7 @@ async fn fetch<C: Connector>(
 ) -> Result<(), FeedError<sprag_fetch::Error<C::Error>>> {
     let room = 0..board.slot.end - board.slot.start;
     let saved = slot.session().await?.and_then(|saved| {
-        let etag = core::str::from_utf8(&saved.identity).ok()?;
+        let etag = core::str::from_utf8(saved.identity).ok()?;
         Etag::try_from(etag).ok()
     });
     let (mut download, mut transfer) = match saved {
