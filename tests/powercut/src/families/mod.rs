@@ -119,7 +119,7 @@ pub trait Family: Copy + Send + Sync + 'static {
         mcuboot::signed(major, image, &blank, erased)
     }
 
-    /// The flash that [`BootControl::room`] is in, and the slot for updates.
+    /// The flash that [`BootControl::image_region`] is in, and the slot for updates.
     fn target(&self, slots: &Slots) -> Region {
         slots.secondary.clone()
     }
