@@ -14,6 +14,10 @@ impl Chunked {
         None
     }
 
+    pub(crate) fn is_in_data(&self) -> bool {
+        match *self {}
+    }
+
     pub(crate) fn is_done(&self) -> bool {
         match *self {}
     }
